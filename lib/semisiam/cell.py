@@ -1,0 +1,220 @@
+"""Settings: one `Cell` is one run of the master notebook, one `Study` a grid of cells."""
+
+import hashlib
+import itertools
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+RESULTS_VERSION = 1  # raise when a change to the code changes what a cell computes
+MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
+NOT_RESULTS = {"data_dir", "output_dir"}  # where things lie does not change what is computed
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be run; the message names the setting, its value and the remedy."""
+
+
+class Cell(BaseModel):
+    """The settings of one run; the defaults are the smoke size that CI runs in seconds.
+
+    Field names, types, defaults and descriptions equal the parameters cell of
+    `notebooks/master.py`, which a test holds together. Sizes are in pixels, fractions in [0, 1].
+    Section numbers are those of the paper.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    # data (III-A)
+    dataset: Literal[
+        "digits",
+        "fashion_mnist",
+        "stl10",
+        "malaria",
+        "folder",
+    ] = Field("digits", description="digits, fashion_mnist, stl10, malaria or folder")
+    data_dir: str = Field("", description='folder of the raw files ("": the cache)')
+    image_size: int = Field(32, ge=8, le=1024, description="height and width after resizing (px)")
+    unlabelled_limit: int = Field(0, ge=0, description="use this many unlabelled images (0: all)")
+    test_limit: int = Field(0, ge=0, description="use this many test images (0: all)")
+    test_split: Literal["random", "patient"] = Field(
+        "random", description="how malaria is halved: random (paper) or patient"
+    )
+    # the labelled set and the attack (III-C)
+    label_fraction: float = Field(
+        0.05, gt=0, le=1, description="labelled images as a share of the unlabelled ones"
+    )
+    split: int = Field(0, ge=0, description="which random labelled set (0-4 in the paper)")
+    splits_file: str = Field("", description='JSON of recorded labelled sets ("": drawn by seed)')
+    attack: Literal["none", "pixel"] = Field("none", description="none or pixel, on D_l alone")
+    seed: int = Field(0, ge=0, description="seed of labelled sets, places, weights and order")
+    # model and training (III, III-B)
+    mode: Literal["supervised", "semi"] = Field("semi", description="supervised or semi")
+    backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2"] = Field(
+        "small_cnn", description="small_cnn, mobilenet_v2, inception_v3 or resnet50_v2"
+    )
+    bn_momentum: float | None = Field(
+        None, ge=0, lt=1, description="of all batch normalisations (None: the backbone's own)"
+    )
+    rotations: Literal["one", "all"] = Field(
+        "one", description="rotations shown per unlabelled image and epoch: one (drawn) or all"
+    )
+    lambda_l: float = Field(1.0, ge=0, description="weight of the class loss, equation (1)")
+    lambda_u: float = Field(1.0, ge=0, description="weight of the rotation loss, equation (1)")
+    epochs: int = Field(3, ge=1, description="passes over D_u (semi) or D_l (supervised)")
+    batch_size: int = Field(64, ge=2, description="labelled images a step, and unlabelled ones")
+    learning_rate: float = Field(0.001, gt=0, le=1, description="Adam's, until the decay starts")
+    decay_start: float = Field(0.4, ge=0, le=1, description="share of the epochs before the decay")
+    decay_rate: float = Field(0.1, ge=0, description="then x exp(-decay_rate) each epoch")
+    # the run
+    deterministic: bool = Field(True, description="same seed, same machine: same numbers")
+    output_dir: str = Field("", description='folder of the results ("": beside the notebook)')
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        smallest = MIN_IMAGE_SIZE[self.backbone]
+        if self.image_size < smallest:
+            raise ValueError(
+                f"image_size = {self.image_size} is too small for backbone {self.backbone!r}: "
+                f"it needs at least {smallest} px"
+            )
+        if self.test_split == "patient" and self.dataset != "malaria":
+            raise ValueError(
+                f"test_split = 'patient' needs dataset = 'malaria', not {self.dataset!r}"
+            )
+        return self
+
+    @classmethod
+    def check(cls, settings: dict[str, Any]) -> "Cell":
+        """Validate settings, raising `SettingsError` with one line per mistake."""
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+
+    @classmethod
+    def from_notebook(cls, namespace: dict[str, Any]) -> "Cell":
+        """Take the parameters from a notebook's `globals()`; a misspelt one is an error.
+
+        papermill injects whatever it is given, so every plain public value counts as a parameter.
+        """
+        plain = (str, int, float, list, dict, NoneType)
+        return cls.check(
+            {
+                name: value
+                for name, value in namespace.items()
+                if isinstance(value, plain) and not name.startswith("_") and name not in _IPYTHON
+            }
+        )
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that change when a setting that changes results does."""
+        settings = self.model_dump(exclude=NOT_RESULTS) | {"results_version": RESULTS_VERSION}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """The readable name, e.g. `fashion_mnist-mobilenet_v2-1pct-pixel-semi-s0`."""
+        attack = "clean" if self.attack == "none" else self.attack
+        percent = f"{self.label_fraction * 100:g}pct"
+        return f"{self.dataset}-{self.backbone}-{percent}-{attack}-{self.mode}-s{self.split}"
+
+
+_IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
+_IPYTHON = {"In", "Out"}
+
+
+class Study(BaseModel):
+    """A grid: the `base` settings, every combination of the `axes`, then the `rules` in order.
+
+    A rule `{when: {mode: supervised}, set: {epochs: 100}}` changes the cells that match it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    description: str = ""
+    base: dict[str, Any] = {}
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    rules: list["Rule"] = []
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Study":
+        """Read a study's YAML; its name is the file's. Raises `SettingsError`."""
+        path = Path(path)
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path} is not valid YAML: {error}") from None
+        if not isinstance(settings, dict):
+            raise SettingsError(f"{path}: a study is a mapping with base, axes and rules")
+        try:
+            study = cls(name=path.stem, **settings)
+            study.cells()
+        except ValidationError as error:
+            lines = [_explain(e, cls) for e in error.errors()]
+            raise SettingsError(f"{path}: " + "\n".join(lines)) from None
+        except SettingsError as error:
+            raise SettingsError(f"{path}: {error}") from None
+        return study
+
+    def cells(self) -> dict[str, Cell]:
+        """All cells by name, in the order of the axes. Raises `SettingsError`."""
+        if not self.base and not self.axes:
+            raise SettingsError("the study has no cell: give it base settings or axes")
+        self._check_names()
+        cells: dict[str, Cell] = {}
+        for values in itertools.product(*self.axes.values()):
+            settings = self.base | dict(zip(self.axes, values, strict=True))
+            for rule in self.rules:
+                if all(settings.get(key) == value for key, value in rule.when.items()):
+                    settings |= rule.set
+            cell = Cell.check(settings)
+            name = cell.name + "".join(
+                f"-{axis}_{getattr(cell, axis)}" for axis in self.axes if axis not in _IN_NAME
+            )
+            if name in cells:
+                raise SettingsError(f"the study has the cell {name} twice")
+            cells[name] = cell
+        return cells
+
+    def _check_names(self) -> None:
+        named = [self.base, self.axes, *(part for r in self.rules for part in (r.when, r.set))]
+        for name in itertools.chain.from_iterable(named):
+            if name not in Cell.model_fields:
+                raise SettingsError(_unknown(name, Cell))
+        if "output_dir" in self.base | self.axes:
+            raise SettingsError("output_dir is set by the grid, one folder per cell")
+
+
+class Rule(BaseModel):
+    """Settings to change in the cells of a study that match."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
+def _unknown(name: str, model: type[BaseModel]) -> str:
+    near = get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
+    return f"unknown setting {name!r}: {hint}"
+
+
+def _explain(error: dict[str, Any], model: type[BaseModel] = Cell) -> str:
+    """Turn one pydantic error into: setting = value: what is allowed."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    path = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden" and len(path) == 1:
+        return _unknown(path[0], model)
+    return f"{'.'.join(path)} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
