@@ -1,0 +1,134 @@
+"""How linearly separable the embedding is (paper, III-C and IV-A)."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.manifold import TSNE
+from sklearn.metrics import precision_recall_fscore_support, silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC, LinearSVC
+
+COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
+TSNE_POINTS = 1000
+
+
+def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
+    """Fit the paper's linear SVM, C = 1, on unscaled labelled embeddings.
+
+    Args:
+        embeddings: float32 (N_l, 128), of D_l alone.
+        labels: int (N_l,).
+    """
+    return SVC(kernel="linear", C=1.0).fit(embeddings, labels)
+
+
+def score_linear_svc(
+    embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
+) -> float:
+    """Test accuracy in [0, 1] of the other common linear SVM (one against the rest, C = 1).
+
+    Recorded beside the main one, to show what the choice of solver is worth.
+    """
+    with (
+        warnings.catch_warnings()
+    ):  # unscaled features may stop it early; a side number all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        svm = LinearSVC(C=1.0, random_state=0, max_iter=5000).fit(embeddings, labels)
+    return float(svm.score(test, test_labels))
+
+
+def report_classes(
+    labels: np.ndarray, predictions: np.ndarray, class_names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Class-wise table as in Tables VII-X.
+
+    Returns:
+        One row a class: class, precision, recall, f1 (each in [0, 1]; 0 where undefined) and
+        support (test images).
+    """
+    scores = precision_recall_fscore_support(
+        labels, predictions, labels=range(len(class_names)), zero_division=0
+    )
+    columns = dict(zip(("precision", "recall", "f1", "support"), scores, strict=True))
+    return pd.DataFrame({"class": class_names} | columns)
+
+
+def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Project a seeded subset of at most 1,000 embeddings to the plane by t-SNE (Figures 5-9).
+
+    Returns:
+        float32 (M, 2) points and the int64 (M,) indices of the embeddings they stand for.
+    """
+    rng = np.random.default_rng([seed, 0x75E])
+    count = min(TSNE_POINTS, len(embeddings))
+    index = np.sort(rng.choice(len(embeddings), count, replace=False))
+    perplexity = min(30.0, (count - 1) / 3)
+    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
+    return tsne.fit_transform(embeddings[index]), index
+
+
+def measure_separability(
+    embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
+) -> dict[str, float]:
+    """Measure the embedding beyond the SVM.
+
+    Args:
+        embeddings: float32 (N_l, D), of the labelled images.
+        labels: int (N_l,).
+        test: float32 (N_t, D).
+        test_labels: int (N_t,).
+
+    Returns:
+        knn_accuracy: 5 nearest labelled neighbours, in [0, 1];
+        silhouette: of the test classes, in [-1, 1], on at most 2,000 images;
+        fisher_ratio: trace of the scatter between test classes over that within (≥ 0);
+        effective_rank: exp of the entropy of the test embedding's normalised singular values
+            (Roy & Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
+        dead_units: dimensions that are 0 on every test image.
+    """
+    knn = KNeighborsClassifier(n_neighbors=min(5, len(embeddings))).fit(embeddings, labels)
+    return {
+        "knn_accuracy": float(knn.score(test, test_labels)),
+        "silhouette": _silhouette(test, test_labels),
+        "fisher_ratio": _fisher_ratio(test, test_labels),
+        "effective_rank": _effective_rank(test),
+        "dead_units": int((test == 0).all(axis=0).sum()),
+    }
+
+
+def measure_spread(embeddings: np.ndarray) -> float:
+    """Standard deviation over images, mean over dimensions, relative to the mean size of a value.
+
+    0 for a constant embedding; below `COLLAPSED` the embedding tells no two images apart.
+    """
+    embeddings = embeddings.astype(np.float64)
+    size = np.abs(embeddings).mean()
+    return float(embeddings.std(axis=0).mean() / size) if size > 0 else 0.0
+
+
+def _silhouette(embeddings, labels):
+    few = min(2000, len(labels))
+    return float(silhouette_score(embeddings, labels, sample_size=few, random_state=0))
+
+
+def _fisher_ratio(embeddings, labels):
+    embeddings = embeddings.astype(np.float64)
+    centre, between, within = embeddings.mean(axis=0), 0.0, 0.0
+    for c in np.unique(labels):
+        members = embeddings[labels == c]
+        mean = members.mean(axis=0)
+        between += len(members) * ((mean - centre) ** 2).sum()
+        within += ((members - mean) ** 2).sum()
+    return float(between / within) if within > 0 else 0.0
+
+
+def _effective_rank(embeddings):
+    centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
+    values = np.linalg.svd(centred, compute_uv=False)
+    if values.sum() <= 1e-12:
+        return 0.0
+    shares = values / values.sum()
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -1,0 +1,168 @@
+"""The encoder and the two networks around it (paper, III, Algorithm 1 and Figure 2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+from keras import layers
+
+from semisiam.pipeline import image_batches
+from semisiam.pretext import N_ROTATIONS
+
+EMBEDDING_SIZE = 128
+
+
+def small_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
+    """Build the teaching network: three stride-2 convolutions, seconds a run on digits.
+
+    Its batch normalisation has momentum 0.9, because a run of seconds makes few updates.
+    """
+    x = inputs = keras.Input(input_shape)
+    for filters in (32, 64, 128):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.ReLU()(x)
+    return keras.Model(inputs, x, name="small_cnn")
+
+
+def _application(build):
+    return lambda input_shape: build(input_shape=input_shape, include_top=False, weights=None)
+
+
+BACKBONES = {
+    "small_cnn": small_cnn,
+    "mobilenet_v2": _application(keras.applications.MobileNetV2),
+    "inception_v3": _application(keras.applications.InceptionV3),
+    "resnet50_v2": _application(keras.applications.ResNet50V2),
+}
+
+
+def build_encoder(
+    backbone: str, image_size: int, *, bn_momentum: float | None = None
+) -> keras.Model:
+    """Build the encoder: scaling, backbone from scratch, pooling, 4096 and 128 (paper, III-B).
+
+    Args:
+        backbone: a key of `BACKBONES`.
+        image_size: height and width of the images (px).
+        bn_momentum: momentum of every batch normalisation; None keeps the backbone's own.
+
+    Returns:
+        A model from uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0.
+    """
+    shape = (image_size, image_size, 3)
+    images = keras.Input(shape, dtype="uint8", name="images")
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="to_plus_minus_one")(images)
+    x = BACKBONES[backbone](shape)(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(4096, activation="relu", name="hidden")(x)
+    x = layers.Dense(EMBEDDING_SIZE, activation="relu", name="embedding")(x)
+    encoder = keras.Model(images, x, name="encoder")
+    if bn_momentum is not None:
+        for layer in batch_norms(encoder):
+            layer.momentum = bn_momentum
+    return encoder
+
+
+def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
+    """List the batch normalisations of an encoder, nested ones too, from input to output."""
+    found = []
+    for layer in encoder.layers:
+        if isinstance(layer, keras.Model):
+            found += batch_norms(layer)
+        elif isinstance(layer, layers.BatchNormalization):
+            found.append(layer)
+    return found
+
+
+def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
+    """Put the class head on the encoder: the paper's baseline."""
+    images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="labelled")
+    y_lab = layers.Dense(n_classes, activation="softmax", name="y_lab")(encoder(images))
+    return keras.Model(images, {"y_lab": y_lab}, name="supervised")
+
+
+def build_siamese(encoder: keras.Model, n_classes: int) -> keras.Model:
+    """Call the one encoder on both inputs and put a head on each (Algorithm 1).
+
+    Two calls, so each stream is normalised by its own batch statistics.
+    """
+    shape = encoder.input_shape[1:]
+    labelled = keras.Input(shape, dtype="uint8", name="labelled")
+    unlabelled = keras.Input(shape, dtype="uint8", name="unlabelled")
+    y_lab = layers.Dense(n_classes, activation="softmax", name="y_lab")(encoder(labelled))
+    y_rot = layers.Dense(N_ROTATIONS, activation="softmax", name="y_rot")(encoder(unlabelled))
+    return keras.Model(
+        {"labelled": labelled, "unlabelled": unlabelled},
+        {"y_lab": y_lab, "y_rot": y_rot},
+        name="siamese",
+    )
+
+
+def build_classifier(network: keras.Model, encoder: keras.Model) -> keras.Model:
+    """Take from a trained network what one keeps: images to embedding and class probabilities.
+
+    Returns:
+        A model from uint8 (B, S, S, 3) to `{embedding: (B, 128), y_lab: (B, n_classes)}`, with the
+        network's own weights; it loads without this library.
+    """
+    images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="images")
+    embedding = encoder(images)
+    y_lab = network.get_layer("y_lab")(embedding)
+    return keras.Model(images, {"embedding": embedding, "y_lab": y_lab}, name="classifier")
+
+
+def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Embed images in inference mode: uint8 (N, S, S, 3) to float32 (N, 128)."""
+    return encoder.predict(image_batches(images), verbose=0)
+
+
+@contextmanager
+def recalibrated(encoder: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[None]:
+    """Re-estimate the statistics of every batch normalisation on `images`, for the `with` block.
+
+    A moving average forgets its initial mean 0 and variance 1 by momentum^updates, which after few
+    updates is too slowly to use. This replaces it by the exact mean and variance over the batches
+    (pooled by the law of total variance), each batch normalised by its own statistics as in
+    training. No label and no trainable weight is touched; the old statistics come back at the end.
+
+    Args:
+        encoder: a trained encoder.
+        images: uint8 (N, S, S, 3), what it was trained on.
+        batch_size: as in training.
+    """
+    norms = batch_norms(encoder)
+    kept = [(norm.momentum, *_statistics(norm)) for norm in norms]
+    try:
+        pooled = _pool_statistics(encoder, norms, images, batch_size)
+        for norm, mean, variance in zip(norms, *pooled, strict=True):
+            _set_statistics(norm, mean, variance)
+        yield
+    finally:
+        for norm, (momentum, mean, variance) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            _set_statistics(norm, mean, variance)
+
+
+def _pool_statistics(encoder, norms, images, batch_size):
+    """Exact mean and variance over all images of what each batch normalisation is fed."""
+    means, squares = [0.0] * len(norms), [0.0] * len(norms)
+    for norm in norms:
+        norm.momentum = 0.0  # so that the moving statistics are those of the last batch
+    for batch in image_batches(images, batch_size):
+        encoder(batch, training=True)
+        share = len(batch) / len(images)
+        for i, (mean, variance) in enumerate(map(_statistics, norms)):
+            means[i] += share * mean
+            squares[i] += share * (variance + mean**2)
+    return means, [square - mean**2 for square, mean in zip(squares, means, strict=True)]
+
+
+def _statistics(norm):
+    return norm.moving_mean.numpy().astype(float), norm.moving_variance.numpy().astype(float)
+
+
+def _set_statistics(norm, mean, variance):
+    norm.moving_mean.assign(mean)
+    norm.moving_variance.assign(variance)

@@ -1,0 +1,132 @@
+"""Batches: which images meet in a step, and how often in an epoch (paper, III).
+
+Every order and every rotation is drawn from (seed, epoch) alone and each batch is cut from it by
+position, so a run that is resumed at an epoch sees the very batches it would have seen.
+Images stay uint8 in the array they came in; only one batch at a time is copied.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from semisiam import pretext
+
+
+def order_passes(n_images: int, length: int, *, seed: list[int], epoch: int) -> np.ndarray:
+    """Order `length` images as whole passes over all `n_images`, reshuffled at each pass.
+
+    Returns:
+        int64 (length,), indices below `n_images`; every image appears floor(length / n_images)
+        or one more times.
+    """
+    rng = np.random.default_rng([*seed, epoch])
+    passes = [rng.permutation(n_images) for _ in range(-(-length // n_images))]
+    return np.concatenate(passes)[:length]
+
+
+def supervised_batches(
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    epochs: Iterable[int],
+    seed: list[int],
+) -> tf.data.Dataset:
+    """Batch D_l once per epoch, in a new order each; the last short batch is kept.
+
+    Args:
+        labelled: uint8 (N_l, H, W, C), 0-255.
+        labels: int (N_l,).
+        batch_size: images a step.
+        epochs: the epochs to run, e.g. `range(100)`.
+        seed: the run's seed, a list of non-negative integers.
+
+    Returns:
+        Elements `(images, {y_lab})`: uint8 (B, H, W, C) and int64 (B,);
+        ceil(N_l / batch_size) per epoch.
+    """
+
+    def generate() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        for epoch in epochs:
+            order = order_passes(len(labelled), len(labelled), seed=seed, epoch=epoch)
+            for chosen in _cut(order, batch_size):
+                yield labelled[chosen], {"y_lab": labels[chosen]}
+
+    signature = (_images_spec(labelled), {"y_lab": _labels_spec()})
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+
+
+def siamese_batches(
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    unlabelled: np.ndarray,
+    *,
+    batch_size: int,
+    epochs: Iterable[int],
+    seed: list[int],
+    rotations: str = "one",
+) -> tf.data.Dataset:
+    """Batch D_u once per epoch beside as many images of D_l, which therefore repeats N_u/N_l times.
+
+    Args:
+        labelled: uint8 (N_l, H, W, C), 0-255.
+        labels: int (N_l,).
+        unlabelled: uint8 (N_u, H, W, C); may be memory-mapped.
+        batch_size: labelled images a step, and unlabelled ones.
+        epochs: the epochs to run, e.g. `range(30)`.
+        seed: the run's seed, a list of non-negative integers.
+        rotations: `one`: each unlabelled image in one rotation, drawn anew each epoch;
+            `all`: each in all four, so the second stream has 4·B images.
+
+    Returns:
+        Elements `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two
+        int64 (B,); ceil(N_u / batch_size) per epoch.
+    """
+
+    def generate() -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        n = len(unlabelled)
+        for epoch in epochs:
+            order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
+            order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
+            turns = pretext.draw_rotations(n, seed=seed, epoch=epoch)
+            cuts = (_cut(order, batch_size) for order in (order_l, order_u, turns))
+            for chosen_l, chosen_u, k in zip(*cuts, strict=True):
+                if rotations == "all":
+                    rotated, k = pretext.rotate_all(unlabelled[chosen_u])
+                else:
+                    rotated = pretext.rotate(unlabelled[chosen_u], k)
+                yield (
+                    {"labelled": labelled[chosen_l], "unlabelled": rotated},
+                    {"y_lab": labels[chosen_l], "y_rot": k},
+                )
+
+    signature = (
+        {"labelled": _images_spec(labelled), "unlabelled": _images_spec(unlabelled)},
+        {"y_lab": _labels_spec(), "y_rot": _labels_spec()},
+    )
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+
+
+def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
+    """Batch images in order, for embedding them: uint8 (B, H, W, C)."""
+
+    def generate() -> Iterator[np.ndarray]:
+        for start in range(0, len(images), batch_size):
+            yield images[start : start + batch_size]
+
+    return tf.data.Dataset.from_generator(generate, output_signature=_images_spec(images)).prefetch(
+        2
+    )
+
+
+def _cut(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    return (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+
+
+def _images_spec(images: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *images.shape[1:]), tf.uint8)
+
+
+def _labels_spec() -> tf.TensorSpec:
+    return tf.TensorSpec((None,), tf.int64)

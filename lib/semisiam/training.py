@@ -1,0 +1,169 @@
+"""Training: Adam, the decaying learning rate and the joint loss (paper, III-B and equation 1)."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from semisiam import model, pipeline
+from semisiam.cell import Cell
+
+HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
+    "accuracy": "accuracy_labelled",
+    "y_lab_loss": "loss_labelled",
+    "y_lab_accuracy": "accuracy_labelled",
+    "y_rot_loss": "loss_unlabelled",
+    "y_rot_accuracy": "accuracy_unlabelled",
+}
+COLUMNS = (
+    "loss",
+    "loss_labelled",
+    "accuracy_labelled",
+    "loss_unlabelled",
+    "accuracy_unlabelled",
+    "learning_rate",
+)
+
+
+def seed_everything(seed: list[int], *, deterministic: bool) -> None:
+    """Seed Python, NumPy and TensorFlow, and ask TensorFlow for repeatable operations.
+
+    Repeatable on one machine with one number of threads; sums in another order differ.
+    """
+    keras.utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1))
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def decayed_rate(
+    epoch: int, *, epochs: int, learning_rate: float, decay_start: float, decay_rate: float
+) -> float:
+    """Learning rate of an epoch, counted from 0 (paper, III-B).
+
+    Returns:
+        `learning_rate` for the first `decay_start` (2/5) of the epochs; from there each epoch
+        multiplies it by exp(-decay_rate).
+    """
+    constant = math.ceil(round(decay_start * epochs, 9))
+    return learning_rate * math.exp(-decay_rate * max(0, epoch + 1 - constant))
+
+
+def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Model:
+    """Build and compile the network of the cell's mode, with the loss of equation (1).
+
+    Both terms are cross-entropies; the supervised network has the first alone.
+    """
+    if cell.mode == "semi":
+        network = model.build_siamese(encoder, n_classes)
+        weights = {"y_lab": cell.lambda_l, "y_rot": cell.lambda_u}
+    else:
+        network = model.build_supervised(encoder, n_classes)
+        weights = {"y_lab": 1.0}
+    network.compile(
+        optimizer=keras.optimizers.Adam(cell.learning_rate),
+        loss=dict.fromkeys(weights, "sparse_categorical_crossentropy"),
+        loss_weights=weights,
+        metrics={head: ["accuracy"] for head in weights},
+        jit_compile=False,  # XLA is ten times slower on a CPU
+    )
+    return network
+
+
+def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
+    """Updates in one epoch: D_u once in `semi`, D_l once in `supervised` (paper, III)."""
+    return math.ceil((n_unlabelled if cell.mode == "semi" else n_labelled) / cell.batch_size)
+
+
+def make_batches(
+    cell: Cell,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    unlabelled: np.ndarray,
+    epochs: Iterable[int],
+) -> tf.data.Dataset:
+    """Make the batches of the cell's mode for some epochs; see `pipeline`."""
+    shared = {"batch_size": cell.batch_size, "epochs": epochs, "seed": [cell.seed, cell.split]}
+    if cell.mode == "supervised":
+        return pipeline.supervised_batches(labelled, labels, **shared)
+    return pipeline.siamese_batches(
+        labelled, labels, unlabelled, rotations=cell.rotations, **shared
+    )
+
+
+def train(
+    cell: Cell,
+    network: keras.Model,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    unlabelled: np.ndarray,
+    *,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> pd.DataFrame:
+    """Train the network for the cell's epochs.
+
+    Args:
+        cell: the settings.
+        network: from `build_network`; changed in place.
+        labelled: uint8 (N_l, S, S, 3), attacked if the cell says so.
+        labels: int64 (N_l,).
+        unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
+        on_epoch: called with each epoch's row as it ends.
+
+    Returns:
+        One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds.
+    """
+    recorder = _Recorder(on_epoch)
+    schedule = partial(
+        decayed_rate,
+        epochs=cell.epochs,
+        learning_rate=cell.learning_rate,
+        decay_start=cell.decay_start,
+        decay_rate=cell.decay_rate,
+    )
+    network.fit(
+        # endless, because Keras warns of a data set that ends with the last step
+        make_batches(cell, labelled, labels, unlabelled, itertools.count()),
+        epochs=cell.epochs,
+        steps_per_epoch=count_steps(cell, len(labelled), len(unlabelled)),
+        callbacks=[keras.callbacks.LearningRateScheduler(lambda e, _: schedule(e)), recorder],
+        shuffle=False,
+        verbose=0,
+    )
+    return pd.DataFrame(recorder.rows)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Keep each epoch's numbers under our names."""
+
+    def __init__(self, on_epoch: Callable[[dict[str, Any]], None]):
+        super().__init__()
+        self.on_epoch = on_epoch
+        self.rows: list[dict[str, Any]] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.started
+        named = {HISTORY_NAMES.get(name, name): value for name, value in logs.items()}
+        named.setdefault("loss_labelled", named["loss"])
+        row = {"epoch": epoch + 1} | {name: named[name] for name in COLUMNS if name in named}
+        row["seconds"] = seconds
+        self.rows.append(row)
+        self.on_epoch(row)
+
+
+def describe_epoch(row: dict[str, Any]) -> str:
+    """Say an epoch in one line: `epoch 3  loss 0.512  accuracy 0.98 (labelled) ...`."""
+    line = f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}"
+    line += f"  labelled accuracy {row['accuracy_labelled']:.3f}"
+    if "accuracy_unlabelled" in row:
+        line += f"  rotation accuracy {row['accuracy_unlabelled']:.3f}"
+    return line
