@@ -1,0 +1,366 @@
+"""Data sets as uint8 arrays of one size, prepared once and opened memory-mapped (paper, III-A).
+
+`prepare` resizes a source's images and writes them to the cache; `load` opens them, or a seeded
+subset of them. Cells that prepare the same data at once wait for the first and share its arrays.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from semisiam.files import DataError, cache_folder, digest
+from semisiam.sources import SOURCES, Part, Source, draw_stratified
+
+PREPARED_VERSION = 1  # raise when the same files would be prepared to other arrays
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the images of a part were before they were resized.
+
+    names: str (N,), the file, or the row of a file, that each image came from.
+    digests: uint8 (N, 16), a hash of each image's original pixels; equal ones are duplicates.
+    """
+
+    names: np.ndarray
+    digests: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set at one image size S; images are uint8 (N, S, S, 3) in 0-255 and read-only.
+
+    train, train_labels: the pool that labelled sets are drawn from; labels int64 (N,), from 0.
+    unlabelled: D_u; the very array `train` where the data set has no images without labels.
+    test, test_labels: used once, at the end.
+    notes: what a reader of any result must know (reduced scale, conversions, classes left out).
+    content: 16 hex digits that identify the images of all parts and their order, whatever the
+        image size or machine; indices recorded for one content mean nothing for another.
+    train_origin, unlabelled_origin, test_origin: see `Origin`.
+    facts: of the prepared arrays: sizes before resizing (height, width) and value range.
+    folder: where the prepared arrays are kept.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: np.ndarray
+    train_labels: np.ndarray
+    unlabelled: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+    notes: tuple[str, ...]
+    content: str
+    train_origin: Origin
+    unlabelled_origin: Origin
+    test_origin: Origin
+    facts: dict[str, dict[str, list[int]]]
+    folder: Path
+
+
+def load(
+    name: str,
+    image_size: int,
+    *,
+    data_dir: str = "",
+    unlabelled_limit: int = 0,
+    test_limit: int = 0,
+    test_split: str = "random",
+    seed: int = 0,
+) -> Dataset:
+    """Open a data set at one image size, preparing it first if need be.
+
+    Args:
+        name: one of `SOURCES`.
+        image_size: height and width after resizing (px).
+        data_dir: folder of the raw files; "" for the cache, which is filled by a download.
+        unlabelled_limit: use at most this many unlabelled images (0: all), drawn at random and,
+            where they have labels, stratified; D_l is then drawn from the same subset.
+        test_limit: likewise for test images.
+        test_split: how malaria is halved, `random` (the paper) or `patient`.
+        seed: of the subsets and of halves that are not official.
+
+    Raises:
+        DataError: the data is not there, damaged or unusable.
+    """
+    prepared = prepare(name, image_size, data_dir=data_dir, test_split=test_split, seed=seed)
+    facts, parts = prepared.facts, dict(prepared.parts)
+    notes = list(facts["notes"])
+    pool = "unlabelled" if "unlabelled" in parts else "train"
+    limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
+    for what, (part, limit) in limits.items():
+        total = len(parts[part].labels)
+        if 0 < limit < total:
+            notes.append(f"reduced scale: {limit:,} of {total:,} {what} images")
+            parts[part] = _draw(parts[part], limit, f"{what}_limit", seed)
+    unlabelled = parts.get("unlabelled", parts["train"])
+    return Dataset(
+        name=name,
+        class_names=tuple(facts["class_names"]),
+        train=parts["train"].images,
+        train_labels=parts["train"].labels,
+        unlabelled=unlabelled.images,
+        test=parts["test"].images,
+        test_labels=parts["test"].labels,
+        notes=tuple(notes),
+        content=_identify(facts["class_names"], parts),
+        train_origin=parts["train"].origin,
+        unlabelled_origin=unlabelled.origin,
+        test_origin=parts["test"].origin,
+        facts=facts["parts"],
+        folder=prepared.folder,
+    )
+
+
+@dataclass(frozen=True)
+class PreparedPart:
+    """One part: images uint8 (N, S, S, 3), memory-mapped, labels int64 (N,), -1 for none."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set in the cache: `facts` is its facts.json, `parts` its arrays."""
+
+    folder: Path
+    facts: dict
+    parts: dict[str, PreparedPart]
+
+
+def prepare(
+    name: str,
+    image_size: int,
+    *,
+    data_dir: str = "",
+    test_split: str = "random",
+    seed: int = 0,
+    skip_damaged: bool = False,
+) -> Prepared:
+    """Open a data set's arrays in the cache, making them if they are missing or damaged.
+
+    Images are resized with Pillow's bilinear filter, which averages over all pixels it covers
+    when it shrinks (antialiasing), whatever their aspect; grey is repeated to three channels.
+
+    Args:
+        name, image_size, data_dir, test_split, seed: as in `load`.
+        skip_damaged: leave out images that do not decode, and note it, instead of stopping.
+
+    Raises:
+        DataError: see `load`.
+    """
+    source = _find_source(name, data_dir, seed, test_split)
+    settings = [PREPARED_VERSION, name, source.identity, image_size]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
+    if prepared := _open(folder):
+        return prepared
+    with _writing(folder):
+        if prepared := _open(folder):
+            return prepared
+        temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        try:
+            _write(temporary, source, image_size, skip_damaged, f"semisiam data {name}")
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return _open(folder)
+
+
+def _find_source(name: str, data_dir: str, seed: int, test_split: str) -> Source:
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
+    folder = Path(data_dir).expanduser() if data_dir else None
+    if folder and not folder.is_dir():
+        raise DataError(f"data_dir = {data_dir!r}: there is no such folder")
+    return SOURCES[name](folder, seed, test_split)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Let one process at a time prepare `folder`, and say so if the cache cannot be written."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
+            yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the cache {folder.parent}: {error.strerror or error}; make room or "
+            "set SEMISIAM_CACHE to a folder that can be written"
+        ) from None
+
+
+def _open(folder: Path) -> Prepared | None:
+    """Open prepared arrays, or return None if they are not there or damaged."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        if any(digest(folder / file) != sha256 for file, sha256 in manifest.items()):
+            return None
+        facts = json.loads((folder / "facts.json").read_text("utf-8"))
+        items = np.load(folder / "items.npz")
+        parts = {
+            part: PreparedPart(
+                images=np.load(folder / f"{part}.npy", mmap_mode="r"),
+                labels=items[f"{part}_labels"],
+                origin=Origin(items[f"{part}_names"], items[f"{part}_digests"]),
+            )
+            for part in facts["parts"]
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return Prepared(folder, facts, parts)
+
+
+def _write(folder: Path, source: Source, image_size: int, skip_damaged: bool, remedy: str) -> None:
+    """Write a data set's arrays into an empty folder, `manifest.json` (the hashes) last."""
+    raw = source.read()
+    written = {
+        name: _write_part(folder / f"{name}.npy", part, image_size)
+        for name, part in raw.parts.items()
+    }
+    items = {f"{name}_{k}": v for name, part in written.items() for k, v in part.items.items()}
+    _check_classes(raw.class_names, items["train_labels"])
+    facts = {
+        "class_names": raw.class_names,
+        "notes": [*raw.notes, *_describe(written.values(), skip_damaged, remedy)],
+        "parts": {name: part.facts for name, part in written.items()},
+    }
+    np.savez(folder / "items.npz", **items)
+    (folder / "facts.json").write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
+    manifest = {path.name: digest(path) for path in sorted(folder.iterdir())}
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    for path in folder.iterdir():  # the rename must not outlive the content in a power cut
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@dataclass(frozen=True)
+class _Written:
+    items: dict[str, np.ndarray]
+    facts: dict[str, list[int]]
+    remarks: Counter
+    damaged: list[str]
+
+
+def _write_part(path: Path, part: Part, image_size: int) -> _Written:
+    """Stream a part's images to a .npy file, one image in memory at a time."""
+    kept, digests, sizes, remarks, damaged = [], [], [], Counter(), []
+    low, high = 255, 0
+    progress = tqdm(part.images, path.stem, len(part.names), leave=False, disable=None)
+    with path.open("wb") as file:
+        _write_header(file, len(part.names), image_size)
+        for row, (pixels, remark) in enumerate(progress):
+            if pixels is None:
+                damaged.append(f"{part.names[row]} {remark}")
+                continue
+            resized = resize(pixels, image_size)
+            file.write(resized.tobytes())
+            kept.append(row)
+            digests.append(_hash_image(pixels))
+            sizes.append(pixels.shape[:2])
+            remarks[remark] += 1
+            low, high = min(low, resized.min()), max(high, resized.max())
+        _write_header(file, len(kept), image_size)
+    items = {
+        "labels": part.labels[kept],
+        "names": part.names[kept],
+        "digests": np.array(digests, np.uint8).reshape(-1, 16),
+    }
+    facts = {
+        "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
+        "largest": np.max(sizes, axis=0, initial=0).tolist(),
+        "values": [int(low), int(high)],
+    }
+    return _Written(items, facts, remarks, damaged)
+
+
+def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
+    """Write the .npy header at the start; its length is the same for any number of images."""
+    file.seek(0)
+    shape = (n_images, image_size, image_size, 3)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def resize(image: np.ndarray, image_size: int) -> np.ndarray:
+    """Resize to a square, bilinear and antialiased; grey is repeated to three channels.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 3) in 0-255; the aspect is not kept.
+        image_size: S (px).
+
+    Returns:
+        uint8 (S, S, 3); the image itself where it has that size already.
+    """
+    if image.shape[:2] != (image_size, image_size):
+        picture = Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
+        image = np.asarray(picture)
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+def _hash_image(pixels: np.ndarray) -> list[int]:
+    content = np.ascontiguousarray(pixels)
+    salt = "x".join(map(str, pixels.shape)).encode()[:16]
+    return list(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
+
+
+def _describe(parts: Collection[_Written], skip_damaged: bool, remedy: str) -> list[str]:
+    """Say what was converted or left out. Raises `DataError` for images that do not decode."""
+    remarks = sum((part.remarks for part in parts), Counter())
+    damaged = [name for part in parts for name in part.damaged]
+    if damaged and not skip_damaged:
+        raise DataError(
+            f"{len(damaged):,} of {remarks.total() + len(damaged):,} images do not decode:\n  "
+            + "\n  ".join(damaged[:10] + ["..."] * (len(damaged) > 10))
+            + f"\nmend or remove them, or leave them out with: {remedy} --skip-damaged"
+        )
+    notes = [f"{n:,} images converted: {what}" for what, n in sorted(remarks.items()) if what]
+    if damaged:
+        notes.append(f"{len(damaged):,} images that do not decode left out: {', '.join(damaged)}")
+    return notes
+
+
+def _check_classes(class_names: tuple[str, ...], labels: np.ndarray) -> None:
+    counts = np.bincount(labels, minlength=len(class_names))
+    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if empty or len(class_names) < 2:
+        raise DataError(
+            f"{len(class_names)} classes, without a training image: {', '.join(empty) or 'none'}; "
+            "at least two classes need images"
+        )
+
+
+def _draw(part: PreparedPart, limit: int, setting: str, seed: int) -> PreparedPart:
+    n_classes = len(np.unique(part.labels))
+    if limit < n_classes:
+        raise DataError(
+            f"{purpose} = {limit} is less than one image for each of {n_classes} classes"
+        )
+    rows = draw_stratified(part.labels, limit, seed)
+    origin = Origin(part.origin.names[rows], part.origin.digests[rows])
+    return PreparedPart(np.asarray(part.images[rows]), part.labels[rows], origin)
+
+
+def _identify(class_names: list[str], parts: dict[str, PreparedPart]) -> str:
+    """Hash which images and labels the parts hold, in order: 16 hex digits."""
+    content = hashlib.sha256(json.dumps(class_names).encode())
+    for name in sorted(parts):
+        content.update(name.encode() + parts[name].origin.digests.tobytes())
+        content.update(parts[name].labels.tobytes())
+    return content.hexdigest()[:16]
