@@ -1,6 +1,7 @@
 """How linearly separable the embedding is (paper, III-C and IV-A)."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,40 @@ def score_linear_svc(
         warnings.simplefilter("ignore", ConvergenceWarning)
         svm = LinearSVC(C=1.0, random_state=0, max_iter=5000).fit(embeddings, labels)
     return float(svm.score(test, test_labels))
+
+
+def score_embeddings(
+    labelled: np.ndarray,
+    clean: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+) -> dict[str, Any]:
+    """Score an embedding in all ways a cell records.
+
+    Args:
+        labelled: float32 (N_l, D), embeddings of D_l as trained on (attacked if attacked).
+        clean: float32 (N_l, D), embeddings of the same images without the attack.
+        labels: int (N_l,).
+        test: float32 (N_t, D).
+        test_labels: int (N_t,).
+
+    Returns:
+        accuracy: of the paper's SVM fitted on `labelled`, in [0, 1] like the next two;
+        accuracy_linear_svc: the same with `LinearSVC`;
+        accuracy_clean_fit: the SVM fitted on `clean`;
+        embedding_std: over test images, mean over dimensions;
+        collapsed: whether the test embedding is all but constant;
+        separability: see `measure_separability`.
+    """
+    return {
+        "accuracy": float(fit_svm(labelled, labels).score(test, test_labels)),
+        "accuracy_linear_svc": score_linear_svc(labelled, labels, test, test_labels),
+        "accuracy_clean_fit": float(fit_svm(clean, labels).score(test, test_labels)),
+        "embedding_std": float(test.std(axis=0, dtype=np.float64).mean()),
+        "collapsed": measure_spread(test) < COLLAPSED,
+        "separability": measure_separability(labelled, labels, test, test_labels),
+    }
 
 
 def report_classes(

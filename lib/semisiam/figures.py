@@ -79,7 +79,7 @@ def confusion(ax: Axes, matrix: np.ndarray, class_names: list[str]) -> Axes:
             ax.text(column, row, matrix[row, column], color=ink, ha="center", va="center", size=7)
     places = range(len(class_names))
     turned = max(map(len, class_names)) > 2
-    ax.set_xticks(places, class_names, rotation=45 if turned else 0, ha="right" if turned else None)
+    ax.set_xticks(places, class_names, rotation=45 if turned else 0, ha="right" if turned else "center")
     ax.set_yticks(places, class_names)
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)

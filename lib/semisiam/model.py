@@ -76,6 +76,17 @@ def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
     return found
 
 
+def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int) -> float:
+    """Share of the initial mean 0 and variance 1 that is left in the moving statistics.
+
+    Returns:
+        momentum^updates in [0, 1], the largest over the batch normalisations; a step of the
+        siamese network updates them twice, once per stream.
+    """
+    calls = n_updates * (2 if mode == "semi" else 1)
+    return max(norm.momentum**calls for norm in batch_norms(encoder))
+
+
 def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
     """Put the class head on the encoder: the paper's baseline."""
     images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="labelled")

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,6 +41,21 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+class Stopwatch:
+    """Seconds of each stage of a run: `lap(stage)` adds the time since the last lap."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Add the time since the last lap to `stage`, and note the total."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self.seconds["total"] = now - self._started
+        self._last = now
 
 
 def find_folder(cell: Cell) -> Path:
@@ -82,6 +98,7 @@ def close_folder(
     cell: Cell,
     *,
     metrics: dict[str, Any],
+    split: dict[str, Any],
     report: pd.DataFrame,
     history: pd.DataFrame,
     features: dict[str, np.ndarray],
@@ -92,7 +109,8 @@ def close_folder(
     Args:
         folder: from `open_folder`.
         cell: the settings.
-        metrics: see `summarise`.
+        metrics: what the cell measured, plain values.
+        split: the labelled set, from `splits.describe_split`.
         report: class-wise table, from `evaluation.report_classes`.
         history: one row an epoch, from `training.train`.
         features: arrays to keep, e.g. embeddings float32 (N_t, 128) and labels int64 (N_t,).
@@ -105,7 +123,9 @@ def close_folder(
     with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **features)
     with replacing(folder / "model.keras") as temporary:
-        model.save(temporary.with_suffix(".keras"))
+        model.save(temporary)
+    with replacing(folder / "split.json") as temporary:
+        temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "done.json", {"name": cell.name, "hash": cell.hash})
 
@@ -131,7 +151,7 @@ def describe_machine() -> dict[str, Any]:
         "hardware": {
             "cpu": _cpu_name(),
             "cores": psutil.cpu_count(),
-            "threads": int(threads or len(os.sched_getaffinity(0))),
+            "threads": int(threads or psutil.cpu_count()),
             "memory_gib": round(psutil.virtual_memory().total / 2**30),
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},

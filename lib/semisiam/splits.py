@@ -1,5 +1,9 @@
 """Labelled sets: which images of the pool carry a label in a given split (paper, III-B and IV)."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 
@@ -76,3 +80,49 @@ def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) ->
             room = (available - counts)[open_classes]
             counts[open_classes] += np.minimum(left // len(open_classes), room)
     return counts
+
+
+def describe_split(
+    chosen: np.ndarray, places: np.ndarray, *, content: str, split: int, seed: int
+) -> dict[str, Any]:
+    """Describe a labelled set for `split.json`, so that others can repeat the run exactly.
+
+    Args:
+        chosen: int (N_l,), indices into the pool.
+        places: int (n_classes, 2), row and column (px) of each class's attacked pixel.
+        content: names the arrays that the indices refer to, `Dataset.content`.
+        split: which random set.
+        seed: what it was drawn from.
+    """
+    return {
+        "content": content,
+        "seed": seed,
+        "labelled": {str(split): chosen.tolist()},
+        "places": places.tolist(),
+    }
+
+
+def read_split(path: str | Path, *, content: str, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read a labelled set and the attack's places back from a file of `describe_split`'s form.
+
+    Returns:
+        int64 (N_l,) indices into the pool and int64 (n_classes, 2) places.
+
+    Raises:
+        SplitError: no such file, not of this form, of other data, or without this split.
+    """
+    try:
+        recorded = json.loads(Path(path).read_text("utf-8"))
+        labelled, places = recorded["labelled"], np.array(recorded["places"], np.int64)
+        if recorded["content"] != content:
+            raise SplitError(
+                f"splits_file {path} was recorded on other data (content {recorded['content']}, "
+                f"here {content}): use the same data set, image_size, limits and seed"
+            )
+        if str(split) not in labelled:
+            raise SplitError(f"splits_file {path} has splits {', '.join(labelled)}, not {split}")
+        return np.array(labelled[str(split)], np.int64), places
+    except OSError as error:
+        raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise SplitError(f"splits_file {path} is not a file of recorded splits") from None

@@ -1,0 +1,106 @@
+"""The command line: `semisiam grid`, `status`, `report` and `data`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from semisiam import ROOT
+from semisiam.cell import Study
+
+
+class _Group(click.Group):
+    """Turn a user's mistake into one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            if type(error).__module__.startswith("semisiam"):
+                raise click.ClickException(str(error)) from None
+            raise
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="semisiam")
+def main() -> None:
+    """Few labels, many unlabelled images: does self-supervision help, and under attack?"""
+
+
+class _StudyFile(click.ParamType):
+    name = "STUDY.yaml"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Study:
+        return Study.load(value)
+
+
+study_argument = click.argument("study", type=_StudyFile(), metavar="STUDY.yaml")
+outputs_option = click.option(
+    "--outputs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT / "outputs",
+    show_default="outputs/ of the checkout",
+    help="Folder that holds one folder per study.",
+)
+
+
+@main.command()
+@study_argument
+@outputs_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Cells side by side; the machine's threads are shared out among them.",
+)
+def grid(study: Study, outputs: Path, workers: int) -> None:
+    """Run every cell of a study that is not done yet.
+
+    Each cell is one run of notebooks/master.ipynb in a process of its own, in
+    OUTPUTS/STUDY/CELL/. A cell that fails is reported at the end and does not stop the others;
+    run the same command again to run what is not done. Exit code 0 only if all cells are done.
+    """
+    from semisiam import display
+    from semisiam.grid import run_study
+
+    with display.GridDisplay(workers) as on_change:
+        status = run_study(study, outputs, workers=workers, on_change=on_change)
+    display.show_failed(status, outputs / study.name)
+    sys.exit(any(cell.state != "done" for cell in status.values()))
+
+
+@main.command()
+@study_argument
+@outputs_option
+def status(study: Study, outputs: Path) -> None:
+    """Say which cells of a study are done, running, failed or waiting.
+
+    Exit code 0 only if all cells are done.
+    """
+    from semisiam import display
+    from semisiam.grid import read_status
+
+    cells = read_status(study, outputs)
+    display.show_status(cells)
+    display.show_failed(cells, outputs / study.name)
+    sys.exit(any(cell.state != "done" for cell in cells.values()))
+
+
+@main.command()
+@study_argument
+@outputs_option
+def report(study: Study, outputs: Path) -> None:
+    """Write OUTPUTS/STUDY/report.html, one page that opens offline, from the cells done so far.
+
+    Exit code 0 only if it was written from all cells of the study.
+    """
+    from semisiam.grid import read_status
+    from semisiam.report import write_report
+
+    click.echo(write_report(study, outputs / study.name))
+    missing = sum(cell.state != "done" for cell in read_status(study, outputs).values())
+    if missing:
+        raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
