@@ -23,11 +23,17 @@ COLOURS = {
 }
 
 
-def class_colours(n_classes: int) -> np.ndarray:
-    """Return one RGBA colour a class, float (n_classes, 4) in [0, 1]; the first ten always same."""
-    map_name = "tab10" if n_classes <= 10 else "turbo"
-    places = np.arange(n_classes) if n_classes <= 10 else np.linspace(0, 1, n_classes)
-    return plt.get_cmap(map_name)(places)
+TEN = [
+    *("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE"),
+    *("#882255", "#44AA99", "#999933", "#AA4499", "#999999"),
+]
+
+
+def class_colours(n_classes: int) -> list:
+    """Return one colour a class: the first ten are always the same, and colour-blind-safe (Tol)."""
+    if n_classes <= len(TEN):
+        return TEN[:n_classes]
+    return list(plt.get_cmap("turbo")(np.linspace(0, 1, n_classes)))
 
 
 def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> Axes:
@@ -79,7 +85,9 @@ def confusion(ax: Axes, matrix: np.ndarray, class_names: list[str]) -> Axes:
             ax.text(column, row, matrix[row, column], color=ink, ha="center", va="center", size=7)
     places = range(len(class_names))
     turned = max(map(len, class_names)) > 2
-    ax.set_xticks(places, class_names, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_xticks(
+        places, class_names, rotation=45 if turned else 0, ha="right" if turned else "center"
+    )
     ax.set_yticks(places, class_names)
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
@@ -99,4 +107,91 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     ax.set(xticks=[], yticks=[], xlabel=f"t-SNE of {len(points):,} test images")
     ax.set_aspect("equal", adjustable="datalim")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.6, handletextpad=0.1)
+    return ax
+
+
+def accuracies(ax: Axes, tables: dict[str, pd.DataFrame], chance: float) -> Axes:
+    """Draw accuracies of both modes by backbone, beside the published ones (Tables I-VI).
+
+    Args:
+        ax: one panel, for one data set, label fraction and attack.
+        tables: by description (as trained: filled, any other: hollow), indexed by backbone and
+            mode, with mean, std and published_mean (percent), as from `results.summarise`.
+        chance: accuracy of guessing (percent), a dotted line.
+    """
+    backbones = list(dict.fromkeys(next(iter(tables.values())).index.get_level_values(0)))
+    ax.axhline(chance, color="0.6", linestyle=":", linewidth=1, label="chance")
+    for (label, table), shift in zip(tables.items(), (-0.05, 0.05), strict=False):
+        for (backbone, mode), row in table.iterrows():
+            x = backbones.index(backbone) + (-0.18 if mode == "supervised" else 0.18)
+            colour, hollow = COLOURS[mode], shift > 0
+            ax.errorbar(
+                x + shift,
+                row["mean"],
+                yerr=np.nan_to_num(row["std"]),
+                fmt="o",
+                color=colour,
+                markerfacecolor="white" if hollow else colour,
+                label=f"{mode}, {label}",
+            )
+            ax.hlines(
+                row["published_mean"],
+                x - 0.13,
+                x + 0.13,
+                COLOURS["published"],
+                lw=2.5,
+                label="published",
+                zorder=1,
+            )
+    ax.set_xticks(range(len(backbones)), backbones)
+    ax.set(xlim=(-0.5, len(backbones) - 0.5), ylim=(0, 102), ylabel="SVM accuracy (%)")
+    return ax
+
+
+def label_once(ax: Axes) -> tuple[list, list[str]]:
+    """Return an ax's legend handles and labels, each label once, for a figure's legend."""
+    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    return list(named.values()), list(named)
+
+
+def times(ax: Axes, seconds: pd.DataFrame) -> Axes:
+    """Draw where the time went: one bar a row, stacked by stage (columns), in minutes."""
+    labels = [" ".join(map(str, np.atleast_1d(key))) for key in seconds.index]
+    left = np.zeros(len(seconds))
+    shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.95, seconds.shape[1]))
+    for stage, shade in zip(seconds, shades, strict=True):
+        minutes = seconds[stage].to_numpy() / 60
+        ax.barh(labels, minutes, left=left, label=stage, height=0.6, color=shade)
+        left += minutes
+    ax.invert_yaxis()
+    ax.set_xlabel("time over all cells (minutes)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(seconds.columns))
+    return ax
+
+
+def method(ax: Axes) -> Axes:
+    """Draw the method: one encoder, two inputs, two heads, one joint loss (Figure 2)."""
+    blue, red, grey = COLOURS["supervised"], COLOURS["semi"], "0.35"
+    boxes = {
+        "labelled": (1.0, 3.0, "labelled $D_l$\n(attacked or clean)", blue),
+        "unlabelled": (1.0, 1.0, "unlabelled $D_u$\nturned 0, 90, 180, 270°", red),
+        "encoder": (3.6, 2.0, "one shared encoder\nbackbone, 4096, 128", grey),
+        "y_lab": (6.2, 3.0, "class head\n$n$ classes", blue),
+        "y_rot": (6.2, 1.0, "rotation head\n4 classes", red),
+        "loss": (8.7, 2.0, "joint loss\n$\\lambda_l\\ell_l + \\lambda_u\\ell_u$", grey),
+        "svm": (3.6, 3.9, "128-D embedding: linear SVM, t-SNE", COLOURS["clean"]),
+    }
+    drawn = {}
+    for name, (x, y, text, colour) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "lw": 1.6}
+        drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=frame).get_bbox_patch()
+    arrows = [("labelled", "encoder", blue), ("unlabelled", "encoder", red)]
+    arrows += [("encoder", "y_lab", blue), ("encoder", "y_rot", red)]
+    arrows += [("y_lab", "loss", blue), ("y_rot", "loss", red), ("encoder", "svm", "0.6")]
+    for start, end, colour in arrows:
+        ends = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 2, "shrinkB": 3}
+        look = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "mutation_scale": 14}
+        ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=ends | look)
+    ax.set(xlim=(-0.4, 9.8), ylim=(0.4, 4.3))
+    ax.set_axis_off()
     return ax

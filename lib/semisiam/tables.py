@@ -1,0 +1,142 @@
+"""Results written out as text, in the layout of the paper's Tables I-X."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from semisiam.published import ATTACKS, MODES, ROW, SCORES, read_printed
+from semisiam.results import MEASURES, NAMES, compare_modes, summarise
+
+
+def lay_out(cells: pd.DataFrame, dataset: str, percent: float) -> pd.DataFrame:
+    """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
+
+    Returns:
+        Indexed by architecture and line (published, as trained, re-estimated and their
+        differences from the published); `60.1 ± 2.0 (5)` is mean ± std over 5 splits, † marks
+        collapsed embeddings, "" what was not run.
+    """
+    columns = pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])
+    tables = {
+        measure: (summarise(cells, measure), compare_modes(cells, measure)) for measure in MEASURES
+    }
+    here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
+    backbones = [name for name in NAMES if name in set(here["backbone"])]
+    lines = {
+        (NAMES[backbone], line): values
+        for backbone in backbones
+        for line, values in _lay_out_row(tables, (dataset, percent, backbone)).items()
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+    table.index = pd.MultiIndex.from_tuples(lines, names=["Architecture", ""])
+    return table.rename(columns=NAMES)
+
+
+def _lay_out_row(tables: dict, row: tuple) -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = {"published": []}
+    for measure, (means, deltas) in tables.items():
+        line, gap = MEASURES[measure], f"{MEASURES[measure]} - published"
+        places = [(means, (*row, m, a)) for m in MODES for a in ATTACKS]
+        places += [(deltas, (*row, a)) for a in ATTACKS]
+        found = [table.loc[key] if key in table.index else None for table, key in places]
+        lines[line] = [write_estimate(values) for values in found]
+        lines[gap] = ["" if v is None else write_signed(v["difference"]) for v in found]
+    lines["published"] = [*_write_printed(row)]
+    return {line: texts for line, texts in lines.items() if any(texts)}
+
+
+def _write_printed(row: tuple) -> Iterable[str]:
+    printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])
+    deltas = read_printed("delta").set_index([*ROW, "attack"])["delta"]
+    for key in [(*row, m, a) for m in MODES for a in ATTACKS]:
+        values = printed.loc[key] if key in printed.index else None
+        yield "" if values is None else f"{values['mean']:.1f} ± {values['std']:.1f}"
+    for key in [(*row, a) for a in ATTACKS]:
+        yield write_signed(deltas.loc[key]) if key in deltas.index else ""
+
+
+def write_signed(value: float, digits: int = 1) -> str:
+    """Write a difference with its sign: `+1.4`, `-0.1`, `0.0`; "" for NaN."""
+    if np.isnan(value):
+        return ""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def write_estimate(values: pd.Series | None) -> str:
+    """Write a row of `summarise` or `compare_modes`: `60.1 ± 2.0 (5)`, † where collapsed."""
+    if values is None or np.isnan(values["mean"]):
+        return ""
+    is_delta = "published" in values
+    text = write_signed(values["mean"]) if is_delta else f"{values['mean']:.1f}"
+    text += "" if np.isnan(values["std"]) else f" ± {values['std']:.1f}"
+    return f"{text} ({values['n']:.0f})" + (" †" if values.get("collapsed", 0) else "")
+
+
+def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> pd.DataFrame:
+    """Lay out one of Tables VII-X as text, the published scores beside where there are any.
+
+    Args:
+        cells: from `collect`.
+        classes: from `average_classes`.
+        key: dataset, percent, backbone, attack.
+
+    Returns:
+        One line a class, then mean ± std over classes and the accuracy over splits; columns
+        mode, source (ours, published) and score.
+    """
+    means = summarise(cells)["mean"] / 100
+    printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
+    accuracy = read_printed("classwise_accuracy").set_index([*ROW, "attack", "mode"])["accuracy"]
+    blocks = {}
+    for mode in MODES:
+        if (*key, mode) in classes.index:
+            ours = classes.loc[(*key, mode)][SCORES]
+            blocks[NAMES[mode], "ours"] = _write_block(ours, means[(*key[:3], mode, key[3])])
+        if blocks and (*key, mode) in printed.index:
+            theirs = printed.loc[[(*key, mode)]].set_index("class")[SCORES]
+            theirs = theirs.rename(index=_same_spelling(blocks))
+            blocks[NAMES[mode], "published"] = _write_block(theirs, accuracy[(*key, mode)])
+    return pd.concat(blocks, axis=1).fillna("")
+
+
+def _same_spelling(blocks: dict) -> dict[str, str]:
+    return {name.lower(): name for block in blocks.values() for name in block.index}
+
+
+def _write_block(scores: pd.DataFrame, accuracy: float) -> pd.DataFrame:
+    rows = scores.drop(index=["mean", "std"], errors="ignore")
+    mean, std = scores.loc[["mean", "std"]].values if len(rows) < len(scores) else _average(rows)
+    text = rows.map("{:.2f}".format)
+    text.loc["mean ± std"] = [f"{m:.2f} ± {s:.2g}" for m, s in zip(mean, std, strict=True)]
+    text.loc["accuracy"] = [f"{accuracy:.3f}", "", ""]
+    return text
+
+
+def _average(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return rows.mean().to_numpy(), rows.std(ddof=1).round(2).to_numpy()
+
+
+def describe_scale(cells: pd.DataFrame) -> str:
+    """Say the scale of some cells in one line: sizes, counts, epochs and hardware."""
+
+    def distinct(name):
+        return " and ".join(f"{value:,}" for value in sorted(set(cells[name])))
+
+    epochs = " and ".join(
+        f"{count} ({mode})"
+        for mode in MODES
+        for count in sorted(set(cells.loc[cells["mode"] == mode, "epochs"]))
+    )
+    machines = sorted(
+        {
+            f"{cpu}, {cores} cores"
+            for cpu, cores in zip(cells["hardware.cpu"], cells["hardware.cores"], strict=True)
+        }
+    )
+    return (
+        f"{distinct('image_size')} px a side, N_u = {distinct('n_unlabelled')}, "
+        f"N_l = {distinct('n_labelled')}, {distinct('n_test')} test images, epochs {epochs}, "
+        f"on {'; '.join(machines)}"
+    )
