@@ -99,7 +99,7 @@ def test_outputs_depend_on_no_run(name):
 @each_notebook
 def test_cells_are_small(name):
     cells = [c for c in code_cells(pairing.source(name)) if "parameters" not in _tags(c)]
-    sizes = [len(re.findall(r"^\s*[^\s#]", cell.source, re.MULTILINE)) for cell in cells]
+    sizes = [len(re.findall(r"^[ \t]*[^\s#]", cell.source, re.MULTILINE)) for cell in cells]
     assert max(sizes) <= LONGEST
     assert statistics.median(sizes) <= MEDIAN
 

@@ -1,0 +1,139 @@
+"""JupyterLab opens every notebook in a real browser, runs one and saves it back to its pair."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pairing
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+OFFLINE = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells in the page
+}
+RUN = "master"  # the notebook that is run in the browser
+STARTING, LOADING, RUNNING = 60, 60, 240  # s
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason=f"no browser: install one of {', '.join(BROWSERS)}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Copy the notebooks; every `.py` looks older than its `.ipynb`, as a clone may leave them."""
+    copy = tmp_path_factory.mktemp("lab") / "notebooks"
+    shutil.copytree(pairing.NOTEBOOKS, copy)
+    for source in copy.glob("*.py"):
+        os.utime(source, (1e9, 1e9))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def lab(folder):
+    """Start JupyterLab without the user's settings, on a port that it chooses; give its info."""
+    config, runtime = folder.parent / "config", folder.parent / "runtime"
+    (config / "labconfig").mkdir(parents=True)
+    (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
+    command += ["--ip=127.0.0.1", f"--ServerApp.root_dir={folder.parent}"]
+    places = {"JUPYTER_CONFIG_DIR": str(config), "JUPYTER_RUNTIME_DIR": str(runtime)}
+    with (folder.parent / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | places, stdout=log, stderr=log)
+    try:
+        yield _wait_for(server, runtime)
+    finally:
+        server.terminate()
+        server.wait(STARTING)
+
+
+def _wait_for(server, runtime):
+    for _ in range(STARTING * 5):
+        assert server.poll() is None, "JupyterLab did not start: see lab.log"
+        for info in runtime.glob("jpserver-*.json"):
+            return json.loads(info.read_text())
+        time.sleep(0.2)
+    raise TimeoutError("JupyterLab did not start in time: see lab.log")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, chromium_sandbox=False, args=OFFLINE
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, lab):
+    """Give a fresh page that is logged in; it must ask nothing of any other machine."""
+    page = browser.new_page(viewport={"width": 1200, "height": 1600})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{lab['url']}lab?token={lab['token']}")
+    yield page
+    page.close()
+    assert [
+        url for url in asked if not re.match(r"(https?|ws)://127\.0\.0\.1|data:|blob:", url)
+    ] == []
+
+
+def open_notebook(page, lab, name):
+    page.goto(f"{lab['url']}lab/tree/notebooks/{name}.ipynb?reset")
+    cells = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell")
+    expect(cells).to_have_count(len(pairing.source(name).cells), timeout=LOADING * 1000)
+    expect(page.locator(".jp-Dialog")).to_have_count(0)
+    return cells
+
+
+@pytest.mark.parametrize("name", pairing.names())
+def test_lab_shows_a_notebook(page, lab, name, tmp_path):
+    cells = open_notebook(page, lab, name)
+    expect(cells.first.locator("h1")).to_be_visible()
+    pictures = sum("image/png" in output.get("data", {}) for output in _outputs(name))
+    expect(cells.locator(".jp-OutputArea-output img")).to_have_count(pictures)
+    page.screenshot(path=tmp_path / f"{name}.png")
+
+
+def test_lab_runs_and_saves_a_notebook(page, lab, folder, tmp_path, monkeypatch):
+    before = (folder / f"{RUN}.py").read_text()
+    cells = open_notebook(page, lab, RUN)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    code = cells.and_(page.locator(".jp-CodeCell"))
+    last_prompt = code.last.locator(".jp-InputPrompt")
+    expect(last_prompt).to_have_text("[*]:", timeout=LOADING * 1000)
+    expect(last_prompt).not_to_have_text("[*]:", timeout=RUNNING * 1000)
+    page.screenshot(path=tmp_path / "run.png")
+    for noise in ("error", "stderr"):
+        shown = cells.locator(f"[data-mime-type='application/vnd.jupyter.{noise}']")
+        assert shown.all_inner_texts() == []
+    expect(last_prompt).to_have_text(f"[{code.count()}]:")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    assert (folder / f"{RUN}.py").read_text() == before
+    monkeypatch.setattr(pairing, "NOTEBOOKS", folder)
+    assert pairing.differences(RUN) == []
+    assert "formats" not in pairing.executed(RUN).metadata.get("jupytext", {})
+
+
+def _outputs(name):
+    cells = pairing.executed(name).cells
+    return [output for cell in cells for output in cell.get("outputs", [])]
