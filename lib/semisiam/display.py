@@ -1,5 +1,6 @@
 """What the terminal shows of a grid: a live line, a table of failures."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from semisiam.grid import Status
 
@@ -76,7 +78,9 @@ def show_failed(status: dict[str, Status], folder: Path) -> None:
     failed = {name: cell for name, cell in status.items() if cell.state == "failed"}
     if not failed:
         return
-    table = Table("cell", "why", "log", title=f"{len(failed)} failed")
+    table = Table(title=f"{len(failed)} failed", show_lines=True)
+    for header in ("cell", "why", "log"):
+        table.add_column(header, overflow="fold")
     for name, cell in failed.items():
-        table.add_row(name, cell.reason, str(folder / name / "log.txt"))
+        table.add_row(name, Text(cell.reason), os.path.relpath(folder / name / "log.txt"))
     Console(stderr=True).print(table)

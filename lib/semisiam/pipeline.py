@@ -115,9 +115,9 @@ def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
         for start in range(0, len(images), batch_size):
             yield images[start : start + batch_size]
 
-    return tf.data.Dataset.from_generator(generate, output_signature=_images_spec(images)).prefetch(
-        2
-    )
+    batches = tf.data.Dataset.from_generator(generate, output_signature=_images_spec(images))
+    count = -(-len(images) // batch_size)  # Keras warns where it must find the end by itself
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 
 def _cut(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

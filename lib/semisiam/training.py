@@ -138,7 +138,9 @@ def train(
         on_epoch: called with each epoch's row as it ends.
 
     Returns:
-        One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds.
+        One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
+        averages the joint loss over images and its two parts over batches, which differs by
+        the weight of the last short batch.
     """
     recorder = _Recorder(on_epoch)
     schedule = partial(

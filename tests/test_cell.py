@@ -1,0 +1,100 @@
+import pytest
+import yaml
+
+from semisiam.cell import Cell, SettingsError, Study
+
+
+def write(path, **study):
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"spilt": 3}, "unknown setting 'spilt': did you mean 'split'?"),
+        ({"epochs": "3"}, "epochs = '3': input should be a valid integer"),
+        ({"split": True}, "split = True: input should be a valid integer"),
+        ({"epochs": 0}, "epochs = 0: input should be greater than or equal to 1"),
+        ({"label_fraction": 1.5}, "label_fraction = 1.5: input should be less than or equal to 1"),
+        ({"mode": "semy"}, "mode = 'semy': input should be 'supervised' or 'semi'"),
+        (
+            {"backbone": "inception_v3", "image_size": 74},
+            "image_size = 74 is too small for backbone 'inception_v3': it needs at least 75 px",
+        ),
+        ({"image_size": 31}, "image_size = 31 is too small for backbone 'small_cnn'"),
+        ({"test_split": "patient"}, "test_split = 'patient' needs dataset = 'malaria'"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(settings, message):
+    with pytest.raises(SettingsError) as error:
+        Cell.check(settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_each_of_two_mistakes_has_its_line():
+    with pytest.raises(SettingsError, match=r"batch_size = 1.*\n.*unknown setting 'epoch'"):
+        Cell.check({"batch_size": 1, "epoch": 2})
+
+
+def test_a_notebooks_plain_values_are_its_parameters():
+    namespace = {"epochs": 7, "np": yaml, "_": 3, "In": [], "Out": {}, "Cell": Cell}
+    assert Cell.from_notebook(namespace) == Cell(epochs=7)
+    with pytest.raises(SettingsError, match="unknown setting 'epoch_s'"):
+        Cell.from_notebook(namespace | {"epoch_s": 8})
+
+
+def test_name_and_hash():
+    cell = Cell(
+        dataset="fashion_mnist", backbone="mobilenet_v2", label_fraction=0.01, attack="pixel"
+    )
+    assert cell.name == "fashion_mnist-mobilenet_v2-1pct-pixel-semi-s0"
+    moved = cell.model_copy(update={"output_dir": "elsewhere", "data_dir": "there"})
+    assert moved.hash == cell.hash
+    assert cell.model_copy(update={"epochs": 4}).hash != cell.hash
+
+
+def test_a_study_is_every_combination_and_rules_change_those_that_match(tmp_path):
+    study = Study.load(
+        write(
+            tmp_path / "s.yaml",
+            base={"epochs": 30},
+            axes={"mode": ["supervised", "semi"], "split": [0, 1], "bn_momentum": [0.9, None]},
+            rules=[{"when": {"mode": "supervised"}, "set": {"epochs": 100}}],
+        )
+    )
+    cells = study.cells()
+    assert len(cells) == 8
+    assert {cell.mode: cell.epochs for cell in cells.values()} == {"supervised": 100, "semi": 30}
+    assert "digits-small_cnn-5pct-clean-semi-s1-bn_momentum_0.9" in cells
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({}, "has no cell"),
+        ({"axes": {"split": []}}, "axes.split"),
+        ({"axes": {"split": [1, 1]}}, "has the cell digits-small_cnn-5pct-clean-semi-s1 twice"),
+        ({"axes": {"spilt": [1]}}, "did you mean 'split'?"),
+        ({"base": {"epochs": 1}, "axis": {}}, "did you mean 'axes'?"),
+        ({"base": {"epochs": -1}}, "epochs = -1"),
+        ({"base": {"epochs": 1}, "rules": [{"when": {"mod": "semi"}, "set": {}}]}, "'mode'"),
+        ({"base": {"output_dir": "x"}}, "output_dir is set by the grid"),
+    ],
+)
+def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):
+    path = write(tmp_path / "s.yaml", **study)
+    with pytest.raises(SettingsError) as error:
+        Study.load(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_study_that_is_no_yaml_mapping(tmp_path):
+    for text in ("- a\n", "a: [", "!!python/object/apply:os.getcwd []"):
+        (tmp_path / "s.yaml").write_text(text)
+        with pytest.raises(SettingsError, match=r"s\.yaml"):
+            Study.load(tmp_path / "s.yaml")
+    with pytest.raises(SettingsError, match="cannot read the study"):
+        Study.load(tmp_path / "none.yaml")

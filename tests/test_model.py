@@ -1,0 +1,152 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from semisiam import model
+from semisiam.cell import Cell
+from semisiam.training import build_network
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return {"y_lab": np.arange(8) % 3, "y_rot": np.arange(8) % 4}
+
+
+def weights(network):
+    return {v.path: v.numpy().copy() for v in network.trainable_variables}
+
+
+def step(images, targets, **settings):
+    """Build the siamese network, take one step, and return it with the weights before."""
+    keras.utils.set_random_seed(0)
+    encoder = model.build_encoder("small_cnn", 32)
+    network = build_network(Cell.check(settings), encoder, 3)
+    before = weights(network)
+    network.train_on_batch({"labelled": images, "unlabelled": images[::-1]}, targets)
+    return network, encoder, before
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "parameters"),
+    # the backbones without their tops as published with Keras, and two dense layers:
+    # channels x 4096 + 4096 and 4096 x 128 + 128
+    [
+        ("mobilenet_v2", 32, 2_257_984 + 1280 * 4096 + 4096 + 524_416),
+        ("inception_v3", 75, 21_802_784 + 2048 * 4096 + 4096 + 524_416),
+        ("resnet50_v2", 32, 23_564_800 + 2048 * 4096 + 4096 + 524_416),
+    ],
+)
+def test_each_backbone_with_4096_and_128_units(backbone, size, parameters):
+    encoder = model.build_encoder(backbone, size)
+    assert encoder.count_params() == parameters
+    assert encoder.output_shape == (None, 128)
+    assert encoder.input.dtype == "uint8"
+
+
+def test_inputs_are_scaled_to_minus_one_to_one():
+    encoder = model.build_encoder("small_cnn", 32)
+    scaled = encoder.get_layer("to_plus_minus_one")(np.array([0, 255], np.uint8))
+    assert np.allclose(scaled, [-1, 1])
+
+
+def test_momentum_reaches_every_batch_normalisation():
+    encoder = model.build_encoder("mobilenet_v2", 32, bn_momentum=0.5)
+    norms = model.batch_norms(encoder)
+    assert len(norms) == 52
+    assert {norm.momentum for norm in norms} == {0.5}
+    own = model.batch_norms(model.build_encoder("mobilenet_v2", 32))
+    assert {norm.momentum for norm in own} == {0.999}
+
+
+def test_the_siamese_network_holds_one_encoder():
+    encoder = model.build_encoder("small_cnn", 32)
+    network = model.build_siamese(encoder, 3)
+    assert [layer for layer in network.layers if isinstance(layer, keras.Model)] == [encoder]
+    heads = 128 * 3 + 3 + 128 * 4 + 4
+    assert network.count_params() == encoder.count_params() + heads
+
+
+@pytest.mark.parametrize(
+    ("lambda_l", "lambda_u", "still"), [(1.0, 0.0, "y_rot"), (0.0, 1.0, "y_lab")]
+)
+def test_each_loss_alone_moves_the_encoder_and_its_own_head(
+    images, targets, lambda_l, lambda_u, still
+):
+    network, encoder, before = step(images, targets, lambda_l=lambda_l, lambda_u=lambda_u)
+    after = weights(network)
+    moved = {path for path in before if (before[path] != after[path]).any()}
+    assert not any(path.startswith(still) for path in moved)
+    kernels = [v.path for v in encoder.trainable_variables if v.path.endswith("kernel")]
+    assert set(kernels) <= moved
+
+
+def test_lambda_scales_the_gradients_as_in_equation_1(images, targets):
+    def gradients(lambda_l, lambda_u):
+        keras.utils.set_random_seed(0)
+        cell = Cell.check({"lambda_l": lambda_l, "lambda_u": lambda_u})
+        encoder = model.build_encoder("small_cnn", 32)
+        network = build_network(cell, encoder, 3)
+        inputs = {"labelled": images, "unlabelled": images[::-1]}
+        with tf.GradientTape() as tape:
+            predictions = network(inputs, training=True)
+            loss = network.compute_loss(inputs, targets, predictions)
+        variables = [variable.value for variable in encoder.trainable_variables]
+        return [gradient.numpy() for gradient in tape.gradient(loss, variables)]
+
+    l_alone, u_alone, both = gradients(1, 0), gradients(0, 1), gradients(2, 3)
+    assert max(np.abs(g).max() for g in both) > 1e-3
+    for g_l, g_u, g in zip(l_alone, u_alone, both, strict=True):
+        assert np.allclose(g, 2 * g_l + 3 * g_u, atol=1e-5)
+
+
+def test_each_stream_is_normalised_by_its_own_statistics(images):
+    encoder = model.build_encoder("small_cnn", 32)
+    network = model.build_siamese(encoder, 3)
+    alone = network({"labelled": images, "unlabelled": images}, training=True)["y_lab"]
+    beside = network({"labelled": images, "unlabelled": images // 9}, training=True)["y_lab"]
+    assert np.allclose(alone, beside)
+
+
+def tiny_encoder():
+    """A batch normalisation, and a dense layer that it feeds."""
+    images = keras.Input((2, 2, 1), dtype="uint8")
+    x = keras.layers.Rescaling(1.0)(images)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+
+
+def test_recalibration_gives_the_exact_mean_and_variance_and_restores_the_old():
+    images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
+    encoder = tiny_encoder()
+    (norm,) = model.batch_norms(encoder)
+    before = [w.numpy().copy() for w in encoder.trainable_variables]
+    with model.recalibrated(encoder, images, batch_size=2):  # 2 + 2 + 1 images
+        assert norm.moving_mean.numpy().item() == pytest.approx(9.5)
+        assert norm.moving_variance.numpy().item() == pytest.approx(np.arange(20).var())
+        after = [w.numpy() for w in encoder.trainable_variables]
+        assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    assert norm.moving_mean.numpy().item() == 0
+    assert norm.moving_variance.numpy().item() == 1
+    assert norm.momentum == 0.99
+
+
+def test_share_of_initial_statistics():
+    encoder = tiny_encoder()
+    assert model.share_of_initial_statistics(encoder, "supervised", 300) == pytest.approx(0.99**300)
+    assert model.share_of_initial_statistics(encoder, "semi", 300) == pytest.approx(0.99**600)
+
+
+def test_the_kept_classifier_loads_alone_and_embeds_as_the_encoder(images, targets, tmp_path):
+    network, encoder, _ = step(images, targets)
+    classifier = model.build_classifier(network, encoder)
+    classifier.save(tmp_path / "model.keras")
+    outputs = keras.models.load_model(tmp_path / "model.keras").predict(images, verbose=0)
+    assert np.allclose(outputs["embedding"], model.embed(encoder, images), atol=1e-6)
+    assert outputs["y_lab"].shape == (8, 3)
+    assert np.allclose(outputs["y_lab"].sum(axis=1), 1)

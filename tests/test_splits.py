@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+
+from semisiam.splits import (
+    SplitError,
+    count_labelled,
+    describe_split,
+    draw_labelled,
+    read_split,
+    share_evenly,
+)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "n_unlabelled", "n_labelled"),
+    [
+        (0.01, 13_779, 137),  # the paper's counts (IV)
+        (0.05, 13_779, 685),
+        (0.01, 100_000, 1_000),
+        (0.05, 100_000, 5_000),
+        (0.01, 60_000, 600),
+        (0.05, 60_000, 3_000),
+        (0.07, 1_050, 70),
+        (0.015, 1_000, 15),
+    ],
+)
+def test_counts_follow_the_paper(fraction, n_unlabelled, n_labelled):
+    assert count_labelled(fraction, n_unlabelled) == n_labelled
+
+
+def share(total, available):
+    return share_evenly(total, np.array(available), np.random.default_rng(0)).tolist()
+
+
+def test_classes_share_as_evenly_as_counts_allow():
+    assert share(6, [10, 10, 10]) == [2, 2, 2]
+    assert sorted(share(7, [10, 10, 10])) == [2, 2, 3]
+    assert share(9, [1, 10, 10]) == [1, 4, 4]
+    assert sorted(share(137, [6_889, 6_890])) == [68, 69]
+    assert share(6, [1, 2, 3]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "message"),
+    [
+        (7, [3, 3], "only 6 images have a label"),
+        (1, [3, 3], "no labelled example"),
+        (2, [3, 0], "no labelled example"),
+        (0, [3, 3], "no labelled example"),
+    ],
+)
+def test_too_many_or_too_few_labels(total, available, message):
+    with pytest.raises(SplitError, match=message):
+        share(total, available)
+
+
+def test_a_split_is_reproducible_stratified_and_differs_from_the_others():
+    labels = np.arange(200) % 4
+    splits = [draw_labelled(labels, 20, split=i, seed=7) for i in range(5)]
+    again = draw_labelled(labels, 20, split=3, seed=7)
+    assert again.tolist() == splits[3].tolist()
+    assert len({tuple(s) for s in splits}) == 5
+    for chosen in splits:
+        assert np.bincount(labels[chosen]).tolist() == [5, 5, 5, 5]
+        assert len(set(chosen)) == 20
+    assert draw_labelled(labels, 20, split=3, seed=8).tolist() != splits[3].tolist()
+
+
+def test_the_labelled_set_is_the_same_on_every_machine():
+    chosen = draw_labelled(np.arange(12) % 3, 6, split=1, seed=0)
+    assert chosen.tolist() == [2, 3, 4, 9, 10, 11]
+
+
+def test_a_recorded_split_is_read_back(tmp_path):
+    path = tmp_path / "split.json"
+    places = np.array([[0, 1], [2, 3]])
+    path.write_text(
+        json.dumps(describe_split(np.array([4, 9]), places, content="abc", split=2, seed=0))
+    )
+    chosen, read = read_split(path, content="abc", split=2)
+    assert chosen.tolist() == [4, 9]
+    assert read.tolist() == places.tolist()
+    with pytest.raises(SplitError, match="recorded on other data"):
+        read_split(path, content="abd", split=2)
+    with pytest.raises(SplitError, match="has splits 2, not 3"):
+        read_split(path, content="abc", split=3)
+    with pytest.raises(SplitError, match="cannot be read"):
+        read_split(tmp_path / "none.json", content="abc", split=2)
+    path.write_text("[]")
+    with pytest.raises(SplitError, match="not a file of recorded splits"):
+        read_split(path, content="abc", split=2)

@@ -1,0 +1,74 @@
+import math
+
+import numpy as np
+import pytest
+
+from semisiam import model, training
+from semisiam.cell import Cell
+
+
+def rates(epochs, decay_start=0.4):
+    return [
+        training.decayed_rate(
+            e, epochs=epochs, learning_rate=0.001, decay_start=decay_start, decay_rate=0.1
+        )
+        for e in range(epochs)
+    ]
+
+
+def test_the_learning_rate_is_constant_for_two_fifths_and_decays_from_there():
+    found = rates(10)
+    assert found[:4] == [0.001] * 4
+    assert found[4:6] == pytest.approx([0.001 * math.exp(-0.1), 0.001 * math.exp(-0.2)])
+    assert found[9] == pytest.approx(0.001 * math.exp(-0.6))
+    for epochs, constant in ((30, 12), (50, 20), (100, 40), (15, 6)):
+        assert rates(epochs).count(0.001) == constant
+
+
+def test_steps_of_an_epoch():
+    assert training.count_steps(Cell(mode="supervised"), 600, 60_000) == 10  # ceil(600 / 64)
+    assert training.count_steps(Cell(mode="semi"), 600, 60_000) == 938  # ceil(60,000 / 64)
+
+
+def run(mode, **settings):
+    cell = Cell.check({"mode": mode, "epochs": 3, "batch_size": 8} | settings)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
+    images[labels == 1] //= 4
+    training.seed_everything([cell.seed, cell.split], deterministic=True)
+    encoder = model.build_encoder("small_cnn", 32)
+    network = training.build_network(cell, encoder, 2)
+    told = []
+    history = training.train(cell, network, images, labels, images, on_epoch=told.append)
+    assert history.to_dict("records") == told
+    return history, model.embed(encoder, images)
+
+
+@pytest.mark.parametrize("mode", ["supervised", "semi"])
+def test_the_same_seed_gives_the_same_numbers(mode):
+    (first, embedding), (second, again) = run(mode), run(mode)
+    assert first.drop(columns="seconds").equals(second.drop(columns="seconds"))
+    assert (embedding == again).all()
+    third, _ = run(mode, seed=1)
+    assert not first["loss"].equals(third["loss"])
+
+
+def test_the_history_has_each_loss_and_the_rate_of_each_epoch():
+    history, _ = run("semi", lambda_u=0.5, batch_size=10)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    joint = history["loss_labelled"] + 0.5 * history["loss_unlabelled"]
+    assert np.allclose(history["loss"], joint, rtol=1e-4)
+    assert history["learning_rate"].tolist() == pytest.approx(
+        [0.001, 0.001, 0.001 * math.exp(-0.1)]
+    )
+    supervised, _ = run("supervised")
+    assert "loss_unlabelled" not in supervised
+    assert supervised["accuracy_labelled"].iloc[-1] == 1
+
+
+def test_an_epoch_in_one_line():
+    row = {"epoch": 3, "loss": 0.5124, "accuracy_labelled": 0.98}
+    line = "epoch   3  loss 0.512  labelled accuracy 0.980"
+    assert training.describe_epoch(row) == line
+    row["accuracy_unlabelled"] = 0.5
+    assert training.describe_epoch(row) == line + "  rotation accuracy 0.500"
