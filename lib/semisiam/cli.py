@@ -1,6 +1,7 @@
 """The command line: `semisiam grid`, `status`, `report` and `data`."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import click
 
 from semisiam import ROOT
 from semisiam.cell import Study
+
+PAPER_SIZES = {"malaria": 128, "digits": 32}  # the others: 96 (III-B); digits are not the paper's
 
 
 class _Group(click.Group):
@@ -104,3 +107,53 @@ def report(study: Study, outputs: Path) -> None:
     missing = sum(cell.state != "done" for cell in read_status(study, outputs).values())
     if missing:
         raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option(
+    "--dir",
+    "data_dir",
+    default="",
+    show_default="the cache, and a download",
+    help="Folder that holds the archive, or what was unpacked from it; for `folder`, the images.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8, 1024),
+    show_default="as in the paper: 128 for malaria, 96 else; 32 for digits",
+    help="Height and width to resize to (px).",
+)
+@click.option(
+    "--test-split",
+    type=click.Choice(["random", "patient"]),
+    default="random",
+    show_default=True,
+    help="How malaria is halved: at random (paper), or with no patient on both sides.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves.")
+@click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
+@click.option("--list", "list_ready", is_flag=True, help="Show what is ready, and stop.")
+def data(
+    name: str | None, list_ready: bool, size: int | None, skip_damaged: bool, **settings: Any
+) -> None:
+    """Fetch, check and prepare a data set, and describe it.
+
+    NAME is digits, fashion_mnist, stl10, malaria or folder (CLASS/*.png, *.jpg, ... with optional
+    folders unlabelled/ and test/CLASS/). Downloads and prepared arrays are kept in the folder
+    SEMISIAM_CACHE, by default in the user's cache.
+    """
+    from semisiam import datasets
+
+    if list_ready:
+        ready = datasets.list_prepared()
+        click.echo("nothing is ready yet" if ready.empty else ready.to_string(index=False))
+        return
+    if name is None:
+        raise click.UsageError("give a NAME, or --list")
+    size = size or PAPER_SIZES.get(name, 96)
+    started = time.perf_counter()
+    datasets.prepare(name, size, skip_damaged=skip_damaged, **settings)
+    seconds = time.perf_counter() - started
+    click.echo(datasets.summarise(datasets.load(name, size, **settings)))
+    click.echo(f"ready after {seconds:.1f} s")

@@ -8,21 +8,23 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from semisiam.draws import draw_stratified
 from semisiam.files import DataError, cache_folder, digest
-from semisiam.sources import SOURCES, Part, Source, draw_stratified
+from semisiam.sources import SOURCES, Part, Source
 
 PREPARED_VERSION = 1  # raise when the same files would be prepared to other arrays
 
@@ -164,22 +166,22 @@ def prepare(
         DataError: see `load`.
     """
     source = _find_source(name, data_dir, seed, test_split)
-    settings = [PREPARED_VERSION, name, source.identity, image_size]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{PREPARED_VERSION} {source.identity}".encode()).hexdigest()[:12]
     folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
     if prepared := _open(folder):
         return prepared
-    with _writing(folder):
-        if prepared := _open(folder):
+    with _writing(folder) as temporary:
+        if prepared := _open(folder):  # another process was faster
             return prepared
-        temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        try:
-            _write(temporary, source, image_size, skip_damaged, f"semisiam data {name}")
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return _open(folder)
+        place = str(Path(data_dir).expanduser().resolve()) if data_dir else ""
+        settings = {"name": name, "size": image_size, "dir": place}
+        settings |= {"test-split": test_split, "seed": seed}
+        _write(temporary, source, settings, skip_damaged)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        temporary.rename(folder)
+    if prepared := _open(folder):
+        return prepared
+    raise DataError(f"{folder} cannot be read back: the disk may be failing")
 
 
 def _find_source(name: str, data_dir: str, seed: int, test_split: str) -> Source:
@@ -192,13 +194,23 @@ def _find_source(name: str, data_dir: str, seed: int, test_split: str) -> Source
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Let one process at a time prepare `folder`, and say so if the cache cannot be written."""
+def _writing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to prepare `folder` in, to one process at a time, and clear it away.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-            yield
+        with temporary.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system undoes it when a process is killed
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise DataError(
             f"cannot write to the cache {folder.parent}: {error.strerror or error}; make room or "
@@ -227,20 +239,23 @@ def _open(folder: Path) -> Prepared | None:
     return Prepared(folder, facts, parts)
 
 
-def _write(folder: Path, source: Source, image_size: int, skip_damaged: bool, remedy: str) -> None:
+def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged: bool) -> None:
     """Write a data set's arrays into an empty folder, `manifest.json` (the hashes) last."""
     raw = source.read()
     written = {
-        name: _write_part(folder / f"{name}.npy", part, image_size)
+        name: _write_part(folder / f"{name}.npy", part, settings["size"])
         for name, part in raw.parts.items()
     }
-    items = {f"{name}_{k}": v for name, part in written.items() for k, v in part.items.items()}
-    _check_classes(raw.class_names, items["train_labels"])
+    if not skip_damaged:
+        _check_undamaged(written.values(), settings)
+    _check_classes(raw.class_names, written)
     facts = {
+        "settings": settings,
         "class_names": raw.class_names,
-        "notes": [*raw.notes, *_describe(written.values(), skip_damaged, remedy)],
+        "notes": [*raw.notes, *_describe_changes(written.values())],
         "parts": {name: part.facts for name, part in written.items()},
     }
+    items = {f"{name}_{k}": v for name, part in written.items() for k, v in part.items.items()}
     np.savez(folder / "items.npz", **items)
     (folder / "facts.json").write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
     manifest = {path.name: digest(path) for path in sorted(folder.iterdir())}
@@ -280,7 +295,7 @@ def _write_part(path: Path, part: Part, image_size: int) -> _Written:
     items = {
         "labels": part.labels[kept],
         "names": part.names[kept],
-        "digests": np.array(digests, np.uint8).reshape(-1, 16),
+        "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
     }
     facts = {
         "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
@@ -314,43 +329,114 @@ def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
-def _hash_image(pixels: np.ndarray) -> list[int]:
-    content = np.ascontiguousarray(pixels)
+def _hash_image(pixels: np.ndarray) -> bytes:
     salt = "x".join(map(str, pixels.shape)).encode()[:16]
-    return list(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
+    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16, salt=salt).digest()
 
 
-def _describe(parts: Collection[_Written], skip_damaged: bool, remedy: str) -> list[str]:
-    """Say what was converted or left out. Raises `DataError` for images that do not decode."""
+def _check_undamaged(parts: Collection[_Written], settings: dict[str, Any]) -> None:
+    if damaged := [name for part in parts for name in part.damaged]:
+        total = sum(len(part.items["labels"]) for part in parts) + len(damaged)
+        given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+        command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+        raise DataError(
+            f"{len(damaged):,} of {total:,} images do not decode:\n  "
+            + "\n  ".join(damaged[:10] + ["..."] * (len(damaged) > 10))
+            + f"\nmend or remove them, or prepare the data without them: {command}"
+        )
+
+
+def _check_classes(class_names: tuple[str, ...], parts: dict[str, _Written]) -> None:
+    counts = np.bincount(parts["train"].items["labels"], minlength=len(class_names))
+    if empty := [name for name, count in zip(class_names, counts, strict=True) if not count]:
+        raise DataError(f"no training image is left of: {', '.join(empty)}")
+    if empty := [name for name, part in parts.items() if not len(part.items["labels"])]:
+        raise DataError(f"no image is left in: {', '.join(empty)}")
+    if len(class_names) < 2:
+        raise DataError(f"there is only one class with training images: {class_names[0]}")
+
+
+def _describe_changes(parts: Collection[_Written]) -> list[str]:
+    """Say which images were converted or left out."""
     remarks = sum((part.remarks for part in parts), Counter())
     damaged = [name for part in parts for name in part.damaged]
-    if damaged and not skip_damaged:
-        raise DataError(
-            f"{len(damaged):,} of {remarks.total() + len(damaged):,} images do not decode:\n  "
-            + "\n  ".join(damaged[:10] + ["..."] * (len(damaged) > 10))
-            + f"\nmend or remove them, or leave them out with: {remedy} --skip-damaged"
-        )
-    notes = [f"{n:,} images converted: {what}" for what, n in sorted(remarks.items()) if what]
+    notes = [f"images converted, {what}: {n:,}" for what, n in sorted(remarks.items()) if what]
     if damaged:
-        notes.append(f"{len(damaged):,} images that do not decode left out: {', '.join(damaged)}")
+        listed = "; ".join(damaged[:3] + ["..."] * (len(damaged) > 3))
+        notes.append(f"images that do not decode left out ({len(damaged):,}): {listed}")
     return notes
 
 
-def _check_classes(class_names: tuple[str, ...], labels: np.ndarray) -> None:
-    counts = np.bincount(labels, minlength=len(class_names))
-    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
-    if empty or len(class_names) < 2:
-        raise DataError(
-            f"{len(class_names)} classes, without a training image: {', '.join(empty) or 'none'}; "
-            "at least two classes need images"
-        )
+def summarise(dataset: Dataset) -> str:
+    """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
+    return "\n".join(
+        [
+            f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}",
+            f"\n{describe_parts(dataset).to_string()}",
+            f"\n{describe_classes(dataset).to_string()}\n",
+            *(f"- {note}" for note in dataset.notes),
+            f"kept in {dataset.folder}",
+        ]
+    )
+
+
+def describe_classes(dataset: Dataset) -> pd.DataFrame:
+    """Count labelled images: one row a class, int columns `train` and `test`."""
+    n = len(dataset.class_names)
+    counts = {
+        "train": np.bincount(dataset.train_labels, minlength=n),
+        "test": np.bincount(dataset.test_labels, minlength=n),
+    }
+    return pd.DataFrame(counts, index=pd.Index(dataset.class_names, name="class"))
+
+
+def describe_parts(dataset: Dataset) -> pd.DataFrame:
+    """Describe train, unlabelled (if it is not train) and test: one row a part.
+
+    Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, each as
+    "smallest-largest" over the whole part; `repeats`, images equal to an earlier one of the part;
+    `in train`, images equal to a training image.
+    """
+    origins = {"train": dataset.train_origin, "test": dataset.test_origin}
+    if dataset.unlabelled is not dataset.train:
+        origins["unlabelled"] = dataset.unlabelled_origin
+    in_train = _as_keys(dataset.train_origin)
+    rows = {}
+    for part, origin in origins.items():
+        facts, digests = dataset.facts[part], _as_keys(origin)
+        (low_h, low_w), (high_h, high_w) = facts["smallest"], facts["largest"]
+        rows[part] = {
+            "images": len(digests),
+            "heights": f"{low_h}-{high_h}",
+            "widths": f"{low_w}-{high_w}",
+            "values": "{}-{}".format(*facts["values"]),
+            "repeats": len(digests) - len(np.unique(digests)),
+            "in train": np.isin(digests, in_train).sum() if part != "train" else "-",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _as_keys(origin: Origin) -> np.ndarray:
+    return origin.digests.view("V16").ravel()
+
+
+def list_prepared() -> pd.DataFrame:
+    """List what is ready in the cache, one row each: settings, counts of images, MB, folder."""
+    rows = []
+    for folder in sorted((cache_folder() / "prepared").glob("[!.]*")):
+        if prepared := _open(folder):
+            counts = {part: len(arrays.labels) for part, arrays in prepared.parts.items()}
+            megabytes = round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6)
+            about = {"unlabelled": "= train"} | counts | {"MB": megabytes, "folder": str(folder)}
+            rows.append(prepared.facts["settings"] | about)
+    return pd.DataFrame(rows)
 
 
 def _draw(part: PreparedPart, limit: int, setting: str, seed: int) -> PreparedPart:
     n_classes = len(np.unique(part.labels))
     if limit < n_classes:
         raise DataError(
-            f"{purpose} = {limit} is less than one image for each of {n_classes} classes"
+            f"{setting} = {limit} is less than one image for each of {n_classes} classes"
         )
     rows = draw_stratified(part.labels, limit, seed)
     origin = Origin(part.origin.names[rows], part.origin.digests[rows])

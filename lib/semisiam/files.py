@@ -5,11 +5,16 @@ import hashlib
 import io
 import os
 import sys
+import tarfile
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -72,24 +77,90 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
             problems.append(f"  {url}: {_brief(error)}")
     raise DataError(
         f"cannot download {file}:\n" + "\n".join(problems) + f"\nput the file {file} "
-        f"({size:,} bytes, sha256 {sha256}) into {folder}, or name the folder it is in"
+        f"({size:,} bytes, sha256 {sha256}) into {folder}, "
+        "or give the folder it is in (--dir, data_dir)"
     )
 
 
 def _brief(error: Exception) -> str:
+    import requests
+
     if "hash" in str(error):
         return "what it sends is not the right file (wrong sha256)"
-    if isinstance(error, PermissionError):
-        return str(error)
-    return f"{type(error).__name__}: {str(error)[:120]}"
+    if isinstance(error, requests.HTTPError):
+        return f"HTTP {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke each time"
+    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a broken file raises into a `DataError` that names the file."""
+    broken = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
+    try:
+        yield
+    except broken as error:
+        raise DataError(
+            f"{path} is truncated, damaged or unreadable ({error}): remove it and fetch it again"
+        ) from None
 
 
 def read_gzip(path: Path) -> bytes:
     """Read a file, decompressing it if its name ends in .gz. Raises `DataError`."""
-    try:
+    with reading(path):
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or damaged: {error}; fetch it again") from None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive or a folder: its size (bytes) and how to open it."""
+
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def list_members(place: Path) -> dict[str, Member]:
+    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted.
+
+    Archives are read in place, never unpacked.
+
+    Raises:
+        DataError: the archive is broken or has a path that leads out of it.
+    """
+    with reading(place):
+        if place.is_dir():
+            files = [path for path in place.rglob("*") if path.is_file()]
+            found = {
+                path.relative_to(place).as_posix(): Member(
+                    path.stat().st_size, partial(path.open, "rb")
+                )
+                for path in files
+            }
+        elif place.suffix == ".zip":
+            archive = zipfile.ZipFile(place)
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            found = {i.filename: Member(i.file_size, partial(archive.open, i)) for i in infos}
+        else:
+            archive = tarfile.open(place)  # noqa: SIM115 - its members are read later
+            infos = [info for info in archive if info.isfile()]
+            found = {i.name: Member(i.size, partial(archive.extractfile, i)) for i in infos}
+    for name in found:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
+    return dict(sorted(found.items()))
+
+
+def decode_members(members: Sequence[Member]) -> Iterator[tuple[np.ndarray | None, str]]:
+    """Read and decode image files one at a time; see `decode_image`."""
+    for member in members:
+        try:
+            with member.open() as file:
+                data = file.read()
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+            yield None, f"cannot be read ({error})"
+        else:
+            yield decode_image(data)
 
 
 def decode_image(data: bytes) -> tuple[np.ndarray | None, str]:

@@ -5,7 +5,8 @@ write the function and the line; everything from resizing to the command line th
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -13,7 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from semisiam.files import DataError, cache_folder, fetch, read_gzip
+from semisiam.draws import halve_patients, hold_out
+from semisiam.files import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Member,
+    cache_folder,
+    decode_members,
+    digest,
+    fetch,
+    list_members,
+    read_gzip,
+    reading,
+)
 
 Picture = tuple[np.ndarray | None, str]  # see `files.decode_image`
 
@@ -50,40 +63,6 @@ class Source:
     read: Callable[[], Raw]
 
 
-def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose test images at random, `share` of all and as near as possible of each class.
-
-    Returns:
-        bool (N,), True for test.
-    """
-    chosen = draw_stratified(labels, round(share * len(labels)), seed)
-    return np.isin(np.arange(len(labels)), chosen)
-
-
-def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw `count` images at random, each class by its share, but at least one image of each.
-
-    Args:
-        labels: int (N,), classes from 0.
-        count: at least the number of classes, at most N.
-        seed: any non-negative integer.
-
-    Returns:
-        Sorted indices, int64 (count,).
-    """
-    rng = np.random.default_rng([seed, count])
-    counts = np.unique_counts(labels).counts
-    shares = counts * (count / len(labels))
-    quotas = np.maximum(np.floor(shares), 1).astype(int)
-    while quotas.sum() < count:
-        quotas[np.argmax(shares - quotas)] += 1
-    while quotas.sum() > count:
-        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
-    classes = zip(np.unique(labels), quotas, strict=True)
-    drawn = [rng.choice(np.flatnonzero(labels == c), q, replace=False) for c, q in classes]
-    return np.sort(np.concatenate(drawn)).astype(np.int64)
-
-
 # scikit-learn's digits
 
 
@@ -118,16 +97,8 @@ def _cut(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> P
 # Fashion-MNIST
 
 FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 FASHION_MIRRORS = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
@@ -160,6 +131,9 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install datase
 
 def fashion_mnist(folder: Path | None, seed: int, test_split: str) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
+    if folder:
+        for file in FASHION_FILES:  # even if the arrays are ready: these files were asked for
+            _read_idx(folder, file)
     return Source("official", partial(_read_fashion, folder))
 
 
@@ -191,14 +165,285 @@ def _find_fashion(folder: Path | None, file: str) -> Path:
         for path in (place / file, place / f"{file}.gz"):
             if path.is_file():
                 return path
-    if folder:
-        raise DataError(f"{folder} has neither {file} nor {file}.gz: put it there")
-    size, sha256, _ = FASHION_FILES[file]
     urls = [f"{mirror}{file}.gz" for mirror in FASHION_MIRRORS]
+    if folder:
+        raise DataError(f"{folder} has neither {file} nor {file}.gz: put one there, from {urls[0]}")
+    size, sha256, _ = FASHION_FILES[file]
     return fetch(downloads, f"{file}.gz", urls, sha256, size)
+
+
+# STL-10 and Malaria: one archive each
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
+
+    file: str
+    url: str
+    size: int
+    sha256: str
+    inside: str
+    marker: str
+
+
+STL10 = Archive(
+    file="stl10_binary.tar.gz",
+    url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+    size=2640397119,
+    sha256="f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+    inside="stl10_binary",
+    marker="train_X.bin",
+)
+MALARIA = Archive(
+    file="cell_images.zip",
+    url="https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip",
+    size=353452851,
+    sha256="0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668",
+    inside="cell_images",
+    marker="Parasitized",
+)
+
+
+def _locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
+    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
+
+    The official archive need not be there for its prepared arrays to be used.
+    """
+    home = folder or cache_folder() / "downloads" / name
+    if (path := home / archive.file).is_file():
+        sha256 = digest(path)
+        if sha256 != archive.sha256 and path.stat().st_size == archive.size:
+            raise DataError(f"{path} is damaged (wrong sha256): remove it and fetch it again")
+        return path, sha256
+    for place in (home / archive.inside, home):
+        if (place / archive.marker).exists():
+            return place, _identify_files(place)
+    if folder:
+        raise DataError(
+            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
+            f"{archive.marker}): put it there, from {archive.url}"
+        )
+    return path, archive.sha256
+
+
+def _identify_files(folder: Path) -> str:
+    """Hash names, sizes and times of change of all files, which is much faster than reading."""
+    listing = []
+    for path in sorted(folder.rglob("*")):
+        stat = path.stat()
+        changed = (stat.st_size, stat.st_mtime_ns) if path.is_file() else ()
+        listing.append((path.relative_to(folder).as_posix(), *changed))
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+
+def _open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
+    """List the archive's files, after a download if need be, and note if it is not official."""
+    if not place.exists():
+        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
+    notes = []
+    if place.is_dir():
+        notes.append(f"read from unpacked files, not checked against {archive.file}'s sha256")
+    elif digest(place) != archive.sha256:
+        notes.append(f"not the official {archive.file} (other sha256): a subset, or changed")
+    return list_members(place), notes
+
+
+STL10_CLASSES = (
+    *("airplane", "bird", "car", "cat", "deer"),
+    *("dog", "horse", "monkey", "ship", "truck"),
+)
+STL10_BYTES = 3 * 96 * 96
+
+
+def stl10(folder: Path | None, seed: int, test_split: str) -> Source:
+    """STL-10: 5,000 training, 8,000 test and 100,000 unlabelled colour images of 96x96 pixels."""
+    place, identity = _locate(STL10, folder, "stl10")
+    return Source(identity, partial(_read_stl10, place))
+
+
+def _read_stl10(place: Path) -> Raw:
+    members, notes = _open_archive(STL10, place)
+    files = {name.rsplit("/")[-1]: member for name, member in members.items()}
+    labels = {part: _read_stl10_labels(place, files, part) for part in ("train", "test")}
+    present = np.unique(labels["train"])
+    if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
+        dropped = np.isin(labels["test"], present, invert=True).sum()
+        notes.append(
+            f"classes without a training image left out, with {dropped} test images: "
+            + ", ".join(absent)
+        )
+    n_unlabelled = _count_stl10(place, files, "unlabeled_X.bin")
+    labels["unlabelled"] = np.full(n_unlabelled, -1)
+    parts = {}
+    for part, file in (("train", "train_X"), ("test", "test_X"), ("unlabelled", "unlabeled_X")):
+        kept = np.isin(labels[part], [-1, *present])
+        images = _stream_stl10(place, files[f"{file}.bin"], kept)
+        names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
+        new_labels = np.searchsorted(present, labels[part][kept])
+        parts[part] = Part(images, names, new_labels if part != "unlabelled" else labels[part])
+    return Raw(tuple(STL10_CLASSES[c] for c in present), parts, tuple(notes))
+
+
+def _count_stl10(place: Path, files: dict[str, Member], file: str) -> int:
+    if file not in files:
+        raise DataError(f"{place} has no {file}: fetch it again")
+    count, rest = divmod(files[file].size, STL10_BYTES)
+    if rest or not count:
+        raise DataError(f"{place}: {file} is truncated ({rest} bytes after {count} whole images)")
+    return count
+
+
+def _read_stl10_labels(place: Path, files: dict[str, Member], part: str) -> np.ndarray:
+    """Read labels, int64 (N,), classes from 0 where the file counts from 1."""
+    n_images = _count_stl10(place, files, f"{part}_X.bin")
+    if f"{part}_y.bin" not in files:
+        raise DataError(f"{place} has no {part}_y.bin: fetch it again")
+    with reading(place), files[f"{part}_y.bin"].open() as file:
+        labels = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
+    if len(labels) != n_images:
+        raise DataError(f"{place}: {part}_y.bin has {len(labels)} labels for {n_images} images")
+    if len(wrong := np.flatnonzero((labels < 0) | (labels > 9))):
+        raise DataError(
+            f"{place}: {part}_y.bin has {len(wrong)} labels outside 1-10, "
+            f"the first is {labels[wrong[0]] + 1} at place {wrong[0]}"
+        )
+    return labels
+
+
+def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[Picture]:
+    """Read images, which are stored channel by channel and column by column."""
+    with reading(place), member.open() as file:
+        for keep in kept:
+            content = file.read(STL10_BYTES)
+            if len(content) < STL10_BYTES:
+                raise EOFError("an image is cut short")
+            if keep:
+                pixels = np.frombuffer(content, np.uint8).reshape(3, 96, 96)
+                yield pixels.transpose(2, 1, 0), ""
+
+
+MALARIA_CLASSES = ("Parasitized", "Uninfected")
+
+
+def malaria(folder: Path | None, seed: int, test_split: str) -> Source:
+    """NIH's 27,558 images of blood cells, halved at random; D_u is the training half.
+
+    The paper's halves share their patients; with `test_split` patient no patient is in both.
+    """
+    place, identity = _locate(MALARIA, folder, "malaria")
+    return Source(
+        f"{identity}-{test_split}-{seed}", partial(_read_malaria, place, seed, test_split)
+    )
+
+
+def _read_malaria(place: Path, seed: int, test_split: str) -> Raw:
+    members, notes = _open_archive(MALARIA, place)
+    members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
+    names, labels, ignored = _choose_images(place, members, MALARIA_CLASSES)
+    patients = find_patients(names)
+    if test_split == "patient":
+        is_test = halve_patients(patients, labels, seed)
+    else:
+        is_test = hold_out(labels, 1 / 2, seed)
+    shared = np.intersect1d(patients[is_test], patients[~is_test])
+    halving = (
+        f"test set: a half drawn by {test_split} with seed {seed}; {len(shared)} of "
+        f"{len(np.unique(patients))} patients are on both sides"
+    )
+    parts = {
+        part: Part(decode_members([members[n] for n in names[rows]]), names[rows], labels[rows])
+        for part, rows in (("train", ~is_test), ("test", is_test))
+    }
+    return Raw(MALARIA_CLASSES, parts, (*notes, *ignored, halving))
+
+
+def find_patients(names: np.ndarray) -> np.ndarray:
+    """Return the patient of each malaria image, `C` and a number, with which its name begins.
+
+    Raises:
+        DataError: a name begins otherwise.
+    """
+    found = [re.match(r"C\d+", name.split("/")[-1]) for name in names]
+    if None in found:
+        raise DataError(f"the name of {names[found.index(None)]} does not begin with a patient")
+    return np.array([match.group() for match in found])
+
+
+def _choose_images(
+    place: Path, members: dict[str, Member], folders: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Choose the image files in some folders of one depth.
+
+    Returns:
+        Their names, str (N,); the index of each one's folder, int64 (N,); notes of other files.
+    """
+    index = {folder: i for i, folder in enumerate(folders)}
+    depth = folders[0].count("/") + 1
+    places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
+    inside = [name for name, i in places.items() if i is not None]
+    names = [name for name in inside if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    labels = np.array([places[name] for name in names], np.int64)
+    if missing := [folder for folder, i in index.items() if i not in labels]:
+        raise DataError(
+            f"{place} has no image in {', '.join(missing)}: add images or remove the folder"
+        )
+    notes = []
+    if others := sorted(set(inside) - set(names)):
+        listed = ", ".join(others[:3] + ["..."] * (len(others) > 3))
+        notes.append(f"files that are not images left out ({len(others)}): {listed}")
+    return np.array(names), labels, notes
+
+
+# one's own images
+
+
+def folder(folder: Path | None, seed: int, test_split: str) -> Source:
+    """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
+
+    Without `unlabelled`, D_u is the training set; without `test`, a third of the labelled images
+    is drawn for it, stratified. Images are stretched to squares.
+    """
+    if folder is None:
+        raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
+    return Source(f"{_identify_files(folder)}-{seed}", partial(_read_folder, folder, seed))
+
+
+def _read_folder(place: Path, seed: int) -> Raw:
+    members = {n: m for n, m in list_members(place).items() if not n.startswith(".")}
+    tops = sorted(path.name for path in place.iterdir() if path.is_dir())
+    classes = [top for top in tops if top not in ("test", "unlabelled") and top[0] != "."]
+    if len(classes) < 2:
+        raise DataError(f"{place} has {len(classes)} class folders: at least 2 are needed")
+    chosen = {"train": _choose_images(place, members, classes)}
+    if "test" in tops:
+        chosen["test"] = _choose_images(place, members, [f"test/{name}" for name in classes])
+        if unknown := {path.name for path in (place / "test").iterdir()} - set(classes):
+            raise DataError(f"{place}/test has {', '.join(sorted(unknown))}, which is no class")
+    if "unlabelled" in tops:
+        chosen["unlabelled"] = _choose_images(place, members, ["unlabelled"])
+    notes = [note for *_, part_notes in chosen.values() for note in part_notes]
+    files = {part: (names, labels) for part, (names, labels, _) in chosen.items()}
+    if "unlabelled" in files:
+        names, labels = files["unlabelled"]
+        files["unlabelled"] = names, np.full_like(labels, -1)
+    if "test" not in files:
+        names, labels = files["train"]
+        is_test = hold_out(labels, 1 / 3, seed)
+        files |= {"train": (names[~is_test], labels[~is_test])}
+        files |= {"test": (names[is_test], labels[is_test])}
+        notes.append(f"test set: a third of the labelled images, drawn with seed {seed}")
+    parts = {
+        part: Part(decode_members([members[n] for n in names]), names, labels)
+        for part, (names, labels) in files.items()
+    }
+    return Raw(tuple(classes), parts, tuple(notes))
 
 
 SOURCES: dict[str, Callable[[Path | None, int, str], Source]] = {
     "digits": digits,
     "fashion_mnist": fashion_mnist,
+    "stl10": stl10,
+    "malaria": malaria,
+    "folder": folder,
 }
