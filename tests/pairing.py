@@ -70,6 +70,7 @@ def build(name: str) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell, cell_id in zip(notebook.cells, _cell_ids(notebook), strict=True):
         cell.id = cell_id
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
