@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import psutil
@@ -18,7 +17,6 @@ from semisiam.cell import Cell, SettingsError, Study
 from semisiam.cli import main
 
 TINY = """
-from pathlib import Path
 from semisiam import records
 from semisiam.cell import Cell
 cell = Cell.from_notebook(globals())
@@ -42,7 +40,9 @@ def tiny(tmp_path, monkeypatch):
             nbformat.v4.new_code_cell("split: int = 0", metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell(TINY),
         ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
     )
     nbformat.write(notebook, tmp_path / "tiny.ipynb")
     monkeypatch.setattr(grid, "MASTER", tmp_path / "tiny.ipynb")
@@ -67,10 +67,8 @@ def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
     study = write_study(tiny, [0, 1, 2, 3])
     result = invoke("grid", study, "--outputs", tiny, "--workers", 2)
     assert result.exit_code == 1
-    told = " ".join(result.output.split())
-    assert "2 failed" in told
-    for part in ("RuntimeError", "split one is broken", "log.txt"):
-        assert part in told.replace(" │ ", " ")
+    assert "2 failed:" in result.output
+    assert f"{name(1)}\n    why  RuntimeError: split one is broken\n    log  " in result.output
     status = grid.read_status(Study.load(study), tiny)
     assert [status[name(i)].state for i in range(4)] == ["done", "failed", "failed", "done"]
     assert status[name(1)].reason == "RuntimeError: split one is broken"
@@ -123,7 +121,7 @@ def test_an_output_folder_that_cannot_be_written(tiny):
     study = Study.load(write_study(tiny, [0]))
     with pytest.raises(SettingsError, match="cannot write to"):
         grid.run_study(study, tiny / "file", workers=1, on_change=print)
-    with pytest.raises(SettingsError, match=r"has a \{ or \}"):
+    with pytest.raises(SettingsError, match=r"no { or } in the path"):
         grid.run_study(study, tiny / "a{b}", workers=1, on_change=print)
 
 
@@ -133,7 +131,6 @@ def test_an_interrupted_grid_ends_its_children_and_goes_on_later(tiny):
     slow.cells[1].source = "import time; time.sleep(600)"
     nbformat.write(slow, grid.MASTER)
     script = f"""
-import sys
 from pathlib import Path
 from semisiam import grid
 from semisiam.cli import main

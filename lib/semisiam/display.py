@@ -7,8 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from semisiam.grid import Status
 
@@ -74,13 +72,11 @@ def show_status(status: dict[str, Status]) -> None:
 
 
 def show_failed(status: dict[str, Status], folder: Path) -> None:
-    """Print a table of the failed cells: which, why, and where the log is."""
+    """Print which cells failed, why, and where the log is, one line each to copy from."""
     failed = {name: cell for name, cell in status.items() if cell.state == "failed"}
-    if not failed:
-        return
-    table = Table(title=f"{len(failed)} failed", show_lines=True)
-    for header in ("cell", "why", "log"):
-        table.add_column(header, overflow="fold")
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if failed:
+        console.print(f"\n{len(failed)} failed:")
     for name, cell in failed.items():
-        table.add_row(name, Text(cell.reason), os.path.relpath(folder / name / "log.txt"))
-    Console(stderr=True).print(table)
+        log = os.path.relpath(folder / name / "log.txt")
+        console.print(f"{name}\n    why  {cell.reason}\n    log  {log}")

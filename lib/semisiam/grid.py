@@ -30,6 +30,22 @@ class Status:
     seconds: float = 0.0
 
 
+class Children:
+    """The processes a grid has started, so that it can end them all when it is interrupted."""
+
+    def __init__(self):
+        self.running: list[subprocess.Popen] = []
+        self.interrupted = False
+
+    def end(self) -> None:
+        """End every papermill still running and the kernel it started."""
+        self.interrupted = bool(self.running)
+        for child in self.running:
+            family = psutil.Process(child.pid).children(recursive=True)
+            for process in [*family, child]:
+                process.kill()
+
+
 def read_status(study: Study, outputs: Path) -> dict[str, Status]:
     """Read from disk where each cell of a study stands, by name."""
     return {
@@ -64,7 +80,7 @@ def run_study(
     left = {name: c for name, c in study.cells().items() if status[name].state != "done"}
     status |= {name: Status("waiting") for name in left}
     threads = max(1, (psutil.cpu_count() or 1) // workers)
-    children: list[subprocess.Popen] = []
+    children = Children()
 
     def run(name: str, cell: Cell) -> None:
         status[name] = Status("running")
@@ -80,8 +96,8 @@ def run_study(
             on_change(status)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            _end(child)
+        children.end()
+        pool.shutdown()
     return status
 
 
@@ -92,7 +108,7 @@ def run_cell(cell: Cell, folder: Path, *, threads: int, children: list[subproces
         cell: the settings.
         folder: the cell's folder, which also gets `log.txt` and, on failure, `failed.json`.
         threads: how many threads TensorFlow and scikit-learn may use.
-        children: the started process is added, so that the caller can end it.
+        children: the started process is added to them.
 
     Returns:
         `done` or `failed`, with the reason and the seconds it took.
@@ -108,12 +124,12 @@ def run_cell(cell: Cell, folder: Path, *, threads: int, children: list[subproces
         reason = _execute(folder, threads, children)
     reason = reason or explain_undone(folder, cell)
     seconds = time.monotonic() - started
-    if reason:
+    if reason and not children.interrupted:
         write_json(folder / "failed.json", {"reason": reason, "seconds": seconds})
     return Status("failed" if reason else "done", reason, seconds)
 
 
-def _execute(folder: Path, threads: int, children: list[subprocess.Popen]) -> str:
+def _execute(folder: Path, threads: int, children: Children) -> str:
     """Run papermill in the cell's folder and say why it failed; empty if it did not."""
     command = [sys.executable, "-m", "papermill", str(MASTER), "cell.ipynb", "-f", "params.yaml"]
     command += ["-r", "output_dir", str(folder), "--log-output", "--no-progress-bar"]
@@ -128,10 +144,10 @@ def _execute(folder: Path, threads: int, children: list[subprocess.Popen]) -> st
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the grid alone, which then ends its children
         )
-        children.append(child)
+        children.running.append(child)
         write_json(folder / "running.json", {"pid": child.pid})
         child.wait()
-        children.remove(child)
+        children.running.remove(child)
         (folder / "running.json").unlink(missing_ok=True)
     return _explain_exit(folder, child.returncode) if child.returncode else ""
 
@@ -182,14 +198,3 @@ def _make_folder(folder: Path) -> Path:
     except OSError as error:
         raise SettingsError(f"cannot write to {folder}: {error.strerror}") from None
     return folder.resolve()
-
-
-def _end(child: subprocess.Popen) -> None:
-    """End papermill and the kernel it started, which is in a session of its own."""
-    try:
-        family = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        process.kill()
-    child.wait()
