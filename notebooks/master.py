@@ -78,6 +78,8 @@ data = datasets.load(
     seed=cell.seed,
 )
 watch.lap("data")
+
+# %%
 print(f"{len(data.train)} images in the pool, {len(data.unlabelled)} unlabelled")
 print(f"{len(data.test)} test images, {len(data.class_names)} classes, {data.train.shape[1:]}")
 print(*data.notes, sep="\n")
@@ -113,11 +115,14 @@ print("changed pixels per labelled image:", (labelled != clean).any(axis=-1).sum
 # %%
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
 names = [data.class_names[labels[i]] for i in shown]
+
+# %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], clean[shown], names, columns=8)
 figures.examples(axes[1], labelled[shown], [""] * len(shown), columns=8)
 axes[1].set_title("above: as drawn; below: as trained on")
 plt.show()
+
 # %% [markdown]
 # ## The network
 #
@@ -152,6 +157,7 @@ fig, ax = plt.subplots()
 figures.losses(ax, history)
 ax.set_title(f"training loss, {cell.name}")
 plt.show()
+
 # %% [markdown]
 # ## Evaluation
 #
@@ -201,6 +207,7 @@ fig, ax = plt.subplots(figsize=(5.5, 5))
 matrix = confusion_matrix(data.test_labels, predictions, labels=range(len(data.class_names)))
 figures.confusion(ax, matrix, data.class_names)
 plt.show()
+
 # %% [markdown]
 # ### The embedding in the plane
 #
@@ -214,6 +221,7 @@ watch.lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
 figures.tsne(ax, points, data.test_labels[index], data.class_names)
 plt.show()
+
 # %% [markdown]
 # ## What is kept
 #
