@@ -187,6 +187,8 @@ def prepare(
 def _find_source(name: str, data_dir: str, seed: int, test_split: str) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
+    if test_split not in (("random", "patient") if name == "malaria" else ("random",)):
+        raise DataError(f"test_split = {test_split!r}: 'random', or for malaria also 'patient'")
     folder = Path(data_dir).expanduser() if data_dir else None
     if folder and not folder.is_dir():
         raise DataError(f"data_dir = {data_dir!r}: there is no such folder")

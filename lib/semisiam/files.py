@@ -7,6 +7,7 @@ import os
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+
+PAUSE = 1.0  # s, before downloads are tried again
 
 
 class DataError(ValueError):
@@ -57,7 +60,8 @@ def digest(path: Path) -> str:
 def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) -> Path:
     """Return `folder/file`, downloading it from the first of `urls` that works.
 
-    Each address is tried three times; the file appears only once its hash is right.
+    All addresses are tried in turn, three times over, with a longer pause before each round; the
+    file appears only once its hash is right.
 
     Raises:
         DataError: no address works; the message says which file to put where.
@@ -66,18 +70,19 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
     import requests
 
     pooch.get_logger().setLevel("ERROR")
-    problems = []
-    for url in urls:
-        bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
-        keeper = pooch.create(folder, "", registry={file: sha256}, urls={file: url})
-        keeper.retry_if_failed = 2
-        try:
-            return Path(keeper.fetch(file, downloader=bar))
-        except (requests.RequestException, ValueError, OSError) as error:
-            problems.append(f"  {url}: {_brief(error)}")
+    problems = {}
+    for attempt in range(3):
+        time.sleep(attempt * PAUSE)
+        for url in urls:
+            bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
+            try:
+                return Path(pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=bar))
+            except (requests.RequestException, ValueError, OSError) as error:
+                problems[url] = _brief(error)
     raise DataError(
-        f"cannot download {file}:\n" + "\n".join(problems) + f"\nput the file {file} "
-        f"({size:,} bytes, sha256 {sha256}) into {folder}, "
+        f"cannot download {file}:\n"
+        + "\n".join(f"  {url}: {problem}" for url, problem in problems.items())
+        + f"\nput the file {file} ({size:,} bytes, sha256 {sha256}) into {folder}, "
         "or give the folder it is in (--dir, data_dir)"
     )
 
@@ -121,7 +126,7 @@ class Member:
 
 
 def list_members(place: Path) -> dict[str, Member]:
-    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted.
+    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted, none hidden.
 
     Archives are read in place, never unpacked.
 
@@ -148,7 +153,7 @@ def list_members(place: Path) -> dict[str, Member]:
     for name in found:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found) if "/." not in f"/{name}"}
 
 
 def decode_members(members: Sequence[Member]) -> Iterator[tuple[np.ndarray | None, str]]:

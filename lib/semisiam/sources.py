@@ -410,7 +410,7 @@ def folder(folder: Path | None, seed: int, test_split: str) -> Source:
 
 
 def _read_folder(place: Path, seed: int) -> Raw:
-    members = {n: m for n, m in list_members(place).items() if not n.startswith(".")}
+    members = list_members(place)
     tops = sorted(path.name for path in place.iterdir() if path.is_dir())
     classes = [top for top in tops if top not in ("test", "unlabelled") and top[0] != "."]
     if len(classes) < 2:

@@ -1,0 +1,355 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archives import encode, make_fashion, make_images, make_stl10, write_files, write_tar
+from click.testing import CliRunner
+
+from semisiam import sources
+from semisiam.cli import main
+from semisiam.datasets import DataError, describe_classes, describe_parts, load, prepare, resize
+
+
+@pytest.fixture(autouse=True)
+def prepared_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("semisiam.files.PAUSE", 0)
+    return tmp_path / "cache" / "prepared"
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+# the arrays
+
+
+def test_shapes_types_and_what_is_shared():
+    data = load("digits", 32)
+    assert data.train.shape == (1198, 32, 32, 3) and data.test.shape == (599, 32, 32, 3)
+    assert data.train.dtype == data.test.dtype == np.uint8
+    assert data.train_labels.dtype == data.test_labels.dtype == np.int64
+    assert data.train_labels.shape == (1198,) and set(data.train_labels) == set(range(10))
+    assert data.unlabelled is data.train
+    assert isinstance(data.train, np.memmap) and not data.train.flags.writeable
+    assert (data.train[..., 0] == data.train[..., 2]).all()
+    assert len(data.train_origin.names) == len(data.train_origin.digests) == 1198
+
+
+def test_images_of_the_right_size_are_kept_as_they_are():
+    raw = sources.digits(None, 0, "random").read()
+    expected = np.stack([pixels for pixels, _ in raw.parts["test"].images])
+    assert (load("digits", 8).test == expected[..., None]).all()
+
+
+def test_enlarging_is_bilinear():
+    image = np.array([[0, 255], [0, 255]], np.uint8)
+    assert resize(image, 4)[0, :, 0].tolist() == [0, 64, 191, 255]
+
+
+def test_shrinking_averages_over_what_it_covers():
+    stripes = np.tile(np.array([[0, 255]], np.uint8), (64, 32))  # 64 px: point sampling gives 0
+    shrunk = resize(stripes, 4)
+    assert shrunk.shape == (4, 4, 3) and np.abs(shrunk.astype(int) - 127).max() <= 4
+
+
+def test_any_aspect_becomes_a_square():
+    assert resize(make_images(1, 50, 20, 3)[0], 16).shape == (16, 16, 3)
+
+
+def test_the_content_names_the_images_and_not_their_size():
+    assert load("digits", 8).content == load("digits", 16).content
+    limited = load("digits", 8, test_limit=100)
+    assert limited.content != load("digits", 8).content
+    assert limited.content == load("digits", 8, test_limit=100).content
+    assert limited.content != load("digits", 8, test_limit=100, seed=1).content
+
+
+# reduced scale
+
+
+def test_limits_are_stratified_seeded_and_said():
+    full, data = load("digits", 8), load("digits", 8, unlabelled_limit=200, test_limit=100)
+    assert len(data.train) == 200 and len(data.test) == 100
+    assert data.unlabelled is data.train  # so D_l, drawn from train, lies inside D_u
+    assert set(np.bincount(data.train_labels)) <= {19, 20, 21}
+    assert "reduced scale: 200 of 1,198 unlabelled images" in data.notes
+    assert "reduced scale: 100 of 599 test images" in data.notes
+    place = {name: row for row, name in enumerate(full.train_origin.names)}
+    rows = [place[name] for name in data.train_origin.names]
+    assert (full.train[rows] == data.train).all()
+    assert (full.train_labels[rows] == data.train_labels).all()
+    other = load("digits", 8, unlabelled_limit=200, seed=1)
+    assert set(other.train_origin.names) != set(data.train_origin.names)
+
+
+def test_limits_leave_the_labelled_images_of_stl10_alone(tmp_path):
+    write_tar(
+        tmp_path / "stl10_binary.tar.gz",
+        make_stl10({"train": [1, 2, 3], "test": [1, 1, 2, 2]}, 20),
+    )
+    data = load("stl10", 32, data_dir=str(tmp_path), unlabelled_limit=7, test_limit=2)
+    assert (len(data.train), len(data.unlabelled), len(data.test)) == (3, 7, 2)
+    assert data.test_labels.tolist() == [0, 1]
+
+
+def test_a_limit_above_what_there_is_changes_nothing():
+    assert load("digits", 8, test_limit=5000).content == load("digits", 8).content
+
+
+def test_a_limit_below_the_number_of_classes():
+    with pytest.raises(DataError, match="test_limit = 9 is less than one image for each of 10"):
+        load("digits", 8, test_limit=9)
+
+
+def test_names_that_do_not_exist():
+    with pytest.raises(DataError, match="unknown data set 'digit'"):
+        load("digit", 8)
+    with pytest.raises(DataError, match="for malaria also 'patient'"):
+        load("digits", 8, test_split="patient")
+
+
+# the cache
+
+
+def test_a_second_load_prepares_nothing(prepared_folder):
+    folder = load("digits", 8).folder
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    load("digits", 8, test_limit=50)
+    load("digits", 8, seed=3)
+    assert visible(prepared_folder) == [folder.name]
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize(
+    "file", ["train.npy", "test.npy", "items.npz", "facts.json", "manifest.json"]
+)
+def test_damaged_arrays_are_noticed_and_made_again(prepared_folder, file, damage):
+    data = load("digits", 8)
+    expected = data.train.copy()
+    damage(data.folder / file)
+    again = load("digits", 8)
+    assert (again.train == expected).all() and again.content == data.content
+    assert visible(prepared_folder) == [data.folder.name]
+
+
+def test_a_data_set_in_use_survives_being_made_again(prepared_folder):
+    data = load("digits", 8)
+    expected = data.train.copy()
+    (data.folder / "facts.json").unlink()
+    load("digits", 8)
+    assert (data.train == expected).all()
+
+
+def test_cells_that_prepare_at_once_do_not_harm_each_other(prepared_folder):
+    code = "from semisiam.datasets import load; print(load('digits', 24).content)"
+    command = [sys.executable, "-c", code]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    contents = {process.communicate(timeout=60)[0] for process in running}
+    assert contents == {load("digits", 24).content + "\n"}
+    assert len(visible(prepared_folder)) == 1
+
+
+def test_what_a_killed_run_leaves_is_cleared_away(prepared_folder):
+    code = """
+import os, signal
+from semisiam import datasets
+datasets.digest = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # when arrays are written
+datasets.load("digits", 8)
+"""
+    killed = subprocess.run([sys.executable, "-c", code])
+    assert killed.returncode == -signal.SIGKILL
+    assert visible(prepared_folder) != []
+    data = load("digits", 8)
+    assert visible(prepared_folder) == [data.folder.name]
+
+
+def test_a_full_disk(prepared_folder):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))  # 1 MB a file; 3.7 are needed
+    try:
+        with pytest.raises(DataError, match=r"cannot write to the cache .*File too large; make"):
+            load("digits", 32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert visible(prepared_folder) == []
+
+
+def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="set SEMISIAM_CACHE to a folder that can be written"):
+        load("digits", 8)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_cache_serves_what_is_in_it(prepared_folder):
+    expected = load("digits", 8).content
+    prepared_folder.chmod(0o555)
+    try:
+        assert load("digits", 8).content == expected
+        with pytest.raises(DataError, match="Permission denied"):
+            load("digits", 16)
+    finally:
+        prepared_folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_preparing_holds_one_image_in_memory_and_not_all(tmp_path):
+    labels = {"train": [1, 2], "test": [1, 2]}
+    write_tar(tmp_path / "small" / "stl10_binary.tar.gz", make_stl10(labels, 10))
+    write_tar(tmp_path / "large" / "stl10_binary.tar.gz", make_stl10(labels, 3000))  # 83 MB
+    code = """
+from pathlib import Path
+from semisiam import datasets
+
+def load_and_see_peak(name):
+    data = datasets.load("stl10", 96, data_dir=f"{FOLDER}/{name}")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return peak, data.unlabelled.nbytes / 2**20
+
+before, _ = load_and_see_peak("small")
+after, size = load_and_see_peak("large")
+assert size > 79, size
+assert after - before < 25, (before, after)
+"""
+    subprocess.run([sys.executable, "-c", f"FOLDER = {str(tmp_path)!r}\n{code}"], check=True)
+
+
+# one more source, as notebook 01 shows it
+
+
+def test_a_sixth_source_is_one_function_and_one_line(monkeypatch):
+    def stripes(folder, seed, test_split):
+        images = np.zeros((20, 8, 8), np.uint8)
+        images[:10, ::2] = images[10:, :, ::2] = 255
+        labels = np.repeat([0, 1], 10)
+
+        def read():
+            rows = np.arange(20).astype(str)
+            parts = {
+                name: sources.Part(zip(images[part], repeat("")), rows[part], labels[part])
+                for name, part in {"train": rows != "0", "test": rows == "0"}.items()
+            }
+            return sources.Raw(("across", "along"), parts)
+
+        return sources.Source("stripes", read)
+
+    monkeypatch.setitem(sources.SOURCES, "stripes", stripes)
+    data = load("stripes", 8)
+    assert np.bincount(data.train_labels).tolist() == [9, 10]
+    assert (data.test[0, ::2] == 255).all() and (data.test[0, 1::2] == 0).all()
+
+
+# descriptions
+
+
+def test_duplicates_within_and_across_parts_are_counted(tmp_path):
+    labels = {"train": [1, 2, 2, 1], "test": [2, 1]}
+    files = make_stl10(labels, 3)
+    image = 96 * 96 * 3
+    train, test = files["train_X.bin"], files["test_X.bin"]
+    files["train_X.bin"] = train[:image] * 2 + train[2 * image :]
+    files["test_X.bin"] = train[:image] + test[image:]
+    write_tar(tmp_path / "stl10_binary.tar.gz", files)
+    table = describe_parts(load("stl10", 32, data_dir=str(tmp_path)))
+    assert table["images"].to_dict() == {"train": 4, "test": 2, "unlabelled": 3}
+    assert table["repeats"].to_dict() == {"train": 1, "test": 0, "unlabelled": 0}
+    assert table["in train"].to_dict() == {"train": "-", "test": 1, "unlabelled": 0}
+
+
+def test_sizes_before_resizing_and_classes_are_described(tmp_path):
+    for name, (height, width) in {"cat": (20, 30), "dog": (25, 10)}.items():
+        images = make_images(6, height, width, 3)
+        write_files(
+            tmp_path / "own" / name, {f"{i}.png": encode(im) for i, im in enumerate(images)}
+        )
+    data = load("folder", 16, data_dir=str(tmp_path / "own"))
+    table = describe_parts(data)
+    assert table.loc["train", ["heights", "widths"]].tolist() == ["20-25", "10-30"]
+    assert describe_classes(data).loc["cat"].to_dict() == {"train": 4, "test": 2}
+
+
+# the command
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, ["data", *arguments])
+
+
+def test_the_command_prepares_and_describes():
+    result = run("digits", "--size", "16")
+    assert result.exit_code == 0, result.output
+    for words in ("digits, 16 px", "1198", "a fixed stratified third", "kept in", "ready after"):
+        assert words in result.output
+
+
+def test_the_command_lists_what_is_ready():
+    assert run("--list").output == "nothing is ready yet\n"
+    run("digits", "--size", "16")
+    listed = run("--list").output
+    assert "digits" in listed and "1198" in listed and "= train" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digitz"], "unknown data set 'digitz'"),
+        (["folder"], "needs data_dir"),
+        (["malaria", "--dir", "/nowhere"], "there is no such folder"),
+        ([], "give a NAME"),
+        (["digits", "--size", "3"], "8<=x<=1024"),
+    ],
+)
+def test_mistakes_end_in_one_message(arguments, words):
+    result = run(*arguments)
+    assert result.exit_code != 0 and words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_without_network_the_command_says_which_file_to_put_where(tmp_path, monkeypatch):
+    make_fashion(monkeypatch)
+    monkeypatch.setattr(sources, "FASHION_MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    result = run("fashion_mnist")
+    assert result.exit_code == 1
+    assert "put the file train-labels-idx1-ubyte.gz (" in result.output
+    assert str(tmp_path / "cache" / "downloads" / "fashion_mnist") in result.output
+
+
+def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
+    for name in ("cat", "dog"):
+        images = make_images(6, 20, 20, 3)
+        write_files(
+            tmp_path / "own" / name, {f"{i}.png": encode(im) for i, im in enumerate(images)}
+        )
+    (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
+    result = run("folder", "--dir", str(tmp_path / "own"))
+    assert result.exit_code == 1 and "cat/0.png is empty" in result.output
+    command = result.output.strip().split(": semisiam data ")[1].split()
+    result = run(*command)
+    assert result.exit_code == 0 and "left out (1): cat/0.png" in result.output
+
+
+def test_prepare_opens_what_is_there():
+    assert prepare("digits", 8).folder == prepare("digits", 8, skip_damaged=True).folder

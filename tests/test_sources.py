@@ -1,0 +1,363 @@
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from archives import (
+    encode,
+    make_fashion,
+    make_images,
+    make_malaria,
+    make_stl10,
+    serve,
+    write_files,
+    write_tar,
+    write_zip,
+)
+
+from semisiam import sources
+from semisiam.cell import Cell
+from semisiam.datasets import load, prepare
+from semisiam.files import DataError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("semisiam.files.PAUSE", 0)
+
+
+def open_images(part) -> np.ndarray:
+    return np.stack([pixels for pixels, _ in part.images])
+
+
+def test_the_settings_know_every_source():
+    assert set(get_args(Cell.model_fields["dataset"].annotation)) == set(sources.SOURCES)
+
+
+def test_nothing_here_imports_tensorflow():
+    code = "import sys, semisiam.datasets; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# digits
+
+
+def test_digits_are_scaled_and_split_once_and_for_all():
+    raw = sources.digits(None, 0, "random").read()
+    train, test = raw.parts["train"], raw.parts["test"]
+    assert len(train.labels) == 1198 and len(test.labels) == 599
+    assert not set(train.names) & set(test.names)
+    images = open_images(train)
+    assert images.shape == (1198, 8, 8) and images.max() == 255
+    assert set(np.unique(images)) <= {round(i * 255 / 16) for i in range(17)}
+    other = sources.digits(None, 5, "random").read().parts["test"]
+    assert (other.names == test.names).all()
+
+
+# Fashion-MNIST
+
+
+def test_fashion_files_are_read_packed_and_unpacked(tmp_path, monkeypatch):
+    packed = make_fashion(monkeypatch)
+    write_files(tmp_path / "packed", packed)
+    plain = {name[:-3]: gzip.decompress(data) for name, data in packed.items()}
+    write_files(tmp_path / "plain", plain)
+    for folder in ("packed", "plain"):
+        raw = sources.fashion_mnist(tmp_path / folder, 0, "random").read()
+        assert (open_images(raw.parts["train"]) == make_images(20, 28, 28, seed=20)).all()
+        assert raw.parts["train"].labels.tolist() == [*range(10)] * 2
+        assert raw.parts["test"].labels.tolist() == [*range(10)]
+
+
+def test_fashion_is_downloaded_from_a_mirror(tmp_path, monkeypatch):
+    served = write_files(tmp_path / "served", make_fashion(monkeypatch))
+    with serve(served) as url:
+        monkeypatch.setattr(sources, "FASHION_MIRRORS", (f"{url}/no/", f"{url}/"))
+        assert len(load("fashion_mnist", 28).train) == 20
+    assert len(load("fashion_mnist", 28).train) == 20
+
+
+def test_a_file_of_another_data_set_under_fashions_name(tmp_path, monkeypatch):
+    packed = make_fashion(monkeypatch)
+    packed["train-images-idx3-ubyte.gz"] = packed["t10k-images-idx3-ubyte.gz"]
+    write_files(tmp_path / "raw", packed)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not Fashion-MNIST's"):
+        load("fashion_mnist", 28, data_dir=str(tmp_path / "raw"))
+
+
+def test_a_truncated_and_a_missing_fashion_file(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "raw", make_fashion(monkeypatch))
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz is truncated"):
+        load("fashion_mnist", 28, data_dir=str(folder))
+    path.unlink()
+    with pytest.raises(DataError, match="has neither t10k-labels-idx1-ubyte nor"):
+        load("fashion_mnist", 28, data_dir=str(folder))
+
+
+# STL-10
+
+LABELS = {"train": [1, 2, 2, 10], "test": [2, 10, 1]}
+
+
+def test_stl10_is_stored_by_channel_and_column(tmp_path):
+    files = make_stl10(LABELS, 5)
+    first_column = bytes([200] * 96)
+    files["train_X.bin"] = first_column + files["train_X.bin"][96:]
+    write_tar(tmp_path / "stl10_binary.tar.gz", files)
+    raw = sources.stl10(tmp_path, 0, "random").read()
+    images = open_images(raw.parts["train"])
+    assert images.shape == (4, 96, 96, 3)
+    assert (images[0, :, 0, 0] == 200).all()
+    assert (images[1:] == make_images(4, 96, 96, 3, seed=0)[1:]).all()
+
+
+def test_stl10_has_images_without_labels_and_classes_without_images(tmp_path):
+    write_tar(tmp_path / "stl10_binary.tar.gz", make_stl10(LABELS | {"test": [2, 10, 1, 8]}, 5))
+    data = load("stl10", 96, data_dir=str(tmp_path))
+    assert data.class_names == ("airplane", "bird", "truck")
+    assert data.train_labels.tolist() == [0, 1, 1, 2]
+    assert data.test_labels.tolist() == [1, 2, 0]
+    assert len(data.unlabelled) == 5 and data.unlabelled is not data.train
+    assert (data.unlabelled == make_images(5, 96, 96, 3, seed=9)).all()
+    notes = " ".join(data.notes)
+    assert "not the official stl10_binary.tar.gz" in notes
+    assert "left out, with 1 test images: cat, deer" in notes.replace("car, ", "")
+
+
+def test_stl10_unpacked_equals_the_archive(tmp_path):
+    files = make_stl10(LABELS, 5)
+    write_tar(tmp_path / "a" / "stl10_binary.tar.gz", files)
+    write_files(tmp_path / "b" / "stl10_binary", files)
+    write_files(tmp_path / "c", files)
+    contents = {load("stl10", 32, data_dir=str(tmp_path / place)).content for place in "abc"}
+    assert len(contents) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("train_y.bin", bytes([1, 2, 2]), "train_y.bin has 3 labels for 4 images"),
+        ("test_y.bin", bytes([2, 11, 1]), "outside 1-10, the first is 11 at place 1"),
+        ("test_y.bin", bytes([0, 1, 1]), "outside 1-10, the first is 0 at place 0"),
+        ("unlabeled_X.bin", bytes(30_000), "unlabeled_X.bin is truncated"),
+        ("unlabeled_X.bin", b"", "unlabeled_X.bin is truncated"),
+        ("test_X.bin", None, "has no test_X.bin"),
+        ("test_y.bin", None, "has no test_y.bin"),
+    ],
+)
+def test_broken_stl10_files(tmp_path, file, content, why):
+    files = make_stl10(LABELS, 5) | {file: content}
+    files = {name: content for name, content in files.items() if content is not None}
+    write_tar(tmp_path / "raw" / "stl10_binary.tar.gz", files)
+    with pytest.raises(DataError, match=why):
+        load("stl10", 32, data_dir=str(tmp_path / "raw"))
+    assert not list((tmp_path / "cache" / "prepared").glob("[!.]*"))
+
+
+def test_a_truncated_stl10_archive_leaves_nothing(tmp_path):
+    path = write_tar(tmp_path / "raw" / "stl10_binary.tar.gz", make_stl10(LABELS, 20))
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.raises(DataError, match="truncated, damaged"):
+        load("stl10", 32, data_dir=str(tmp_path / "raw"))
+    assert not [p for p in (tmp_path / "cache" / "prepared").iterdir() if p.suffix != ".lock"]
+
+
+# Malaria
+
+
+def test_malaria_is_halved_at_random_or_by_patient(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    data = load("malaria", 16, data_dir=str(tmp_path))
+    assert len(data.train) == len(data.test) == 20
+    assert np.bincount(data.train_labels).tolist() == [10, 10]
+    assert data.unlabelled is data.train
+    assert not set(data.train_origin.names) & set(data.test_origin.names)
+    assert "4 of 4 patients are on both sides" in " ".join(data.notes)
+    assert "2 files that are not" not in " ".join(data.notes)
+    assert "left out (2): Parasitized/Thumbs.db" in " ".join(data.notes)
+    apart = load("malaria", 16, data_dir=str(tmp_path), test_split="patient")
+    assert "0 of 4 patients are on both sides" in " ".join(apart.notes)
+    sides = (sources.find_patients(o.names) for o in (apart.train_origin, apart.test_origin))
+    assert not set.intersection(*map(set, sides))
+
+
+def test_malarias_halves_follow_the_seed(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    first, second = (load("malaria", 16, data_dir=str(tmp_path), seed=s) for s in (0, 1))
+    assert first.content != second.content
+    assert set(first.train_origin.names) != set(second.train_origin.names)
+
+
+def test_malaria_unpacked_equals_the_archive(tmp_path):
+    files = make_malaria(6)
+    write_zip(tmp_path / "a" / "cell_images.zip", files)
+    write_files(tmp_path / "b" / "cell_images", files)
+    write_files(tmp_path / "c", files)
+    loaded = [load("malaria", 16, data_dir=str(tmp_path / place)) for place in "abc"]
+    assert len({data.content for data in loaded}) == 1
+    assert "unpacked" in " ".join(loaded[1].notes)
+
+
+def test_a_png_damaged_inside_the_zip_is_named(tmp_path):
+    files = make_malaria(6)
+    name = next(name for name in files if name.endswith(".png"))
+    files[name] = files[name][:-200]
+    write_zip(tmp_path / "cell_images.zip", files)
+    with pytest.raises(DataError, match=f"1 of 12 images do not decode:\n  {name} does not"):
+        load("malaria", 16, data_dir=str(tmp_path))
+
+
+def test_a_malaria_image_without_a_patient(tmp_path):
+    files = make_malaria(4) | {"Uninfected/cell.png": encode(make_images(1, 9, 9, 3)[0])}
+    write_zip(tmp_path / "cell_images.zip", files)
+    with pytest.raises(DataError, match=r"cell\.png does not begin with a patient"):
+        load("malaria", 16, data_dir=str(tmp_path))
+
+
+def test_an_archive_of_the_official_size_with_another_hash_is_damaged(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "cell_images.zip", make_malaria(4))
+    size = path.stat().st_size
+    monkeypatch.setattr(sources, "MALARIA", replace(sources.MALARIA, size=size))
+    with pytest.raises(DataError, match=r"is damaged \(wrong sha256\)"):
+        load("malaria", 16, data_dir=str(tmp_path))
+
+
+def test_the_official_archive_is_fetched_and_then_no_longer_needed(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "served" / "cell_images.zip", make_malaria(6))
+    with serve(path.parent) as url:
+        official = replace(
+            sources.MALARIA,
+            url=f"{url}/cell_images.zip",
+            size=path.stat().st_size,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        monkeypatch.setattr(sources, "MALARIA", official)
+        data = load("malaria", 16)
+    assert "official" not in " ".join(data.notes)
+    (tmp_path / "cache" / "downloads" / "malaria" / "cell_images.zip").unlink()
+    assert load("malaria", 16).content == data.content
+    with pytest.raises(DataError, match="put the file cell_images"):
+        load("malaria", 24)
+
+
+# a folder of one's own
+
+
+def make_folder(place, classes=("cat", "dog"), n=6):
+    for seed, name in enumerate(classes):
+        images = make_images(n, 20, 30, 3, seed=seed)
+        write_files(place / name, {f"{i}.png": encode(image) for i, image in enumerate(images)})
+    return str(place)
+
+
+def test_a_folder_without_a_test_set(tmp_path):
+    data = load("folder", 16, data_dir=make_folder(tmp_path / "own"))
+    assert data.class_names == ("cat", "dog")
+    assert np.bincount(data.train_labels).tolist() == [4, 4]
+    assert np.bincount(data.test_labels).tolist() == [2, 2]
+    assert data.unlabelled is data.train
+    assert "a third of the labelled images" in data.notes[-1]
+
+
+def test_a_folder_with_unlabelled_and_test_images(tmp_path):
+    make_folder(tmp_path / "own" / "test", n=2)
+    write_files(tmp_path / "own" / "unlabelled", {"a.JPG": encode(make_images(1, 9, 9, 3)[0])})
+    data = load("folder", 16, data_dir=make_folder(tmp_path / "own"))
+    assert (len(data.train), len(data.unlabelled), len(data.test)) == (12, 1, 4)
+    assert data.test_origin.names[0] == "test/cat/0.png"
+
+
+def test_class_names_may_have_spaces_and_any_letters(tmp_path):
+    names = ("Äpfel (rot)", "кот и пёс", "犬")
+    data = load("folder", 16, data_dir=make_folder(tmp_path / "eigene Bilder", names))
+    assert data.class_names == names
+
+
+def test_the_order_of_files_on_disk_plays_no_part(tmp_path):
+    make_folder(tmp_path / "a", ("cat", "dog"))
+    make_folder(tmp_path / "b", ("dog",))
+    make_folder(tmp_path / "b", ("cat", "dog"))
+    first, second = (load("folder", 16, data_dir=str(tmp_path / place)) for place in "ab")
+    assert first.content == second.content
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path):
+    place = make_folder(tmp_path / "own")
+    other = {"cat/notes.txt": b"x", "cat/.DS_Store": b"x", ".git/x": b"x", "readme.md": b"x"}
+    write_files(tmp_path / "own", other)
+    data = load("folder", 16, data_dir=place)
+    assert len(data.train) + len(data.test) == 12
+    assert data.notes[0] == "files that are not images left out (1): cat/notes.txt"
+
+
+def test_an_empty_class_folder_is_noticed_even_later(tmp_path):
+    place = make_folder(tmp_path / "own")
+    load("folder", 16, data_dir=place)
+    (tmp_path / "own" / "horse").mkdir()
+    with pytest.raises(DataError, match="has no image in horse"):
+        load("folder", 16, data_dir=place)
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    with pytest.raises(DataError, match="needs data_dir"):
+        load("folder", 16)
+    with pytest.raises(DataError, match="there is no such folder"):
+        load("folder", 16, data_dir=str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="1 class folders: at least 2"):
+        load("folder", 16, data_dir=make_folder(tmp_path / "one", ["cat"]))
+    with pytest.raises(DataError, match="a single image"):
+        load("folder", 16, data_dir=make_folder(tmp_path / "single", n=1))
+    make_folder(tmp_path / "other" / "test", ("cat", "dog", "fox"))
+    with pytest.raises(DataError, match="has fox, which is no class"):
+        load("folder", 16, data_dir=make_folder(tmp_path / "other"))
+    make_folder(tmp_path / "half" / "test", ("cat",))
+    with pytest.raises(DataError, match="has no image in test/dog"):
+        load("folder", 16, data_dir=make_folder(tmp_path / "half"))
+
+
+def test_damaged_images_are_named_counted_and_left_out_only_if_told(tmp_path):
+    place = make_folder(tmp_path / "own")
+    (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
+    (tmp_path / "own" / "dog" / "3.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        load("folder", 16, data_dir=place)
+    for words in ("2 of 12 images", "cat/0.png is empty", "dog/3.png is not an image", "--skip"):
+        assert words in str(caught.value)
+    assert not list((tmp_path / "cache" / "prepared").glob("[!.]*"))
+    prepare("folder", 16, data_dir=place, skip_damaged=True)
+    data = load("folder", 16, data_dir=place)
+    assert len(data.train) + len(data.test) == 10
+    assert "do not decode left out (2)" in data.notes[-1]
+
+
+def test_leaving_out_all_images_of_a_class_is_an_error(tmp_path):
+    place = make_folder(tmp_path / "own")
+    for path in (tmp_path / "own" / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="no training image is left of: cat"):
+        prepare("folder", 16, data_dir=place, skip_damaged=True)
+
+
+def test_conversions_are_said(tmp_path):
+    place = make_folder(tmp_path / "own")
+    grey = encode(make_images(1, 9, 9)[0])
+    write_files(tmp_path / "own" / "cat", {"grey.png": grey, "grey2.png": grey})
+    data = load("folder", 16, data_dir=place)
+    assert "images converted, grey: 2" in data.notes
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_image_that_may_not_be_read_is_named(tmp_path):
+    place = make_folder(tmp_path / "own")
+    (tmp_path / "own" / "cat" / "0.png").chmod(0)
+    with pytest.raises(DataError, match=r"cat/0\.png cannot be read"):
+        load("folder", 16, data_dir=place)
