@@ -100,6 +100,14 @@ def make_fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return {f"{name}.gz": content for name, content in packed.items()}
 
 
+def write_folder(place: Path, classes=("cat", "dog"), n: int = 6, size=(20, 30)) -> str:
+    """Write a folder of one's own: `n` PNGs a class; returns its path as a setting."""
+    for seed, name in enumerate(classes):
+        images = make_images(n, *size, 3, seed=seed)
+        write_files(place / name, {f"{i}.png": encode(image) for i, image in enumerate(images)})
+    return str(place)
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """Serve a folder on 127.0.0.1; yields the address."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import encode, make_fashion, make_images, make_stl10, write_files, write_tar
+from archives import make_fashion, make_images, make_stl10, write_folder, write_tar
 from click.testing import CliRunner
 
 from semisiam import sources
@@ -279,12 +279,8 @@ def test_duplicates_within_and_across_parts_are_counted(tmp_path):
 
 
 def test_sizes_before_resizing_and_classes_are_described(tmp_path):
-    for name, (height, width) in {"cat": (20, 30), "dog": (25, 10)}.items():
-        images = make_images(6, height, width, 3)
-        write_files(
-            tmp_path / "own" / name, {f"{i}.png": encode(im) for i, im in enumerate(images)}
-        )
-    data = load("folder", 16, data_dir=str(tmp_path / "own"))
+    write_folder(tmp_path / "own", ["cat"], size=(20, 30))
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own", ["dog"], size=(25, 10)))
     table = describe_parts(data)
     assert table.loc["train", ["heights", "widths"]].tolist() == ["20-25", "10-30"]
     assert describe_classes(data).loc["cat"].to_dict() == {"train": 4, "test": 2}
@@ -338,13 +334,9 @@ def test_without_network_the_command_says_which_file_to_put_where(tmp_path, monk
 
 
 def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
-    for name in ("cat", "dog"):
-        images = make_images(6, 20, 20, 3)
-        write_files(
-            tmp_path / "own" / name, {f"{i}.png": encode(im) for i, im in enumerate(images)}
-        )
+    place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
-    result = run("folder", "--dir", str(tmp_path / "own"))
+    result = run("folder", "--dir", place)
     assert result.exit_code == 1 and "cat/0.png is empty" in result.output
     command = result.output.strip().split(": semisiam data ")[1].split()
     result = run(*command)

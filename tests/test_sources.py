@@ -16,6 +16,7 @@ from archives import (
     make_stl10,
     serve,
     write_files,
+    write_folder,
     write_tar,
     write_zip,
 )
@@ -252,15 +253,8 @@ def test_the_official_archive_is_fetched_and_then_no_longer_needed(tmp_path, mon
 # a folder of one's own
 
 
-def make_folder(place, classes=("cat", "dog"), n=6):
-    for seed, name in enumerate(classes):
-        images = make_images(n, 20, 30, 3, seed=seed)
-        write_files(place / name, {f"{i}.png": encode(image) for i, image in enumerate(images)})
-    return str(place)
-
-
 def test_a_folder_without_a_test_set(tmp_path):
-    data = load("folder", 16, data_dir=make_folder(tmp_path / "own"))
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own"))
     assert data.class_names == ("cat", "dog")
     assert np.bincount(data.train_labels).tolist() == [4, 4]
     assert np.bincount(data.test_labels).tolist() == [2, 2]
@@ -269,29 +263,29 @@ def test_a_folder_without_a_test_set(tmp_path):
 
 
 def test_a_folder_with_unlabelled_and_test_images(tmp_path):
-    make_folder(tmp_path / "own" / "test", n=2)
+    write_folder(tmp_path / "own" / "test", n=2)
     write_files(tmp_path / "own" / "unlabelled", {"a.JPG": encode(make_images(1, 9, 9, 3)[0])})
-    data = load("folder", 16, data_dir=make_folder(tmp_path / "own"))
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own"))
     assert (len(data.train), len(data.unlabelled), len(data.test)) == (12, 1, 4)
     assert data.test_origin.names[0] == "test/cat/0.png"
 
 
 def test_class_names_may_have_spaces_and_any_letters(tmp_path):
     names = ("Äpfel (rot)", "кот и пёс", "犬")
-    data = load("folder", 16, data_dir=make_folder(tmp_path / "eigene Bilder", names))
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "eigene Bilder", names))
     assert data.class_names == names
 
 
 def test_the_order_of_files_on_disk_plays_no_part(tmp_path):
-    make_folder(tmp_path / "a", ("cat", "dog"))
-    make_folder(tmp_path / "b", ("dog",))
-    make_folder(tmp_path / "b", ("cat", "dog"))
+    write_folder(tmp_path / "a", ("cat", "dog"))
+    write_folder(tmp_path / "b", ("dog",))
+    write_folder(tmp_path / "b", ("cat", "dog"))
     first, second = (load("folder", 16, data_dir=str(tmp_path / place)) for place in "ab")
     assert first.content == second.content
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     other = {"cat/notes.txt": b"x", "cat/.DS_Store": b"x", ".git/x": b"x", "readme.md": b"x"}
     write_files(tmp_path / "own", other)
     data = load("folder", 16, data_dir=place)
@@ -300,7 +294,7 @@ def test_hidden_and_other_files_are_left_out(tmp_path):
 
 
 def test_an_empty_class_folder_is_noticed_even_later(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     load("folder", 16, data_dir=place)
     (tmp_path / "own" / "horse").mkdir()
     with pytest.raises(DataError, match="has no image in horse"):
@@ -313,19 +307,19 @@ def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
         load("folder", 16, data_dir=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="1 class folders: at least 2"):
-        load("folder", 16, data_dir=make_folder(tmp_path / "one", ["cat"]))
+        load("folder", 16, data_dir=write_folder(tmp_path / "one", ["cat"]))
     with pytest.raises(DataError, match="a single image"):
-        load("folder", 16, data_dir=make_folder(tmp_path / "single", n=1))
-    make_folder(tmp_path / "other" / "test", ("cat", "dog", "fox"))
+        load("folder", 16, data_dir=write_folder(tmp_path / "single", n=1))
+    write_folder(tmp_path / "other" / "test", ("cat", "dog", "fox"))
     with pytest.raises(DataError, match="has fox, which is no class"):
-        load("folder", 16, data_dir=make_folder(tmp_path / "other"))
-    make_folder(tmp_path / "half" / "test", ("cat",))
+        load("folder", 16, data_dir=write_folder(tmp_path / "other"))
+    write_folder(tmp_path / "half" / "test", ("cat",))
     with pytest.raises(DataError, match="has no image in test/dog"):
-        load("folder", 16, data_dir=make_folder(tmp_path / "half"))
+        load("folder", 16, data_dir=write_folder(tmp_path / "half"))
 
 
 def test_damaged_images_are_named_counted_and_left_out_only_if_told(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
     (tmp_path / "own" / "dog" / "3.png").write_bytes(b"no image")
     with pytest.raises(DataError) as caught:
@@ -340,7 +334,7 @@ def test_damaged_images_are_named_counted_and_left_out_only_if_told(tmp_path):
 
 
 def test_leaving_out_all_images_of_a_class_is_an_error(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     for path in (tmp_path / "own" / "cat").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no training image is left of: cat"):
@@ -348,7 +342,7 @@ def test_leaving_out_all_images_of_a_class_is_an_error(tmp_path):
 
 
 def test_conversions_are_said(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     grey = encode(make_images(1, 9, 9)[0])
     write_files(tmp_path / "own" / "cat", {"grey.png": grey, "grey2.png": grey})
     data = load("folder", 16, data_dir=place)
@@ -357,7 +351,7 @@ def test_conversions_are_said(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_image_that_may_not_be_read_is_named(tmp_path):
-    place = make_folder(tmp_path / "own")
+    place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read"):
         load("folder", 16, data_dir=place)
