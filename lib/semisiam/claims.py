@@ -284,11 +284,15 @@ def reach_verdict(estimates: list[dict[str, float]]) -> str:
 
 
 def _write_evidence(estimates: list[dict], above: int, known: int, parts: int) -> str:
+    """Write the lowest estimate with its interval, and how many contrasts are positive."""
     counted = f"{above} of {known} above 0" + (f", {parts - known} not run" * (known < parts))
-    if len(estimates) > 1 or np.isnan(estimates[0]["low"]):
+    judged = [estimate for estimate in estimates if not np.isnan(estimate["low"])]
+    if not judged:
         return counted
-    mean, low, high = (estimates[0][name] for name in ("mean", "low", "high"))
-    text = f"{mean:+.3g} (95 %: {low:+.3g} to {high:+.3g})".replace("-", "−")
+    lowest = min(judged, key=lambda estimate: estimate["low"])
+    text = "{mean:+.3g} (95 %: {low:+.3g} to {high:+.3g})".format(**lowest).replace("-", "−")
+    if len(estimates) > 1:
+        return f"{counted}; lowest {text}"
     return text if parts == 1 else f"{text}; {counted}"
 
 

@@ -7,6 +7,7 @@ accuracy comes twice, see `MEASURES`. `tables` writes the numbers out in the pap
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split"}
 OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations"}  # may differ between the modes
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
+STAGES = ["data", "model", "training", "evaluation", "tsne"]
 SEPARABILITY = ["knn_accuracy", "silhouette", "fisher_ratio", "effective_rank", "dead_units"]
 
 
@@ -102,9 +104,11 @@ def read_details(folder: Path, cells: Iterable[str], kind: str) -> pd.DataFrame:
     """
     if (folder / "cells.json").exists():
         path = folder / f"{kind}.csv"
-        known = pd.read_csv(path) if path.exists() else pd.DataFrame({"cell": []})
+        known = (
+            pd.read_csv(path, dtype={"class": str}) if path.exists() else pd.DataFrame({"cell": []})
+        )
         return known[known["cell"].isin(set(cells))].reset_index(drop=True)
-    read = _read_points if kind == "tsne" else pd.read_csv
+    read = _read_points if kind == "tsne" else partial(pd.read_csv, dtype={"class": str})
     file = "features.npz" if kind == "tsne" else f"{kind}.csv"
     tables = {c: read(folder / c / file) for c in cells if (folder / c / file).exists()}
     if not tables:
@@ -160,18 +164,26 @@ def check_scale(cells: pd.DataFrame, within: list[str] = ROW) -> None:
     Raises:
         MixtureError: naming the settings, their values and cells that have them.
     """
-    for name in SCALE:
-        keys = [*within, "mode"] if name in OF_MODE else within
-        keys = [*keys, "label_fraction"] if name == "n_labelled" else keys
-        for _, group in cells.groupby(keys, sort=False):
-            examples = group.assign(value=group[name].map(repr)).groupby("value")["cell"]
-            if examples.ngroups > 1:
-                found = ", ".join(f"{v} ({len(c)}, e.g. {c.iloc[0]})" for v, c in examples)
-                raise MixtureError(
-                    f"cells of different scale are never averaged together; these differ in "
-                    f"{name}: {found}. Keep each scale in a study of its own, or make {name} an "
-                    "axis of the study"
-                )
+    shown = cells[SCALE].map(repr)
+    keys = {"mode": [*within, "mode"], "n_labelled": [*within, "label_fraction"], "": within}
+    kind = {name: "mode" if name in OF_MODE else name if name in keys else "" for name in SCALE}
+    differing = [
+        _describe_difference(name, cells["cell"].groupby(shown.loc[group.index, name]))
+        for name in SCALE
+        for _, group in cells.groupby(keys[kind[name]], sort=False)
+        if shown.loc[group.index, name].nunique() > 1
+    ]
+    if differing:
+        raise MixtureError(
+            "cells of different scale are never averaged together; these differ in "
+            f"{'; and in '.join(dict.fromkeys(differing))}. Keep each scale in a study of its own, "
+            "or make what differs an axis of the study"
+        )
+
+
+def _describe_difference(name: str, groups: Any) -> str:
+    found = [f"{value} ({len(cells)}, e.g. {cells.iloc[0]})" for value, cells in groups]
+    return f"{name}: {', '.join(found)}"
 
 
 def split_variants(cells: pd.DataFrame, axes: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -195,8 +207,8 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
 
     Returns:
         Indexed by dataset, percent, backbone, mode, attack: mean, std, n (splits), `collapsed`
-        (how many of them, as trained), published_mean, published_std, difference; percent and points. What
-        was not run or not published is NaN.
+        (how many of them, as trained), published_mean, published_std, difference; percent and
+        points. What was not run or not published is NaN.
 
     Raises:
         MixtureError: see `check_scale`.
@@ -259,7 +271,8 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
     keys = [*ROW, "attack", "mode"]
     joined = reports.merge(cells[["cell", *keys]], on="cell")
     groups = joined.groupby([*keys, "class"], sort=False)
-    return groups[SCORES].mean().assign(n=groups.size())
+    table = groups[SCORES].mean().assign(n=groups.size())
+    return table.sort_index(level=keys, sort_remaining=False)  # classes stay in their order
 
 
 def measure_embeddings(cells: pd.DataFrame) -> pd.DataFrame:
@@ -283,6 +296,6 @@ def measure_embeddings(cells: pd.DataFrame) -> pd.DataFrame:
 
 def sum_seconds(cells: pd.DataFrame) -> pd.DataFrame:
     """Sum the time spent, in seconds, by dataset, backbone and mode (rows) and stage (columns)."""
-    stages = [name for name in cells if name.startswith("seconds.")]
-    table = cells.groupby(["dataset", "backbone", "mode"])[stages].sum()
-    return in_order(table.rename(columns=lambda name: name.removeprefix("seconds.")))
+    stages = [name for name in STAGES if f"seconds.{name}" in cells]
+    table = cells.groupby(["dataset", "backbone", "mode"])[[f"seconds.{s}" for s in stages]].sum()
+    return in_order(table.set_axis(stages, axis=1))

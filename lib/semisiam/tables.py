@@ -13,8 +13,8 @@ def lay_out(cells: pd.DataFrame, dataset: str, percent: float) -> pd.DataFrame:
     """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
 
     Returns:
-        Indexed by architecture and line (published, as trained, re-estimated and their
-        differences from the published); `60.1 ± 2.0 (5)` is mean ± std over 5 splits, † marks
+        Indexed by architecture and line: published, then as trained and re-estimated, each with
+        its difference from the published; `60.1 ± 2.0 (5)` is mean ± std over 5 splits, † marks
         collapsed embeddings, "" what was not run.
     """
     columns = pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])
@@ -23,27 +23,25 @@ def lay_out(cells: pd.DataFrame, dataset: str, percent: float) -> pd.DataFrame:
     }
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
     backbones = [name for name in NAMES if name in set(here["backbone"])]
-    lines = {
-        (NAMES[backbone], line): values
+    lines = [
+        ((NAMES[backbone], line), texts)
         for backbone in backbones
-        for line, values in _lay_out_row(tables, (dataset, percent, backbone)).items()
-    }
-    table = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
-    table.index = pd.MultiIndex.from_tuples(lines, names=["Architecture", ""])
+        for line, texts in _lay_out_row(tables, (dataset, percent, backbone))
+        if any(texts)
+    ]
+    index = pd.MultiIndex.from_tuples([name for name, _ in lines], names=["Architecture", ""])
+    table = pd.DataFrame([texts for _, texts in lines], index=index, columns=columns)
     return table.rename(columns=NAMES)
 
 
-def _lay_out_row(tables: dict, row: tuple) -> dict[str, list[str]]:
-    lines: dict[str, list[str]] = {"published": []}
+def _lay_out_row(tables: dict, row: tuple) -> Iterable[tuple[str, list[str]]]:
+    yield "published", [*_write_printed(row)]
     for measure, (means, deltas) in tables.items():
-        line, gap = MEASURES[measure], f"{MEASURES[measure]} - published"
         places = [(means, (*row, m, a)) for m in MODES for a in ATTACKS]
         places += [(deltas, (*row, a)) for a in ATTACKS]
         found = [table.loc[key] if key in table.index else None for table, key in places]
-        lines[line] = [write_estimate(values) for values in found]
-        lines[gap] = ["" if v is None else write_signed(v["difference"]) for v in found]
-    lines["published"] = [*_write_printed(row)]
-    return {line: texts for line, texts in lines.items() if any(texts)}
+        yield MEASURES[measure], [write_estimate(values) for values in found]
+        yield "difference", ["" if v is None else write_signed(v["difference"]) for v in found]
 
 
 def _write_printed(row: tuple) -> Iterable[str]:
@@ -62,6 +60,11 @@ def write_signed(value: float, digits: int = 1) -> str:
         return ""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def write_p(p: float) -> str:
+    """Write a p-value: `0.031`, `<0.0001`; "" for NaN."""
+    return "" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def write_estimate(values: pd.Series | None) -> str:
