@@ -1,4 +1,4 @@
-"""The command line: `semisiam grid`, `status`, `report` and `data`."""
+"""The command line: `semisiam grid`, `status`, `report`, `data` and `embed`."""
 
 import sys
 import time
@@ -157,3 +157,32 @@ def data(
     seconds = time.perf_counter() - started
     click.echo(datasets.summarise(datasets.load(name, size, **settings)))
     click.echo(f"ready after {seconds:.1f} s")
+
+
+@main.command()
+@click.argument("cell_folder", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="embeddings.csv",
+    show_default=True,
+    help="File to write, a .csv or an .npz; replaced if it is there.",
+)
+def embed(cell_folder: Path, images: Path, output: Path) -> None:
+    """Write embeddings and predicted classes of new images.
+
+    CELL_FOLDER is the folder of a finished cell, e.g. outputs/demo/CELL. IMAGES is an image file,
+    or a folder that is searched to any depth; images of any size are resized as the cell's were.
+    The class is that of the linear SVM on the cell's labelled embeddings.
+
+    A .csv has one line an image: file (its path in IMAGES), predicted_class, e0 to e127. An .npz
+    has the arrays files, predicted_classes and embeddings (float32, one row an image). Exit code 0
+    only if every image is in it.
+    """
+    from semisiam import embed
+
+    with embed.writing(output) as temporary:
+        table = embed.embed_images(cell_folder, images)
+        embed.write_table(temporary, table)
+    click.echo(f"{len(table):,} images embedded: {output}")
