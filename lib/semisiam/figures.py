@@ -55,6 +55,33 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
     return ax
 
 
+def class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
+    """Draw how many labelled images each class has: one row a class, one column a part."""
+    places, height = np.arange(len(counts)), 0.8 / counts.shape[1]
+    for column, (part, colour) in enumerate(zip(counts, ("0.35", "0.7"), strict=False)):
+        shift = (column - (counts.shape[1] - 1) / 2) * height
+        ax.barh(places + shift, counts[part], height, color=colour, label=part)
+    ax.set_yticks(places, counts.index)
+    ax.invert_yaxis()
+    ax.set(xlabel="images", ylabel="class")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=counts.shape[1])
+    return ax
+
+
+def label_shares(ax: Axes, sizes: pd.DataFrame) -> Axes:
+    """Draw sizes of D_u and of labelled sets on one logarithmic scale, one row a data set."""
+    places, height = np.arange(len(sizes)), 0.8 / sizes.shape[1]
+    for column, (what, colour) in enumerate(zip(sizes, ("0.8", "0.55", "0.25"), strict=False)):
+        at = places + (column - (sizes.shape[1] - 1) / 2) * height
+        bars = ax.barh(at, sizes[what], height, color=colour, label=what, log=True)
+        ax.bar_label(bars, [f"{n:,}" for n in sizes[what]], padding=3, fontsize=8)
+    ax.set_yticks(places, sizes.index)
+    ax.invert_yaxis()
+    ax.set(xlabel="images (logarithmic)", xlim=(1, 10 * sizes.to_numpy().max()))
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=sizes.shape[1])
+    return ax
+
+
 def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     """Draw the training losses of one cell over its epochs (Figures 10 and 11).
 

@@ -63,6 +63,12 @@ class Source:
     read: Callable[[], Raw]
 
 
+def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> Part:
+    """Make a part of an array in memory from those rows for which `rows`, bool (N,), is True."""
+    names = np.array([f"{of}[{row}]" for row in np.flatnonzero(rows)])
+    return Part(zip(images[rows], repeat("")), names, labels[rows].astype(np.int64))
+
+
 # scikit-learn's digits
 
 
@@ -80,18 +86,12 @@ def _read_digits() -> Raw:
     parts = {"train": ~is_test, "test": is_test}
     return Raw(
         class_names=tuple(map(str, bunch.target_names)),
-        parts={name: _cut(images, "digits", bunch.target, rows) for name, rows in parts.items()},
+        parts={name: take(images, "digits", bunch.target, rows) for name, rows in parts.items()},
         notes=(
             "digits (8x8, scikit-learn) show the machinery, not the paper's claim",
             "grey values 0-16 scaled to 0-255; a fixed stratified third is the test set",
         ),
     )
-
-
-def _cut(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> Part:
-    """Make a part of some rows of an array in memory."""
-    names = np.array([f"{of}[{row}]" for row in np.flatnonzero(rows)])
-    return Part(zip(images[rows], repeat("")), names, labels[rows].astype(np.int64))
 
 
 # Fashion-MNIST
@@ -142,7 +142,7 @@ def _read_fashion(folder: Path | None) -> Raw:
     for part, prefix in (("train", "train"), ("test", "t10k")):
         labels = _read_idx(folder, f"{prefix}-labels-idx1-ubyte")
         images = _read_idx(folder, f"{prefix}-images-idx3-ubyte")
-        parts[part] = _cut(images, part, labels, np.ones(len(labels), bool))
+        parts[part] = take(images, part, labels, np.ones(len(labels), bool))
     return Raw(FASHION_CLASSES, parts, ("grey images repeated to 3 channels",))
 
 
