@@ -55,6 +55,7 @@ output_dir: str = ""  # folder of the results ("": beside the notebook)
 # A misspelt name, a wrong type or a value out of range stops here, before any work.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 cell = Cell.from_notebook(globals())
 folder = records.open_folder(cell)
 watch = records.Stopwatch()
@@ -80,6 +81,7 @@ data = datasets.load(
 watch.lap("data")
 
 # %%
+# NBVAL_CHECK_OUTPUT
 print(f"{len(data.train)} images in the pool, {len(data.unlabelled)} unlabelled")
 print(f"{len(data.test)} test images, {len(data.class_names)} classes, {data.train.shape[1:]}")
 print(*data.notes, sep="\n")
@@ -98,19 +100,31 @@ if cell.splits_file:
     chosen, places = splits.read_split(cell.splits_file, content=data.content, split=cell.split)
 
 # %%
+# NBVAL_CHECK_OUTPUT
 clean, labels = data.train[chosen], data.train_labels[chosen]
 print(f"{len(labels)} labelled images")
 dict(zip(data.class_names, np.bincount(labels).tolist(), strict=True))
+
+# %%
+scale = (
+    f"{cell.name}\n{len(labels)} labelled, {len(data.unlabelled)} unlabelled images of "
+    f"{cell.image_size} px, {cell.epochs} epochs"
+)
 
 # %% [markdown]
 # ## The attack
 #
 # Under attack, every labelled image of a class carries one white pixel at that class's place
-# (section III-C). $D_u$ and the test images stay as they are.
+# (section III-C). $D_u$ and the test images stay as they are. Where the image was white already, no
+# pixel changes.
 
 # %%
-labelled = attacks.attack(clean, labels, places) if cell.attack == "pixel" else clean
-print("changed pixels per labelled image:", (labelled != clean).any(axis=-1).sum() / len(clean))
+# NBVAL_CHECK_OUTPUT
+attacked = attacks.attack(clean, labels, places)
+labelled = attacked if cell.attack == "pixel" else clean
+changed = (attacked != clean).any(axis=-1).sum(axis=(1, 2))
+print("images by number of pixels that an attack changes:", np.bincount(changed).tolist())
+print("this cell trains on the", "attacked" if cell.attack == "pixel" else "clean", "images")
 
 # %%
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
@@ -119,8 +133,8 @@ names = [data.class_names[labels[i]] for i in shown]
 # %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], clean[shown], names, columns=8)
-figures.examples(axes[1], labelled[shown], [""] * len(shown), columns=8)
-axes[1].set_title("above: as drawn; below: as trained on")
+figures.examples(axes[1], attacked[shown], [""] * len(shown), columns=8)
+axes[1].set_title("above: clean; below: attacked")
 plt.show()
 
 # %% [markdown]
@@ -155,7 +169,7 @@ watch.lap("training")
 # %%
 fig, ax = plt.subplots()
 figures.losses(ax, history)
-ax.set_title(f"training loss, {cell.name}")
+ax.set_title(scale)
 plt.show()
 
 # %% [markdown]
@@ -206,6 +220,7 @@ report.round(3)
 fig, ax = plt.subplots(figsize=(5.5, 5))
 matrix = confusion_matrix(data.test_labels, predictions, labels=range(len(data.class_names)))
 figures.confusion(ax, matrix, data.class_names)
+ax.set_title(scale)
 plt.show()
 
 # %% [markdown]
@@ -220,6 +235,7 @@ points, index = evaluation.project(embeddings, seed=cell.seed)
 watch.lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
 figures.tsne(ax, points, data.test_labels[index], data.class_names)
+ax.set_title(scale)
 plt.show()
 
 # %% [markdown]
@@ -229,8 +245,12 @@ plt.show()
 # probabilities; `done.json` comes last and says that the cell is complete.
 
 # %%
-n_images = len(data.unlabelled) if cell.mode == "semi" else len(labelled)
+# NBVAL_CHECK_OUTPUT
 n_updates = cell.epochs * training.count_steps(cell, len(labelled), len(data.unlabelled))
+n_images = len(data.unlabelled) if cell.mode == "semi" else len(labelled)
+print(f"{n_updates} updates on {n_images} images an epoch")
+
+# %%
 batches = training.make_batches(cell, labelled, labels, data.unlabelled, range(cell.epochs))
 speed = {
     "training": training.measure_training(cell, history, n_images),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semisiam import model, training
-from semisiam.cell import Cell
+from semisiam.cell import Cell, SettingsError
 
 
 def rates(epochs, decay_start=0.4):
@@ -64,6 +64,12 @@ def test_the_history_has_each_loss_and_the_rate_of_each_epoch():
     supervised, _ = run("supervised")
     assert "loss_unlabelled" not in supervised
     assert supervised["accuracy_labelled"].iloc[-1] == 1
+
+
+def test_fewer_unlabelled_than_labelled_images_are_refused():
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    with pytest.raises(SettingsError, match="2 unlabelled images are fewer than 3 labelled"):
+        training.train(Cell(), None, images, np.arange(3), images[:2])
 
 
 def test_an_epoch_in_one_line():

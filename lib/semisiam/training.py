@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from semisiam import model, pipeline
-from semisiam.cell import Cell
+from semisiam.cell import Cell, SettingsError
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
     "accuracy": "accuracy_labelled",
@@ -141,7 +141,15 @@ def train(
         One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
         averages the joint loss over images and its two parts over batches, which differs by
         the weight of the last short batch.
+
+    Raises:
+        SettingsError: fewer unlabelled than labelled images in `semi`.
     """
+    if cell.mode == "semi" and len(unlabelled) < len(labelled):
+        raise SettingsError(
+            f"{len(unlabelled)} unlabelled images are fewer than {len(labelled)} labelled ones: "
+            "raise unlabelled_limit or lower label_fraction"
+        )
     recorder = _Recorder(on_epoch)
     schedule = partial(
         decayed_rate,
