@@ -16,8 +16,6 @@ from semisiam.results import MEASURES, NAMES
 
 Variants = dict[str, pd.DataFrame]  # cells by description, from `results.split_variants`
 TOO_FEW = "too few splits"
-TOO_FEW = "too few splits"
-TOO_FEW = "too few splits"
 PANEL = (4.0, 3.0)  # inches: two beside each other on a screen, one below the other on a phone
 TABLES = {
     ("stl10", 1): "I",
