@@ -27,7 +27,7 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells in the page
 }
 RUN = "master"  # the notebook that is run in the browser
-STARTING, LOADING, RUNNING = 60, 60, 240  # s
+STARTING, LOADING, RUNNING = 60, 60, 600  # s
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM, reason=f"no browser: install one of {', '.join(BROWSERS)}"
