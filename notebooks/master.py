@@ -162,6 +162,7 @@ history = training.train(
     labelled,
     labels,
     data.unlabelled,
+    checkpoint=folder / "checkpoint.npz",
     on_epoch=lambda row: print(training.describe_epoch(row)),
 )
 watch.lap("training")

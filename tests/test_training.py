@@ -30,7 +30,7 @@ def test_steps_of_an_epoch():
     assert training.count_steps(Cell(mode="semi"), 600, 60_000) == 938  # ceil(60,000 / 64)
 
 
-def run(mode, **settings):
+def run(mode, checkpoint=None, on_epoch=lambda row: None, **settings):
     cell = Cell.check({"mode": mode, "epochs": 3, "batch_size": 8} | settings)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
@@ -38,9 +38,9 @@ def run(mode, **settings):
     training.seed_everything([cell.seed, cell.split], deterministic=True)
     encoder = model.build_encoder("small_cnn", 32)
     network = training.build_network(cell, encoder, 2)
-    told = []
-    history = training.train(cell, network, images, labels, images, on_epoch=told.append)
-    assert history.to_dict("records") == told
+    history = training.train(
+        cell, network, images, labels, images, checkpoint=checkpoint, on_epoch=on_epoch
+    )
     return history, model.embed(encoder, images)
 
 
@@ -53,8 +53,46 @@ def test_the_same_seed_gives_the_same_numbers(mode):
     assert not first["loss"].equals(third["loss"])
 
 
+class Killed(Exception):
+    pass
+
+
+def die_in_epoch(epoch):
+    def die(row):
+        if row["epoch"] == epoch:
+            raise Killed
+
+    return die
+
+
+@pytest.mark.parametrize("mode", ["supervised", "semi"])
+def test_a_resumed_run_ends_as_an_undisturbed_one(mode, tmp_path):
+    undisturbed, expected = run(mode, epochs=4)
+    path = tmp_path / "checkpoint.npz"
+    for epoch in (1, 3):  # dies as the epoch ends, before its checkpoint: it is done again
+        with pytest.raises(Killed):
+            run(mode, epochs=4, checkpoint=path, on_epoch=die_in_epoch(epoch))
+    told = []
+    history, embedding = run(mode, epochs=4, checkpoint=path, on_epoch=told.append)
+    assert [row["epoch"] for row in told] == [3, 4]
+    assert history.drop(columns="seconds").equals(undisturbed.drop(columns="seconds"))
+    assert (embedding == expected).all()
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    run("supervised", epochs=2, checkpoint=path)
+    for damage in (lambda: None, lambda: path.write_bytes(path.read_bytes()[:5000])):
+        damage()
+        told = []
+        run("supervised", epochs=1, checkpoint=path, on_epoch=told.append)
+        assert [row["epoch"] for row in told] == [1]
+
+
 def test_the_history_has_each_loss_and_the_rate_of_each_epoch():
-    history, _ = run("semi", lambda_u=0.5, batch_size=10)
+    told = []
+    history, _ = run("semi", lambda_u=0.5, batch_size=10, on_epoch=told.append)
+    assert history.to_dict("records") == told
     assert history["epoch"].tolist() == [1, 2, 3]
     joint = history["loss_labelled"] + 0.5 * history["loss_unlabelled"]
     assert np.allclose(history["loss"], joint, rtol=1e-4)

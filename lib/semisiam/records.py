@@ -128,6 +128,7 @@ def close_folder(
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "done.json", {"name": cell.name, "hash": cell.hash})
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
 
 
 def explain_undone(folder: Path, cell: Cell) -> str:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from semisiam import model, pipeline
 from semisiam.cell import Cell, SettingsError
+from semisiam.checkpoint import restore_checkpoint, save_checkpoint
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
     "accuracy": "accuracy_labelled",
@@ -125,6 +127,7 @@ def train(
     labels: np.ndarray,
     unlabelled: np.ndarray,
     *,
+    checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Train the network for the cell's epochs.
@@ -135,6 +138,8 @@ def train(
         labelled: uint8 (N_l, S, S, 3), attacked if the cell says so.
         labels: int64 (N_l,).
         unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
+        checkpoint: file to go on from and to write after every epoch; a resumed run ends in
+            the very weights and history of an undisturbed one.
         on_epoch: called with each epoch's row as it ends.
 
     Returns:
@@ -150,7 +155,12 @@ def train(
             f"{len(unlabelled)} unlabelled images are fewer than {len(labelled)} labelled ones: "
             "raise unlabelled_limit or lower label_fraction"
         )
-    recorder = _Recorder(on_epoch)
+    rows = restore_checkpoint(checkpoint, network, cell.hash) if checkpoint else []
+    recorder = _Recorder(rows, on_epoch)
+    callbacks = [recorder]
+    if checkpoint:
+        save = partial(save_checkpoint, checkpoint, network, rows, cell.hash)
+        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save()))
     schedule = partial(
         decayed_rate,
         epochs=cell.epochs,
@@ -160,23 +170,24 @@ def train(
     )
     network.fit(
         # endless, because Keras warns of a data set that ends with the last step
-        make_batches(cell, labelled, labels, unlabelled, itertools.count()),
+        make_batches(cell, labelled, labels, unlabelled, itertools.count(len(rows))),
+        initial_epoch=len(rows),
         epochs=cell.epochs,
         steps_per_epoch=count_steps(cell, len(labelled), len(unlabelled)),
-        callbacks=[keras.callbacks.LearningRateScheduler(lambda e, _: schedule(e)), recorder],
+        callbacks=[keras.callbacks.LearningRateScheduler(lambda e, _: schedule(e)), *callbacks],
         shuffle=False,
         verbose=0,
     )
-    return pd.DataFrame(recorder.rows)
+    return pd.DataFrame(rows)
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Keep each epoch's numbers under our names."""
+    """Add each epoch's numbers, under our names, to `rows`."""
 
-    def __init__(self, on_epoch: Callable[[dict[str, Any]], None]):
+    def __init__(self, rows: list[dict[str, Any]], on_epoch: Callable[[dict[str, Any]], None]):
         super().__init__()
+        self.rows = rows
         self.on_epoch = on_epoch
-        self.rows: list[dict[str, Any]] = []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
