@@ -226,10 +226,12 @@ def judge_claims(
     return pd.DataFrame(rows)
 
 
-def _spread(cells: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """Return values by split (rows) and cell of the grid (columns)."""
-    table = cells[[*CELL, "split"]].assign(value=values)
-    return table.pivot(index="split", columns=CELL, values="value")
+def _spread(cells: pd.DataFrame, values: pd.Series) -> dict[tuple, pd.Series]:
+    """Return each grid cell's values by split."""
+    by_split = values.set_axis(cells["split"])
+    return {
+        key: by_split.iloc[rows] for key, rows in cells.reset_index().groupby(CELL).indices.items()
+    }
 
 
 def _measure_recall_std(reports: pd.DataFrame) -> pd.Series:
@@ -244,13 +246,13 @@ def _count_epochs(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.Series:
     return reached.reindex(guessing.index).fillna(histories.groupby("cell")["epoch"].max() + 1)
 
 
-def _describe(claim: Claim, values: pd.DataFrame) -> dict[str, object]:
+def _describe(claim: Claim, values: dict[tuple, pd.Series]) -> dict[str, object]:
     needed = {key for contrast in claim.contrasts for key in contrast}
     row = {"section": claim.section, "claim": claim.text, "reading": claim.reading}
-    return row | {"cells": len(needed), "run": len(needed & set(values.columns))}
+    return row | {"cells": len(needed), "run": len(needed & set(values))}
 
 
-def _judge(claim: Claim, values: pd.DataFrame, name: str) -> dict[str, str]:
+def _judge(claim: Claim, values: dict[tuple, pd.Series], name: str) -> dict[str, str]:
     parts = [_combine(contrast, values) + claim.margin for contrast in claim.contrasts]
     known = [part for part in parts if part.notna().any()]
     above = sum(part.mean() > 0 for part in known)
@@ -260,10 +262,11 @@ def _judge(claim: Claim, values: pd.DataFrame, name: str) -> dict[str, str]:
     return {name: evidence, f"{name}_verdict": reach_verdict(estimates)}
 
 
-def _combine(contrast: Contrast, values: pd.DataFrame) -> pd.Series:
+def _combine(contrast: Contrast, values: dict[tuple, pd.Series]) -> pd.Series:
     """Return a contrast on each split that has all its cells, NaN on the others."""
-    columns = values.reindex(columns=list(contrast))
-    return (columns * list(contrast.values())).sum(axis=1, skipna=False)
+    if not set(contrast) <= set(values):
+        return pd.Series([np.nan])
+    return sum(weight * values[key] for key, weight in contrast.items())
 
 
 def reach_verdict(estimates: list[dict[str, float]]) -> str:
@@ -307,7 +310,7 @@ def _judge_printed(claim: Claim) -> dict[str, str]:
             "published": f"{total:+.3g}".replace("-", "−") + ", one run",
             "published_verdict": NOT_ENOUGH,
         }
-    printed = read_printed("accuracy").set_index(CELL)
+    printed = read_printed("accuracy").set_index(CELL)[["mean", "std"]].to_dict("index")
     parts = [_combine_printed(contrast, printed, claim.margin) for contrast in claim.contrasts]
     above = sum(part["mean"] > 0 for part in parts)
     weight = 1 / len(parts)
@@ -318,7 +321,8 @@ def _judge_printed(claim: Claim) -> dict[str, str]:
     return {"published": evidence, "published_verdict": reach_verdict(estimates)}
 
 
-def _combine_printed(contrast: Contrast, printed: pd.DataFrame, margin: float) -> dict:
-    cells = printed.loc[list(contrast)]
-    result = compare_summaries(list(contrast.values()), cells["mean"], cells["std"], SPLITS)
+def _combine_printed(contrast: Contrast, printed: dict[tuple, dict], margin: float) -> dict:
+    means = [printed[key]["mean"] for key in contrast]
+    stds = [printed[key]["std"] for key in contrast]
+    result = compare_summaries(list(contrast.values()), means, stds, SPLITS)
     return result | {name: result[name] + margin for name in ("mean", "low", "high")}

@@ -4,6 +4,8 @@ Every standard deviation in this project is the sample one (ddof=1), as in the p
 (see `published.compare_classwise`).
 """
 
+from functools import cache
+
 import numpy as np
 from scipy import optimize, stats
 
@@ -61,6 +63,7 @@ def interval(mean: float, error: float, freedom: float) -> tuple[float, float, f
     return mean - reach, mean + reach, float(2 * stats.t.sf(abs(mean) / error, freedom))
 
 
+@cache
 def smallest_detectable(n: int) -> float:
     """Smallest true mean difference that a paired t-test on n pairs finds 4 times in 5.
 

@@ -52,7 +52,7 @@ def weigh_deltas() -> pd.DataFrame:
         `compare_deltas()` with `low`, `high` (95 % interval, points), `p` and `p_holm`.
     """
     std = read_printed("accuracy").pivot(index=[*ROW, "attack"], columns="mode", values="std")
-    both = compare_deltas().join(std, on=[*ROW, "attack"], rsuffix="_std")
+    both = compare_deltas().join(std.add_suffix("_std"), on=[*ROW, "attack"])
     means, stds = both[MODES].to_numpy(), both[["supervised_std", "semi_std"]].to_numpy()
     tests = pd.DataFrame(
         compare_summaries([-1, 1], m, s, SPLITS) for m, s in zip(means, stds, strict=True)

@@ -164,7 +164,9 @@ def save_table(table: Table, target: Path) -> None:
 def write_html(table: Table) -> Markup:
     """Write a table as HTML; long texts may wrap, and a collapsed embedding stands out."""
     index = not isinstance(table.frame.index, pd.RangeIndex)
-    html = table.frame.to_html(index=index, border=0, classes="sortable" * table.sortable)
+    html = table.frame.to_html(
+        index=index, index_names=False, border=0, classes="sortable" * table.sortable
+    )
     return Markup(LONG_TEXT.sub(r'<td class="text">\1<', html).replace("†", COLLAPSED))
 
 

@@ -67,10 +67,12 @@ def collect(folder: Path) -> pd.DataFrame:
         {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | _flatten(run["metrics"])
         for run in runs
     ]
-    cells = pd.DataFrame(rows, columns=None if rows else ["cell", *Cell.model_fields, *MEASURES])
+    columns = None if rows else ["cell", "hash", *Cell.model_fields, *MEASURES]
+    cells = pd.DataFrame(rows, columns=columns)
+    cells["bn_momentum"] = pd.Series([row["bn_momentum"] for row in rows], dtype=object)  # or None
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
-    first = cells.groupby("hash")["cell"].transform("first") if rows else cells["cell"]
+    first = cells.groupby("hash")["cell"].transform("first")
     return cells.assign(duplicate_of=first.where(first != cells["cell"], ""))
 
 

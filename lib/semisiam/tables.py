@@ -87,7 +87,7 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
 
     Returns:
         One line a class, then mean ± std over classes and the accuracy over splits; columns
-        mode, source (ours, published) and score.
+        mode, source (ours, published; not if all are ours) and score.
     """
     means = summarise(cells)["mean"] / 100
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
@@ -101,7 +101,9 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
             theirs = printed.loc[[(*key, mode)]].set_index("class")[SCORES]
             theirs = theirs.rename(index=_same_spelling(blocks))
             blocks[NAMES[mode], "published"] = _write_block(theirs, accuracy[(*key, mode)])
-    return pd.concat(blocks, axis=1).fillna("")
+    table = pd.concat(blocks, axis=1).fillna("")
+    sources = set(table.columns.get_level_values(1))
+    return table if "published" in sources else table.droplevel(1, axis=1)
 
 
 def _same_spelling(blocks: dict) -> dict[str, str]:

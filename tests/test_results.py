@@ -1,0 +1,271 @@
+"""Collecting cells and averaging them, on hand-made folders with known answers."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import write_cell
+
+from semisiam import results
+from semisiam.results import MixtureError
+
+BASE = {
+    "dataset": "fashion_mnist",
+    "backbone": "mobilenet_v2",
+    "label_fraction": 0.01,
+    "image_size": 96,
+}
+ROW = ("fashion_mnist", 1.0, "mobilenet_v2")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three splits: supervised at chance (collapsed), semi at 70, 75, 80 %; two under attack."""
+    for split, semi in enumerate((0.70, 0.75, 0.80)):
+        collapsed = {"metrics": {"collapsed": True}}
+        write_cell(tmp_path, 0.10, 0.68, mode="supervised", split=split, **BASE, **collapsed)
+        write_cell(tmp_path, semi, mode="semi", split=split, **BASE)
+    write_cell(tmp_path, 0.60, mode="semi", split=0, attack="pixel", **BASE)
+    write_cell(tmp_path, 0.64, mode="semi", split=1, attack="pixel", **BASE)
+    return tmp_path
+
+
+def test_collect_gives_a_row_a_cell_with_settings_and_metrics(folder):
+    cells = results.collect(folder)
+    assert len(cells) == 8
+    row = cells.set_index("cell").loc["fashion_mnist-mobilenet_v2-1pct-pixel-semi-s1"]
+    assert (row["attack"], row["split"], row["accuracy"]) == ("pixel", 1, 0.64)
+    assert row["percent"] == 1.0
+    assert row["seconds.total"] == 40.0
+    assert row["separability.effective_rank"] == 12.0
+    assert (cells["duplicate_of"] == "").all()
+
+
+def test_an_empty_or_missing_folder_has_no_cells(tmp_path):
+    assert results.collect(tmp_path).empty
+    assert results.collect(tmp_path / "nowhere").empty
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("done.json", None),
+        ("done.json", '{"hash": "0123456789abcdef"}'),
+        ("done.json", '{"ha'),
+        ("done.json", "[]"),
+        ("metrics.json", None),
+        ("metrics.json", '{"accuracy": 0.'),
+        ("params.yaml", None),
+        ("params.yaml", "dataset: [fash"),
+        ("params.yaml", "datset: digits\n"),
+        ("params.yaml", ""),
+    ],
+)
+def test_a_half_written_cell_never_counts(folder, file, content):
+    path = folder / "fashion_mnist-mobilenet_v2-1pct-clean-semi-s0" / file
+    path.write_text(content) if content is not None else path.unlink()
+    cells = results.collect(folder)
+    assert len(cells) == 7
+    assert results.summarise(cells).loc[(*ROW, "semi", "none"), "mean"] == pytest.approx(77.5)
+
+
+def test_other_folders_and_files_do_not_disturb(folder):
+    (folder / "report").mkdir()
+    (folder / "report.html").write_text("")
+    assert len(results.collect(folder)) == 8
+
+
+def test_mean_and_sample_std_over_splits_beside_the_published(folder):
+    table = results.summarise(results.collect(folder))
+    semi = table.loc[(*ROW, "semi", "none")]
+    assert semi["mean"] == pytest.approx(75.0)
+    assert semi["std"] == pytest.approx(5.0)  # sample: sqrt((25 + 0 + 25) / 2)
+    assert (semi["n"], semi["collapsed"]) == (3, 0)
+    assert (semi["published_mean"], semi["published_std"]) == (79.6, 1.9)
+    assert semi["difference"] == pytest.approx(-4.6)
+    supervised = table.loc[(*ROW, "supervised", "none")]
+    assert (supervised["mean"], supervised["std"]) == (pytest.approx(10.0), 0.0)
+    assert supervised["collapsed"] == 3
+    assert (*ROW, "supervised", "pixel") not in table.index
+
+
+def test_the_re_estimated_accuracy_is_a_table_of_its_own(folder):
+    table = results.summarise(results.collect(folder), "accuracy_recalibrated")
+    assert table.loc[(*ROW, "supervised", "none"), "mean"] == pytest.approx(68.0)
+
+
+def test_delta_is_paired_over_the_splits_both_modes_have(folder):
+    shutil.rmtree(folder / "fashion_mnist-mobilenet_v2-1pct-clean-supervised-s2")
+    row = results.compare_modes(results.collect(folder)).loc[(*ROW, "none")]
+    assert row["n"] == 2  # splits 0 and 1: 60 and 65 points
+    assert row["mean"] == pytest.approx(62.5)
+    assert row["published"] == 69.6
+    assert row["difference"] == pytest.approx(62.5 - 69.6)
+
+
+def test_delta_interval_by_hand(folder):
+    table = results.compare_modes(results.collect(folder))
+    row = table.loc[(*ROW, "none")]  # 60, 65, 70: mean 65, std 5, t(0.975, 2) = 4.30265
+    reach = 4.30265 * 5 / np.sqrt(3)
+    assert (row["low"], row["high"]) == pytest.approx((65 - reach, 65 + reach), abs=1e-3)
+    assert row["effect"] == pytest.approx(13.0)
+    assert row["p_holm"] == row["p"]  # one row only
+    assert (*ROW, "pixel") not in table.index
+
+
+def test_no_pair_at_all_gives_an_empty_comparison(tmp_path):
+    write_cell(tmp_path, 0.7, mode="semi", **BASE)
+    assert results.compare_modes(results.collect(tmp_path)).empty
+
+
+def test_holm_is_taken_over_the_grid(folder):
+    for split, semi in enumerate((0.13, 0.12, 0.10)):  # 3, 2, 0 points: p = 0.199
+        settings = BASE | {"label_fraction": 0.05}
+        write_cell(folder, 0.10, mode="supervised", split=split, **settings)
+        write_cell(folder, semi, mode="semi", split=split, **settings)
+    table = results.compare_modes(results.collect(folder)).reset_index("percent")
+    assert table["p_holm"].tolist() == pytest.approx([2 * table["p"].iloc[0], table["p"].iloc[1]])
+    assert table["p"].iloc[1] > 0.15
+
+
+def test_a_mixture_of_scales_is_refused_and_named(folder):
+    settings = BASE | {"image_size": 32, "split": 3}
+    write_cell(folder, 0.9, mode="semi", **settings)
+    cells = results.collect(folder)
+    for table in (results.summarise, results.compare_modes, results.measure_embeddings):
+        with pytest.raises(MixtureError) as error:
+            table(cells)
+        message = str(error.value)
+        assert "image_size: 32 (1, e.g. fashion_mnist-mobilenet_v2-1pct-clean-semi-s3)" in message
+        assert "96 (8" in message
+        assert "epochs" not in message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"epochs": 9},
+        {"batch_size": 32},
+        {"unlabelled_limit": 500},
+        {"test_limit": 10},
+        {"bn_momentum": 0.99},
+        {"seed": 1},
+        {"metrics": {"n_unlabelled": 999}},
+    ],
+)
+def test_any_setting_of_scale_counts(folder, other):
+    write_cell(folder, 0.9, mode="semi", split=4, **BASE, **other)
+    name = "n_unlabelled" if "metrics" in other else next(iter(other))
+    with pytest.raises(MixtureError, match=name):
+        results.summarise(results.collect(folder))
+
+
+def test_the_same_split_twice_at_different_seeds_is_not_averaged(folder):
+    write_cell(folder, 0.9, mode="semi", split=0, seed=5, name="again", **BASE)
+    with pytest.raises(MixtureError, match=r"seed: 0 .* 5"):
+        results.summarise(results.collect(folder))
+
+
+def test_modes_may_differ_in_epochs_and_fractions_in_labels(folder):
+    write_cell(folder, 0.2, mode="supervised", attack="pixel", epochs=3, **BASE)
+    for split in range(2):
+        settings = BASE | {"backbone": "resnet50_v2", "split": split}
+        write_cell(folder, 0.3, mode="supervised", epochs=100, **settings)
+        write_cell(folder, 0.4, mode="semi", epochs=30, **settings)
+    results.check_scale(results.collect(folder))
+
+
+def test_duplicates_are_noticed_and_count_once(folder):
+    first = folder / "fashion_mnist-mobilenet_v2-1pct-clean-semi-s2"
+    shutil.copytree(first, folder / "zweitlauf")
+    cells = results.collect(folder)
+    assert dict(zip(cells["cell"], cells["duplicate_of"], strict=True))["zweitlauf"] == first.name
+    assert results.summarise(cells).loc[(*ROW, "semi", "none"), "n"] == 3
+
+
+def test_variants_are_the_axes_outside_the_tables(folder):
+    write_cell(folder, 0.5, mode="semi", split=4, bn_momentum=0.9, **BASE)
+    cells = results.collect(folder)
+    variants = results.split_variants(cells, ["mode", "split", "bn_momentum"])
+    assert {name: len(group) for name, group in variants.items()} == {
+        "bn_momentum = None": 8,
+        "bn_momentum = 0.9": 1,
+    }
+    assert list(results.split_variants(cells, ["mode", "split"])) == [""]
+
+
+def test_class_scores_are_means_over_splits(tmp_path):
+    write_cell(tmp_path, 0.7, mode="semi", split=0, recall=(0.8, 0.6), **BASE)
+    write_cell(tmp_path, 0.7, mode="semi", split=1, recall=(0.9, 0.4), **BASE)
+    cells = results.collect(tmp_path)
+    classes = results.average_classes(
+        cells, results.read_details(tmp_path, cells["cell"], "report")
+    )
+    table = classes.loc[(*ROW, "none", "semi")]
+    assert table["recall"].to_dict() == pytest.approx({"cat": 0.85, "dog": 0.5})
+    assert (table["n"] == 2).all()
+
+
+def test_details_are_stacked_by_cell(folder):
+    cells = results.collect(folder)
+    points = results.read_details(folder, cells["cell"], "tsne")
+    assert points.groupby("cell").size().tolist() == [6] * 8
+    assert points["label"].head(6).tolist() == [0, 1, 0, 1, 0, 1]  # of images 0-4 and 19
+    losses = results.read_details(folder, cells["cell"].head(1), "history")
+    assert losses["loss_labelled"].tolist() == [1.0, 0.5, 0.25]
+    assert results.read_details(folder, ["nowhere"], "history").empty
+
+
+def test_a_recorded_set_gives_the_same_tables(folder, tmp_path_factory):
+    home = tmp_path_factory.mktemp("published") / "study"
+    write_cell(folder, 0.7, mode="semi", split=2, attack="pixel", data_dir="/secret", **BASE)
+    assert results.record(folder, home) == home
+    ours, recorded = results.collect(folder), results.collect(home)
+    pd.testing.assert_frame_equal(ours.assign(data_dir=""), recorded)
+    pd.testing.assert_frame_equal(results.summarise(ours), results.summarise(recorded))
+    for kind in ("report", "history"):
+        pd.testing.assert_frame_equal(
+            results.read_details(folder, ours["cell"], kind),
+            results.read_details(home, ours["cell"], kind),
+            check_dtype=False,  # 1.0 is recorded as 1
+        )
+    assert set(results.read_details(home, ours["cell"], "tsne")["cell"]) == {
+        "fashion_mnist-mobilenet_v2-1pct-clean-semi-s0",
+        "fashion_mnist-mobilenet_v2-1pct-clean-supervised-s0",
+        "fashion_mnist-mobilenet_v2-1pct-pixel-semi-s0",
+    }
+    assert "secret" not in (home / "cells.json").read_text()
+    assert sorted(path.suffix for path in home.iterdir()) == [".csv"] * 3 + [".json"]
+
+
+def test_numbered_classes_stay_text(tmp_path):
+    home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
+    report = pd.read_csv(home / "report.csv").assign(**{"class": ["0", "1"]})
+    report.to_csv(home / "report.csv", index=False)
+    assert results.read_details(tmp_path, [home.name], "report")["class"].tolist() == ["0", "1"]
+
+
+def test_measures_and_times_by_hand(folder):
+    cells = results.collect(folder)
+    table = results.measure_embeddings(cells).loc[(*ROW, "none", "supervised")]
+    assert (table["n"], table["collapsed"]) == (3, 3)
+    assert (table["accuracy"], table["accuracy_recalibrated"]) == pytest.approx((10, 68))
+    assert table["effective_rank"] == 12
+    seconds = results.sum_seconds(cells).loc[("fashion_mnist", "mobilenet_v2", "semi")]
+    assert seconds.to_dict() == {
+        "data": 5,
+        "model": 10,
+        "training": 150,
+        "evaluation": 20,
+        "tsne": 15,
+    }
+
+
+def test_a_metric_may_be_missing_from_some_cells(folder):
+    path = folder / "fashion_mnist-mobilenet_v2-1pct-clean-semi-s0" / "metrics.json"
+    metrics = json.loads(path.read_text()) | {"accuracy_recalibrated": None}
+    path.write_text(json.dumps(metrics))
+    table = results.summarise(results.collect(folder), "accuracy_recalibrated")
+    assert table.loc[(*ROW, "semi", "none"), "n"] == 2

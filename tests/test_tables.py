@@ -1,0 +1,101 @@
+"""Results as text, in the paper's layout."""
+
+import numpy as np
+import pytest
+from made_up import write_cell
+
+from semisiam import results, tables
+
+BASE = {"dataset": "fashion_mnist", "label_fraction": 0.01, "image_size": 96}
+
+
+@pytest.fixture
+def cells(tmp_path):
+    for split, semi in enumerate((0.70, 0.75, 0.80)):
+        base = BASE | {"backbone": "mobilenet_v2", "split": split}
+        write_cell(
+            tmp_path, 0.10, 0.68, mode="supervised", epochs=5, metrics={"collapsed": True}, **base
+        )
+        write_cell(tmp_path, semi, mode="semi", **base)
+    write_cell(tmp_path, 0.60, mode="semi", backbone="resnet50_v2", **BASE)
+    return results.collect(tmp_path)
+
+
+def test_the_papers_layout(cells):
+    table = tables.lay_out(cells, "fashion_mnist", 1.0)
+    assert list(table.columns) == [
+        ("Supervised", "Pixel attack"),
+        ("Supervised", "No attack"),
+        ("Semi-supervised", "Pixel attack"),
+        ("Semi-supervised", "No attack"),
+        ("Δ", "Pixel attack"),
+        ("Δ", "No attack"),
+    ]
+    assert list(table.loc["MobileNetV2"].index) == [
+        "published",
+        "as trained",
+        "difference",
+        "re-estimated",
+        "difference",
+    ]
+    rows = table.loc["MobileNetV2"].to_numpy().tolist()
+    assert rows == [
+        ["10.0 ± 0.0", "10.0 ± 0.0", "69.2 ± 2.7", "79.6 ± 1.9", "+59.2", "+69.6"],
+        ["", "10.0 ± 0.0 (3) †", "", "75.0 ± 5.0 (3)", "", "+65.0 ± 5.0 (3)"],
+        ["", "0.0", "", "−4.6", "", "−4.6"],
+        ["", "68.0 ± 0.0 (3)", "", "75.0 ± 5.0 (3)", "", "+7.0 ± 5.0 (3)"],
+        ["", "+58.0", "", "−4.6", "", "−62.6"],
+    ]
+
+
+def test_one_split_has_no_spread_and_what_was_not_run_is_blank(cells):
+    trained = tables.lay_out(cells, "fashion_mnist", 1.0).loc["ResNet50V2"].loc["as trained"]
+    assert trained.tolist() == ["", "", "", "60.0 (1)", "", ""]
+
+
+def test_a_data_set_outside_the_paper_has_no_published_line(tmp_path):
+    write_cell(tmp_path, 0.5, dataset="digits", mode="semi")
+    table = tables.lay_out(results.collect(tmp_path), "digits", 5.0)
+    assert table.index.tolist() == [("Small CNN", "as trained"), ("Small CNN", "re-estimated")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.44, "+1.4"), (-0.1, "−0.1"), (-0.04, "0.0"), (0, "0.0"), (np.nan, "")]
+)
+def test_signs(value, text):
+    assert tables.write_signed(value) == text
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0314, "0.031"), (1e-9, "<0.0001"), (np.nan, "")])
+def test_p_values(p, text):
+    assert tables.write_p(p) == text
+
+
+def test_classes_beside_the_published(tmp_path):
+    key = ("malaria", 1.0, "inception_v3", "none")
+    base = {"dataset": "malaria", "label_fraction": 0.01, "backbone": "inception_v3"}
+    home = write_cell(tmp_path, 0.62, mode="supervised", image_size=128, **base)
+    report = (home / "report.csv").read_text().replace("cat", "Parasitized")
+    (home / "report.csv").write_text(report.replace("dog", "Uninfected"))
+    cells = results.collect(tmp_path)
+    classes = results.average_classes(
+        cells, results.read_details(tmp_path, cells["cell"], "report")
+    )
+    table = tables.lay_out_classes(cells, classes, key)["Supervised"]
+    assert table.loc["Parasitized"].tolist() == ["0.70", "0.80", "0.75", "0.75", "0.37", "0.49"]
+    assert table.loc["mean ± std"].tolist() == [
+        "0.70 ± 0",
+        "0.70 ± 0.14",
+        "0.70 ± 0.07",
+        "0.66 ± 0.12",
+        "0.62 ± 0.35",
+        "0.59 ± 0.14",
+    ]
+    assert table.loc["accuracy"].tolist() == ["0.620", "", "", "0.624", "", ""]
+
+
+def test_the_scale_in_a_line(cells):
+    assert tables.describe_scale(cells) == (
+        "96 px a side, N_u = 1,000, N_l = 10, 20 test images, "
+        "epochs 5 (supervised) and 3 (semi), on Abacus, 2 cores"
+    )
