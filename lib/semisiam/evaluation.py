@@ -1,15 +1,19 @@
 """How linearly separable the embedding is (paper, III-C and IV-A)."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import pdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
+
+from semisiam.attack import attack
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000
@@ -72,6 +76,49 @@ def score_embeddings(
         "collapsed": measure_spread(test) < COLLAPSED,
         "separability": measure_separability(labelled, labels, test, test_labels),
     }
+
+
+def score_marks(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    labels: np.ndarray,
+    places: np.ndarray,
+) -> dict[str, float]:
+    """Score a classifier on images as they are, with their own class's mark and with another's.
+
+    The attack itself leaves test images clean (III-C); this asks what a classifier makes of marks.
+
+    Args:
+        predict: from uint8 (N, H, W, C) to classes, int (N,).
+        images: uint8 (N, H, W, C), without marks.
+        labels: int (N,).
+        places: int (n_classes, 2), row and column (px) per class, of the attack.
+
+    Returns:
+        Shares in [0, 1]: `clean`, `own mark` and `other mark` (an image of class c with the mark
+        of c + 1) are accuracies; `drawn` is the share of the latter predicted as the mark's class.
+    """
+    others = (labels + 1) % len(places)
+    misled = predict(attack(images, others, places))
+    return {
+        "clean": float(np.mean(predict(images) == labels)),
+        "own mark": float(np.mean(predict(attack(images, labels, places)) == labels)),
+        "other mark": float(np.mean(misled == labels)),
+        "drawn": float(np.mean(misled == others)),
+    }
+
+
+def measure_mark(clean: np.ndarray, attacked: np.ndarray) -> float:
+    """Measure how far the attack moves an embedding, relative to how far apart images are.
+
+    Args:
+        clean: float (N, D), embeddings of images, N ≥ 2.
+        attacked: float (N, D), of the same images under attack.
+
+    Returns:
+        Mean distance from clean to attacked over the median distance between two clean images.
+    """
+    return float(np.linalg.norm(attacked - clean, axis=1).mean() / np.median(pdist(clean)))
 
 
 def report_classes(

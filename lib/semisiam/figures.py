@@ -4,12 +4,15 @@ Importing this module applies the packaged style `semisiam.mplstyle`. Colours me
 in every figure: see `COLOURS` for modes and attacks, `class_colours` for classes.
 """
 
+from collections.abc import Callable
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 plt.style.use(str(files("semisiam") / "semisiam.mplstyle"))
@@ -221,4 +224,85 @@ def method(ax: Axes) -> Axes:
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=ends | look)
     ax.set(xlim=(-0.4, 9.8), ylim=(0.4, 4.3))
     ax.set_axis_off()
+    return ax
+
+
+def ring(ax: Axes, row: float, column: float, radius: float = 2) -> Axes:
+    """Draw a ring around a place (px) of an image shown in `ax`."""
+    look = {"fill": False, "edgecolor": COLOURS["attacked"], "linewidth": 1.6}
+    ax.add_patch(Circle((column, row), radius, clip_on=False, **look))
+    return ax
+
+
+def class_bars(ax: Axes, shares: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Axes:
+    """Draw a share in [0, 1] for each class, float (n_classes,), side by side for `shares`' names.
+
+    The names are keys of `COLOURS`, such as clean and attacked.
+    """
+    height = 0.8 / len(shares)
+    for number, (name, lengths) in enumerate(shares.items()):
+        heights = np.arange(len(class_names)) + height * (number - (len(shares) - 1) / 2)
+        ax.barh(heights, lengths, height=height, color=COLOURS[name], label=name)
+    ax.set_yticks(range(len(class_names)), class_names)
+    ax.set(xlim=(0, 1), ylabel="class")
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def explore_mark(
+    images: np.ndarray,
+    class_names: tuple[str, ...],
+    classify: Callable[[np.ndarray], np.ndarray],
+    *,
+    label: int,
+    row: int,
+    column: int,
+    value: int,
+    size: int,
+) -> Figure:
+    """Show an image with a mark, and what a classifier makes of it without and with the mark.
+
+    Args:
+        images: uint8 (n_classes, S, S, 3), one of each class.
+        class_names: n_classes names.
+        classify: from uint8 (2, S, S, 3) to class probabilities, float (2, n_classes).
+        label: which of the images.
+        row: upper edge of the mark (px).
+        column: left edge of the mark (px).
+        value: of the mark, 0-255.
+        size: side of the mark (px); 1 in the paper (III-C).
+    """
+    clean, marked = images[label], images[label].copy()
+    marked[row : row + size, column : column + size] = value
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
+    left.imshow(marked, interpolation="nearest")
+    ring(left, row + (size - 1) / 2, column + (size - 1) / 2, radius=1.5 + size / 2)
+    left.set(title=f"class {class_names[label]}, marked", xlabel="column (px)", ylabel="row (px)")
+    shares = dict(zip(("clean", "attacked"), classify(np.stack([clean, marked])), strict=True))
+    class_bars(right, shares, class_names).set(xlabel="class probability", title="the network says")
+    return fig
+
+
+def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) -> Axes:
+    """Draw two gradients and their sums g_l + λ_u g_u in the plane they span (equation 1).
+
+    Lengths and angles are true: two vectors, float (P,), span a plane whatever P is.
+    """
+    along = g_l / np.linalg.norm(g_l)
+    across = g_u - (g_u @ along) * along
+    x, y = g_u @ along, np.linalg.norm(across)
+    start = np.array([np.linalg.norm(g_l), 0.0])
+    arrows = [(start, COLOURS["supervised"], "class $g_l$", "-")]
+    arrows += [(np.array([x, y]), COLOURS["clean"], "rotation $g_u$", "-")]
+    arrows += [
+        (start + w * np.array([x, y]), COLOURS["semi"], f"joint, $\\lambda_u$ = {w:g}", line)
+        for w, line in zip(weights, ("-", "--", "-.", ":"), strict=False)
+    ]
+    for tip, colour, label, line in arrows:
+        ax.plot([0, tip[0]], [0, tip[1]], line, color=colour, label=label)
+        ax.plot(*tip, "o", color=colour)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set(xlabel="along $g_l$", ylabel="at right angles to $g_l$")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax

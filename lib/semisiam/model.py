@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from semisiam.pipeline import image_batches
@@ -109,6 +110,35 @@ def build_siamese(encoder: keras.Model, n_classes: int) -> keras.Model:
         {"y_lab": y_lab, "y_rot": y_rot},
         name="siamese",
     )
+
+
+def measure_gradients(
+    network: keras.Model,
+    encoder: keras.Model,
+    inputs: np.ndarray | dict[str, np.ndarray],
+    targets: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Measure what each term of equation (1), unweighted, asks of the encoder.
+
+    A pass in training mode, so it moves the batch normalisation's statistics as a step does.
+
+    Args:
+        network: from `build_supervised` or `build_siamese`.
+        encoder: the encoder in it, with P trainable weights.
+        inputs: a batch of the network's inputs, uint8 (B, S, S, 3) each.
+        targets: by head, int (B,).
+
+    Returns:
+        By head, the gradient of its mean cross-entropy: float32 (P,).
+    """
+    weights = [variable.value for variable in encoder.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        losses = {
+            head: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(targets[head], y))
+            for head, y in network(inputs, training=True).items()
+        }
+    gradients = {head: tape.gradient(loss, weights) for head, loss in losses.items()}
+    return {head: np.concatenate([np.ravel(g) for g in gs]) for head, gs in gradients.items()}
 
 
 def build_classifier(network: keras.Model, encoder: keras.Model) -> keras.Model:
