@@ -1,5 +1,7 @@
 """Images here are constant and carry their index as value, so that batches can be read back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -99,3 +101,21 @@ def test_images_in_order_from_a_memory_map(tmp_path):
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     batches = list(image_batches(images, 2).as_numpy_iterator())
     assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_an_epoch_of_memory_mapped_images_does_not_stay_in_memory(tmp_path):
+    images = np.arange(2400 * 96 * 96 * 3, dtype=np.uint32).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images.reshape(-1, 96, 96, 3))  # 66 MB
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+
+    def resident() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("RssFile")).split()[1])
+
+    settings = {"batch_size": 100, "epochs": range(1), "seed": [0]}
+    labels = np.zeros(4, np.int64)
+    before = resident()
+    batches = siamese_batches(images[:48].reshape(4, 2, 2, 3), labels, mapped, **settings)
+    assert sum(len(y["y_rot"]) for _, y in batches) == 2400
+    assert resident() - before < 20_000  # kB

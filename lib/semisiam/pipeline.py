@@ -5,6 +5,7 @@ position, so a run that is resumed at an epoch sees the very batches it would ha
 Images stay uint8 in the array they came in; only one batch at a time is copied.
 """
 
+import mmap
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -92,10 +93,11 @@ def siamese_batches(
             turns = pretext.draw_rotations(n, seed=seed, epoch=epoch)
             cuts = (_cut(order, batch_size) for order in (order_l, order_u, turns))
             for chosen_l, chosen_u, k in zip(*cuts, strict=True):
+                images = _copy_rows(unlabelled, chosen_u)
                 if rotations == "all":
-                    rotated, k = pretext.rotate_all(unlabelled[chosen_u])
+                    rotated, k = pretext.rotate_all(images)
                 else:
-                    rotated = pretext.rotate(unlabelled[chosen_u], k)
+                    rotated = pretext.rotate(images, k)
                 yield (
                     {"labelled": labelled[chosen_l], "unlabelled": rotated},
                     {"y_lab": labels[chosen_l], "y_rot": k},
@@ -118,6 +120,14 @@ def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
     batches = tf.data.Dataset.from_generator(generate, output_signature=_images_spec(images))
     count = -(-len(images) // batch_size)  # Keras warns where it must find the end by itself
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+
+
+def _copy_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy rows; what was read of a memory-mapped array does not stay resident (STL-10: 2.8 GB)."""
+    copied = np.array(images[rows])
+    if isinstance(images, np.memmap):
+        images._mmap.madvise(mmap.MADV_DONTNEED)  # the system may keep the pages in its file cache
+    return copied
 
 
 def _cut(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
