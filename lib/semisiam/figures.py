@@ -306,3 +306,30 @@ def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) 
     ax.set(xlabel="along $g_l$", ylabel="at right angles to $g_l$")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
+    """Draw differences with their intervals, one row each, around the line of no difference.
+
+    Args:
+        ax: the panel; the legend stands above it, so a title needs a pad of 22 points.
+        tables: by description, drawn in this order below each other in each row; indexed by the
+            rows' texts, with mean, low and high (points). A missing interval is not drawn.
+    """
+    rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
+    others = [label for label in tables if label != "published"]
+    colours = dict(zip(others, ["black", "#56B4E9", "#E69F00"], strict=False)) | COLOURS
+    shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.25
+    ax.axvline(0, color="0.6", linewidth=1)
+    for (label, table), shift in zip(tables.items(), shifts, strict=True):
+        places = [rows.index(row) + shift for row in table.index]
+        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        reach = np.nan_to_num(np.array(reach, float))
+        ax.errorbar(
+            table["mean"], places, xerr=reach, fmt="o", color=colours[label], label=label, ms=4
+        )
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlabel("semi-supervised - supervised (points, 95 % interval)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(tables))
+    return ax

@@ -112,9 +112,10 @@ def warn(cells: pd.DataFrame, status: dict[str, Status]) -> Iterator[str]:
 
 def list_exceptions(found: pd.DataFrame, cells: pd.DataFrame, status: dict[str, Status]) -> Section:
     """List cells that are not done, ran twice, or lie in the folder without being of the study."""
-    rows = [
-        (name, s.state, s.reason) for name, s in status.items() if name not in set(cells["cell"])
-    ]
+    damaged = Status("damaged", "done, but a file of it cannot be read")
+    status = {name: damaged if s.state == "done" else s for name, s in status.items()}
+    done = set(cells["cell"])
+    rows = [(name, s.state, s.reason) for name, s in status.items() if name not in done]
     twice = cells[cells["duplicate_of"] != ""]
     rows += [
         (name, "duplicate", f"same settings as {first}")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from semisiam import claims, compare, figures, results, tables
-from semisiam.published import ATTACKS, MODES, ROW, SPLITS
+from semisiam.published import ATTACKS, MODES, ROW, SPLITS, weigh_deltas
 from semisiam.results import MEASURES, NAMES
 
 Variants = dict[str, pd.DataFrame]  # cells by description, from `results.split_variants`
@@ -264,7 +264,27 @@ def show_statistics(variants: Variants) -> Section:
         )
         for measure, label in MEASURES.items()
     ]
-    return Section(title, explanation, [_count_too_few(table), *blocks])
+    return Section(title, explanation, [_count_too_few(table), _draw_differences(table), *blocks])
+
+
+def _draw_differences(table: pd.DataFrame) -> Picture:
+    """Draw each Δ with its interval: published, as trained and re-estimated."""
+    rows = table.reset_index()
+    rows.index = [
+        describe(*key, variant=v) for v, *key in rows[["variant", *ROW]].itertuples(index=False)
+    ]
+    printed = weigh_deltas().set_index([*ROW, "attack"])[["delta", "low", "high"]]
+    panels = {}
+    for attack in [name for name in ATTACKS if name in set(rows["attack"])]:
+        here = rows[rows["attack"] == attack]
+        found = {label: here[here["measure"] == name] for name, label in MEASURES.items()}
+        keys = found["as trained"][[*ROW, "attack"]]
+        theirs = keys.join(printed, on=[*ROW, "attack"]).rename(columns={"delta": "mean"}).dropna()
+        ax = make_panel((6.2, 1.3 + 0.32 * len(keys)))
+        figures.differences(ax, ({"published": theirs} if len(theirs) else {}) | found)
+        panels[attack] = ax.set_title(NAMES[attack], pad=22).figure
+    caption = "Each Δ with its 95 % interval, beside the published one where there is one."
+    return Picture("differences", caption, panels)
 
 
 def _write_statistics(table: pd.DataFrame) -> pd.DataFrame:
