@@ -1,0 +1,127 @@
+"""One's own images, few of them labelled: each is held out once, so no test set is needed."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import StratifiedKFold
+
+from semisiam import evaluation, model, training
+from semisiam.cell import Cell
+from semisiam.datasets import Dataset
+from semisiam.files import DataError
+
+
+def write_digits(folder: Path, *, per_class: int, seed: int) -> None:
+    """Write scikit-learn's 1,797 digits as one would lay out images of one's own.
+
+    Args:
+        folder: gets the class folders `0` to `9` and `unlabelled`, with PNGs of 8x8 pixels.
+        per_class: how many digits of each class go to its folder; the others have no label.
+        seed: of that choice.
+    """
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(digits.target == c))[:per_class] for c in range(10)]
+    for number, (image, label) in enumerate(zip(images, digits.target, strict=True)):
+        path = folder / (str(label) if number in chosen[label] else "unlabelled")
+        path.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path / f"{number:04}.png")
+        os.utime(path / f"{number:04}.png", (0, 0))  # so that the same files are prepared once
+
+
+def pool_labelled(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Put all images with a label together, because folds hold each of them out in turn.
+
+    Returns:
+        uint8 (N, S, S, 3) and int64 (N,).
+
+    Raises:
+        DataError: no images without labels, which is what the comparison is about.
+    """
+    if data.unlabelled is data.train:
+        raise DataError(
+            "there is no folder `unlabelled`: the comparison needs images without labels"
+        )
+    images = np.concatenate([data.train, data.test])
+    return images, np.concatenate([data.train_labels, data.test_labels])
+
+
+def draw_folds(labels: np.ndarray, n_folds: int, *, seed: int) -> list[np.ndarray]:
+    """Draw which images are held out in each fold, stratified; each image is held out once.
+
+    Args:
+        labels: int (N,), classes from 0.
+        n_folds: at least 2, at most the images of the smallest class.
+        seed: any non-negative integer.
+
+    Returns:
+        One bool (N,) per fold, True where held out.
+
+    Raises:
+        DataError: a class has fewer images than there are folds.
+    """
+    if (fewest := np.bincount(labels).min()) < n_folds:
+        raise DataError(
+            f"{n_folds} folds, but a class has {fewest} labelled images: use fewer folds"
+        )
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
+    return [np.isin(np.arange(len(labels)), held_out) for _, held_out in folds]
+
+
+def predict_held_out(
+    cell: Cell,
+    images: np.ndarray,
+    labels: np.ndarray,
+    unlabelled: np.ndarray,
+    folds: list[np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Train a cell once per fold without the held-out images, and predict their classes (III-C).
+
+    Every fold starts from the same initial weights, so that the network is built only once.
+
+    Args:
+        cell: the settings.
+        images: uint8 (N, S, S, 3), all images with a label.
+        labels: int64 (N,).
+        unlabelled: uint8 (N_u, S, S, 3).
+        folds: from `draw_folds`; the images that a fold does not hold out are its D_l.
+
+    Returns:
+        int64 (N,) each, predicted by the SVM fitted on the embeddings of D_l: as they are
+        (`as trained`), and with batch normalisation's statistics `re-estimated` on D_l.
+    """
+    encoder, network = start_network(cell, len(np.unique(labels)))
+    start = [variable.numpy() for variable in _state(network)]
+    predicted = {"as trained": np.zeros_like(labels), "re-estimated": np.zeros_like(labels)}
+    for held_out in folds:
+        for variable, value in zip(_state(network), start, strict=True):
+            variable.assign(value)
+        known = images[~held_out], labels[~held_out]
+        training.train(cell, network, *known, unlabelled)
+        predicted["as trained"][held_out] = _predict(encoder, *known, images[held_out])
+        with model.recalibrated(encoder, known[0], cell.batch_size):
+            predicted["re-estimated"][held_out] = _predict(encoder, *known, images[held_out])
+    return predicted
+
+
+def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model]:
+    """Seed and build a cell's encoder, and the network around it, compiled."""
+    training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
+    encoder = model.build_encoder(cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum)
+    network = training.build_network(cell, encoder, n_classes)
+    network.optimizer.build(network.trainable_variables)
+    return encoder, network
+
+
+def _state(network: keras.Model) -> list[keras.Variable]:
+    return [*network.variables, *network.optimizer.variables]
+
+
+def _predict(encoder, labelled, labels, images):
+    svm = evaluation.fit_svm(model.embed(encoder, labelled), labels)
+    return svm.predict(model.embed(encoder, images))

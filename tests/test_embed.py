@@ -1,0 +1,186 @@
+"""`semisiam embed` on a real, tiny cell: one epoch on a few made-up images."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from archives import encode, make_images, write_files, write_folder
+from click.testing import CliRunner
+from PIL import Image
+
+from semisiam import datasets, embed, evaluation, model, own_images, records, training
+from semisiam.cell import Cell
+from semisiam.cli import main
+from semisiam.files import DataError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of one's own and the folder of a cell trained on it, with its test files' names."""
+    root = tmp_path_factory.mktemp("own")
+    images = write_folder(root / "images", ("cat", "sea otter"), n=9, size=(20, 31))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMISIAM_CACHE", str(root / "cache"))
+        data = datasets.load("folder", 32, data_dir=images)
+    cell = Cell(dataset="folder", mode="supervised", epochs=1, output_dir=str(root / "cell"))
+    folder = records.open_folder(cell)
+    encoder, network = own_images.start_network(cell, 2)
+    history = training.train(cell, network, data.train, data.train_labels, data.train)
+    labelled, test = model.embed(encoder, data.train), model.embed(encoder, data.test)
+    records.close_folder(
+        folder,
+        cell,
+        metrics={"class_names": list(data.class_names)},
+        split={},
+        report=pd.DataFrame(),
+        history=history,
+        features={
+            "embeddings": test,
+            "predictions": evaluation.fit_svm(labelled, data.train_labels).predict(test),
+            "labelled_embeddings": labelled,
+            "labelled_labels": data.train_labels,
+        },
+        model=model.build_classifier(network, encoder),
+    )
+    return root / "images", folder, data.test_origin.names
+
+
+@pytest.fixture
+def cell_copy(made, tmp_path):
+    return shutil.copytree(made[1], tmp_path / "cell")
+
+
+def invoke(*words):
+    return CliRunner().invoke(main, ["embed", *map(str, words)])
+
+
+def test_images_get_the_embeddings_and_classes_that_they_have_in_the_cell(made):
+    images, folder, names = made
+    features = np.load(folder / "features.npz")
+    table = embed.embed_images(folder, images).set_index("file")
+    assert list(table.columns) == ["predicted_class", *(f"e{i}" for i in range(128))]
+    assert len(table) == 18
+    of_test = table.loc[names]
+    assert np.allclose(of_test.iloc[:, 1:], features["embeddings"], atol=1e-5)
+    classes = np.array(["cat", "sea otter"])
+    assert (of_test["predicted_class"] == classes[features["predictions"]]).all()
+
+
+def test_more_images_than_fit_a_batch(made, monkeypatch):
+    images, folder, _ = made
+    whole = embed.embed_images(folder, images)
+    monkeypatch.setattr(embed, "BATCH_SIZE", 5)
+    batched = embed.embed_images(folder, images)
+    assert batched["file"].equals(whole["file"])
+    assert np.allclose(batched.iloc[:, 2:], whole.iloc[:, 2:], atol=1e-5)
+
+
+def test_csv_and_npz_hold_the_same(made, tmp_path):
+    images, folder, _ = made
+    for suffix in ("csv", "npz"):
+        result = invoke(folder, images, "--output", tmp_path / f"out.{suffix}")
+        assert result.exit_code == 0, result.output
+        assert f"18 images embedded: {tmp_path / f'out.{suffix}'}" in result.output
+    table, arrays = pd.read_csv(tmp_path / "out.csv"), np.load(tmp_path / "out.npz")
+    assert arrays["embeddings"].shape == (18, 128)
+    assert arrays["embeddings"].dtype == np.float32
+    assert (table.iloc[:, 2:].to_numpy(np.float32) == arrays["embeddings"]).all()
+    assert table["file"].tolist() == arrays["files"].tolist()
+    assert table["predicted_class"].tolist() == arrays["predicted_classes"].tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.npz"]
+
+
+def test_the_default_is_embeddings_csv_here(made, tmp_path, monkeypatch):
+    images, folder, _ = made
+    monkeypatch.chdir(tmp_path)
+    assert invoke(folder, images / "cat" / "0.png").exit_code == 0
+    assert pd.read_csv("embeddings.csv")["file"].tolist() == ["0.png"]
+
+
+def test_images_of_any_mode_size_and_depth(made, tmp_path):
+    modes = {"L": "a.png", "RGBA": "b/c.png", "CMYK": "d.jpg", "P": "e.gif", "I;16": "ü/f f.tif"}
+    pixels = Image.fromarray(make_images(1, 50, 40, 3)[0])
+    for mode, name in modes.items():
+        kind = {"jpg": "jpeg", "tif": "tiff"}.get(name[-3:], name[-3:])
+        image = pixels.convert("L").convert(mode) if mode == "I;16" else pixels.convert(mode)
+        write_files(tmp_path, {name: encode(image, kind)})
+    write_files(tmp_path, {"notes.txt": b"x", ".hidden/a.png": b"x"})
+    table = embed.embed_images(made[1], tmp_path)
+    assert table["file"].tolist() == sorted(modes.values())
+    assert np.isfinite(table.iloc[:, 2:]).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("done.json", r"is not done \(not finished\): run it first"),
+        ("params.yaml", "is not a cell's folder: it has no params.yaml"),
+        ("model.keras", r"is damaged .*: run it again"),
+        ("features.npz", r"is damaged .*: run it again"),
+    ],
+)
+def test_a_cell_that_lacks_a_file(made, cell_copy, broken, message):
+    (cell_copy / broken).unlink()
+    with pytest.raises(DataError, match=message):
+        embed.embed_images(cell_copy, made[0])
+
+
+@pytest.mark.parametrize("broken", ["model.keras", "features.npz", "metrics.json"])
+def test_a_cell_with_a_truncated_file(made, cell_copy, broken):
+    content = (cell_copy / broken).read_bytes()
+    (cell_copy / broken).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"is damaged .*: run it again"):
+        embed.embed_images(cell_copy, made[0])
+
+
+def test_a_cell_run_with_other_settings(made, cell_copy):
+    settings = yaml.safe_load((cell_copy / "params.yaml").read_text())
+    (cell_copy / "params.yaml").write_text(yaml.safe_dump(settings | {"epochs": 2}))
+    with pytest.raises(DataError, match="run with other settings"):
+        embed.embed_images(cell_copy, made[0])
+    (cell_copy / "params.yaml").write_text("epochs: many")
+    with pytest.raises(DataError, match="cannot be used: epochs = 'many'"):
+        embed.embed_images(cell_copy, made[0])
+
+
+def test_images_that_do_not_decode_are_named(made, tmp_path):
+    good = encode(make_images(1, 9, 9, 3)[0])
+    files = {"a.png": good, "b/broken.png": good[:60], "empty.jpg": b""}
+    result = invoke(made[1], write_files(tmp_path / "in", files), "--output", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert "Error: 2 of 3 images do not decode:\n  b/broken.png " in result.output
+    assert "empty.jpg is empty (0 bytes)\nmend or remove them" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_where_there_is_nothing_to_embed(made, tmp_path):
+    write_files(tmp_path, {"notes.txt": b"x"})
+    for place, message in (
+        (tmp_path / "nowhere", "there is no image file or folder"),
+        (tmp_path, r"holds no image \(1 other files\); known are .bmp"),
+    ):
+        with pytest.raises(DataError, match=message):
+            embed.embed_images(made[1], place)
+    with pytest.raises(DataError, match="there is no cell folder"):
+        embed.embed_images(tmp_path / "nowhere", made[0])
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("out.txt", "the name must end in .csv or .npz"),
+        ("nowhere/out.csv", "cannot be written: No such file or directory"),
+        ("file/out.csv", "cannot be written: Not a directory"),
+        ("folder.csv", "cannot be written: Is a directory"),
+    ],
+)
+def test_output_that_cannot_be_written(made, tmp_path, output, message):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.csv").mkdir()
+    result = invoke(made[1], made[0], "--output", tmp_path / output)
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert message in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
