@@ -183,7 +183,7 @@ def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
     write_cell(folder, 0.99, dataset="digits", mode="semi", split=7, name="stranger")
     page = Page(write_report(study, folder))
     assert "9 of 12 cells are done" in page.text
-    assert "1 cells failed and 2 have not run" in page.text
+    assert "Failed cells: 1; cells not run: 2." in page.text
     assert f"{failed} failed OutOfLuck: no" in page.text
     assert f"{half} damaged done, but a file of it cannot be read" in page.text
     assert "stranger left out done, but not a cell of the study" in page.text

@@ -103,8 +103,8 @@ def warn(cells: pd.DataFrame, status: dict[str, Status]) -> Iterator[str]:
     missing = len(status) - len(cells) - failed
     if failed or missing > 0:
         yield (
-            f"{failed} cells failed and {max(missing, 0)} have not run: what rests on them is "
-            "blank. They are listed at the end."
+            f"Failed cells: {failed}; cells not run: {max(missing, 0)}. What rests on them is "
+            "blank; they are listed at the end."
         )
     if len(cells) and cells["duplicate_of"].any():
         yield "Some cells have the same settings: only the first of each counts. See the end."
