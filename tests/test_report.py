@@ -223,6 +223,30 @@ def test_a_mixture_of_scales_is_refused(tmp_path):
     assert not (folder / "report.html").exists()
 
 
+def test_backbones_of_different_scale_have_tables_but_no_common_mean(tmp_path):
+    settings = {
+        "base": {"dataset": "malaria", "label_fraction": 0.01, "image_size": 96},
+        "axes": {"mode": ["supervised", "semi"], "backbone": ["resnet50_v2", "inception_v3"]},
+        "rules": [{"when": {"backbone": "inception_v3"}, "set": {"image_size": 128}}],
+    }
+    study, folder = load(tmp_path / "sizes.yaml", settings), tmp_path / "sizes"
+    run(study, folder)
+    page = Page(write_report(study, folder))
+    for what in ("No mean over backbones", "No ledger"):
+        assert f"{what}: cells of different scale" in page.text
+    assert "96 and 128 px a side" in page.text
+    assert (folder / "report" / "accuracy-malaria-1pct.csv").exists()
+
+
+def test_one_mode_alone_has_no_difference(tmp_path):
+    settings = STUDY | {"axes": {"mode": ["semi"], "split": [0, 1]}, "rules": []}
+    study, folder = load(tmp_path / "alone.yaml", settings), tmp_path / "alone"
+    run(study, folder)
+    page = Page(write_report(study, folder))
+    assert "No split has run in both modes" in page.text
+    assert "71.0 ± 1.4 (2)" in page.text
+
+
 def test_the_papers_cells_get_a_ledger_and_its_tables(tmp_path):
     settings = {
         "base": {

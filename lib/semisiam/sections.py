@@ -211,23 +211,36 @@ def _draw_accuracies(name: str, title: str, cells: pd.DataFrame) -> Picture:
 
 def show_summary(variants: Variants) -> Section:
     """Show the mean Δ over backbones of each data set, fraction and attack."""
-    keys = ["dataset", "percent", "attack"]
-    rows = []
+    rows, blocks = [], []
     for variant, cells in variants.items():
-        found = {name: results.compare_modes(cells, name) for name in MEASURES}
-        means = {MEASURES[name]: table["mean"] for name, table in found.items()}
-        deltas = pd.DataFrame(means | {"published": found["accuracy"]["published"]})
-        for (dataset, percent, attack), row in deltas.groupby(keys, sort=False).mean().iterrows():
-            columns = name_columns((dataset, percent), variant) | {"attack": write_name(attack)}
-            rows.append(columns | {label: tables.write_signed(v) for label, v in row.items()})
+        try:
+            rows += _sum_up(variant, cells)
+        except results.MixtureError as error:
+            blocks.append(f"No mean over backbones{variant and f' for {variant}'}: {error}.")
     caption = "Points gained by adding unlabelled images, mean over backbones."
+    if rows:
+        blocks.append(Table("summary", caption, pd.DataFrame(rows)))
     return Section(
         "In short",
         "Semi-supervised minus supervised accuracy, in points: above zero, the unlabelled images "
         "helped. “As trained” and “re-estimated” are explained under Accuracy; whether a "
         "difference is more than chance, under Statistics.",
-        [Table("summary", caption, pd.DataFrame(rows))] if rows else [],
+        blocks or ["No split has run in both modes, so there is no difference to show."],
     )
+
+
+def _sum_up(variant: str, cells: pd.DataFrame) -> list[dict[str, str]]:
+    results.check_scale(cells, within=["dataset", "percent"])
+    found = {name: results.compare_modes(cells, name) for name in MEASURES}
+    deltas = pd.DataFrame({MEASURES[name]: table["mean"] for name, table in found.items()})
+    deltas["published"] = found["accuracy"]["published"]
+    means = deltas.groupby(["dataset", "percent", "attack"], sort=False).mean()
+    return [
+        name_columns((dataset, percent), variant)
+        | {"attack": write_name(attack)}
+        | {label: tables.write_signed(value) for label, value in row.items()}
+        for (dataset, percent, attack), row in means.iterrows()
+    ]
 
 
 def show_statistics(variants: Variants) -> Section:
@@ -334,7 +347,7 @@ def show_claims(variants: Variants, reports: pd.DataFrame, histories: pd.DataFra
         try:
             ledger = claims.judge_claims(cells, reports, histories)
         except results.MixtureError as error:
-            blocks.append(f"{variant}: no ledger: {error}.")
+            blocks.append(f"No ledger{variant and f' for {variant}'}: {error}.")
             continue
         if not ledger["run"].any():
             blocks.append(
