@@ -77,10 +77,9 @@ def build(name: str) -> None:
         resources={"metadata": {"path": NOTEBOOKS}},
         record_timing=False,
         coalesce_streams=True,
-        store_widget_state=False,
     )
     client.execute()
-    notebook.metadata = nbformat.from_dict(METADATA)  # the client adds the Python version
+    notebook.metadata = nbformat.from_dict(METADATA)  # the client adds Python's version and widgets
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
