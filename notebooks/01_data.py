@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from semisiam import datasets, draws, figures, sources, splits
+from semisiam import datasets, draws, figures, prepared, sources, splits
 from semisiam.cell import Cell
 
 # %% [markdown]
@@ -147,7 +147,7 @@ print(n_labelled, "labelled images:", dict(zip(data.class_names, drawn, strict=T
 # %%
 # NBVAL_CHECK_OUTPUT
 four = np.array([[0, 255], [0, 255]], np.uint8)
-print(datasets.resize(four, 4)[..., 0])
+print(prepared.resize(four, 4)[..., 0])
 
 # %% [markdown]
 # Nothing is added by that. Shrinking can lose what was there: of black and white columns, one
@@ -159,14 +159,14 @@ print(datasets.resize(four, 4)[..., 0])
 # NBVAL_CHECK_OUTPUT
 columns = np.tile(np.array([0, 255], np.uint8), (32, 16))
 print("before:", columns[0, :8], "... mean", columns.mean())
-print("after: ", datasets.resize(columns, 8)[0, :, 0])
+print("after: ", prepared.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
 # This is the whole function. Images are made square without keeping their aspect, and grey is
 # repeated to three channels, because the networks expect colour.
 
 # %%
-print(inspect.getsource(datasets.resize))
+print(inspect.getsource(prepared.resize))
 
 # %% [markdown]
 # One image at four sizes, each drawn equally large. The paper takes 28-pixel Fashion-MNIST images
@@ -174,7 +174,7 @@ print(inspect.getsource(datasets.resize))
 
 # %%
 pixels = [8, 16, 32, 96]
-resized = [datasets.resize(data.train[chosen[0, 0]], size) for size in pixels]
+resized = [prepared.resize(data.train[chosen[0, 0]], size) for size in pixels]
 fig, ax = plt.subplots(figsize=(6.5, 2.2))
 figures.examples(ax, resized, [f"{size} px" for size in pixels], columns=4)
 ax.set_title(f"one image of {data.name}, from {cell.image_size} px to other sizes")
@@ -231,14 +231,14 @@ print(*[note for note in small.notes if note not in data.notes], sep="\n")
 
 
 # %%
-def stripes(folder, seed, test_split):
+def stripes(folder, halving):
     labels = np.arange(60) % 2
-    across = np.random.default_rng(seed).integers(0, 256, (60, 16, 1), np.uint8).repeat(16, axis=2)
+    across = np.random.default_rng(0).integers(0, 256, (60, 16, 1), np.uint8).repeat(16, axis=2)
     images = np.where(labels[:, None, None] == 0, across, across.transpose(0, 2, 1))
-    is_test = draws.hold_out(labels, 1 / 3, seed)
+    is_test = halving.choose(labels, 1 / 3)
     rows = {"train": ~is_test, "test": is_test}
     parts = {name: sources.take(images, "stripes", labels, rows[name]) for name in rows}
-    return sources.Source(f"stripes {seed}", lambda: sources.Raw(("across", "along"), parts))
+    return sources.Source(f"stripes {halving}", lambda: sources.Raw(("across", "along"), parts))
 
 
 sources.SOURCES["stripes"] = stripes

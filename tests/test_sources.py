@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from archives import (
 
 from semisiam import sources
 from semisiam.cell import Cell
-from semisiam.datasets import load, prepare
+from semisiam.datasets import load
+from semisiam.draws import Halving
 from semisiam.files import DataError
+from semisiam.prepared import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -51,14 +54,14 @@ def test_nothing_here_imports_tensorflow():
 
 
 def test_digits_are_scaled_and_split_once_and_for_all():
-    raw = sources.digits(None, 0, "random").read()
+    raw = sources.digits(None, Halving()).read()
     train, test = raw.parts["train"], raw.parts["test"]
     assert len(train.labels) == 1198 and len(test.labels) == 599
     assert not set(train.names) & set(test.names)
     images = open_images(train)
     assert images.shape == (1198, 8, 8) and images.max() == 255
     assert set(np.unique(images)) <= {round(i * 255 / 16) for i in range(17)}
-    other = sources.digits(None, 5, "random").read().parts["test"]
+    other = sources.digits(None, Halving(seed=5)).read().parts["test"]
     assert (other.names == test.names).all()
 
 
@@ -71,7 +74,7 @@ def test_fashion_files_are_read_packed_and_unpacked(tmp_path, monkeypatch):
     plain = {name[:-3]: gzip.decompress(data) for name, data in packed.items()}
     write_files(tmp_path / "plain", plain)
     for folder in ("packed", "plain"):
-        raw = sources.fashion_mnist(tmp_path / folder, 0, "random").read()
+        raw = sources.fashion_mnist(tmp_path / folder, Halving()).read()
         assert (open_images(raw.parts["train"]) == make_images(20, 28, 28, seed=20)).all()
         assert raw.parts["train"].labels.tolist() == [*range(10)] * 2
         assert raw.parts["test"].labels.tolist() == [*range(10)]
@@ -114,7 +117,7 @@ def test_stl10_is_stored_by_channel_and_column(tmp_path):
     first_column = bytes([200] * 96)
     files["train_X.bin"] = first_column + files["train_X.bin"][96:]
     write_tar(tmp_path / "stl10_binary.tar.gz", files)
-    raw = sources.stl10(tmp_path, 0, "random").read()
+    raw = sources.stl10(tmp_path, Halving()).read()
     images = open_images(raw.parts["train"])
     assert images.shape == (4, 96, 96, 3)
     assert (images[0, :, 0, 0] == 200).all()
@@ -198,6 +201,21 @@ def test_malarias_halves_follow_the_seed(tmp_path):
     assert set(first.train_origin.names) != set(second.train_origin.names)
 
 
+def test_recorded_halves_are_repeated_whatever_the_seed(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    drawn = load("malaria", 16, data_dir=str(tmp_path), test_split="patient")
+    record = json.loads(json.dumps(drawn.test_rows.tolist()))
+    repeated = load("malaria", 16, data_dir=str(tmp_path), test_rows=record, seed=7)
+    assert repeated.content == drawn.content
+    assert repeated.test_rows.tolist() == record
+    names = sorted([*drawn.train_origin.names, *drawn.test_origin.names])
+    assert [names[row] for row in record] == drawn.test_origin.names.tolist()
+    assert "a half as recorded" in repeated.notes[-1]
+    for wrong in ([0, 40], [], list(range(40)), [1, 1]):
+        with pytest.raises(DataError, match="the recorded test set is not one of these 40"):
+            load("malaria", 16, data_dir=str(tmp_path), test_rows=wrong)
+
+
 def test_malaria_unpacked_equals_the_archive(tmp_path):
     files = make_malaria(6)
     write_zip(tmp_path / "a" / "cell_images.zip", files)
@@ -259,7 +277,9 @@ def test_a_folder_without_a_test_set(tmp_path):
     assert np.bincount(data.train_labels).tolist() == [4, 4]
     assert np.bincount(data.test_labels).tolist() == [2, 2]
     assert data.unlabelled is data.train
-    assert "a third of the labelled images" in data.notes[-1]
+    assert "a third of the labelled images, drawn by random with seed 0" in data.notes[-1]
+    again = load("folder", 16, data_dir=str(tmp_path / "own"), test_rows=data.test_rows, seed=1)
+    assert again.content == data.content
 
 
 def test_a_folder_with_unlabelled_and_test_images(tmp_path):

@@ -143,17 +143,17 @@ def data(
     folders unlabelled/ and test/CLASS/). Downloads and prepared arrays are kept in the folder
     SEMISIAM_CACHE, by default in the user's cache.
     """
-    from semisiam import datasets
+    from semisiam import datasets, prepared
 
     if list_ready:
-        ready = datasets.list_prepared()
+        ready = prepared.list_prepared()
         click.echo("nothing is ready yet" if ready.empty else ready.to_string(index=False))
         return
     if name is None:
         raise click.UsageError("give a NAME, or --list")
     size = size or PAPER_SIZES.get(name, 96)
     started = time.perf_counter()
-    datasets.prepare(name, size, skip_damaged=skip_damaged, **settings)
+    prepared.prepare(name, size, skip_damaged=skip_damaged, **settings)
     seconds = time.perf_counter() - started
     click.echo(datasets.summarise(datasets.load(name, size, **settings)))
     click.echo(f"ready after {seconds:.1f} s")

@@ -1,8 +1,57 @@
 """Random choices of images: test sets that are not official, and subsets of reduced scale."""
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from semisiam.files import DataError
+
+
+@dataclass(frozen=True)
+class Halving:
+    """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
+
+    test_split: `random` or `patient`.
+    rows: places of the test images among all images in order, as recorded by an earlier run;
+        they take the place of a draw.
+    """
+
+    seed: int = 0
+    test_split: str = "random"
+    rows: Sequence[int] | None = None
+
+    def __str__(self) -> str:
+        """Describe it for notes; equal texts mean equal halves."""
+        if self.rows is None:
+            return f"drawn by {self.test_split} with seed {self.seed}"
+        return f"as recorded ({hashlib.sha256(str(list(self.rows)).encode()).hexdigest()[:8]})"
+
+    def choose(
+        self, labels: np.ndarray, share: float, patients: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose the test images: bool (N,), True for test.
+
+        Args:
+            labels: int (N,), classes from 0.
+            share: of all images, for a random draw; by patient it is a half.
+            patients: str (N,), needed by `test_split` patient.
+
+        Raises:
+            DataError: a class is too small, or the record is of other images.
+        """
+        if self.rows is None and self.test_split == "patient":
+            return halve_patients(patients, labels, self.seed)
+        if self.rows is None:
+            return hold_out(labels, share, self.seed)
+        is_test = np.isin(np.arange(len(labels)), self.rows)
+        if is_test.sum() != len(self.rows) or is_test.all() or not is_test.any():
+            raise DataError(
+                f"the recorded test set is not one of these {len(labels):,} images: "
+                f"{len(self.rows):,} places from {min(self.rows, default=0)} on"
+            )
+        return is_test
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:

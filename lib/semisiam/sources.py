@@ -1,20 +1,20 @@
 """The raw data sets: one function each, from files in their official formats to images.
 
-A source is a function `(folder, seed, test_split) -> Source`, listed in `SOURCES`. To add one,
+A source is a function `(folder, halving) -> Source`, listed in `SOURCES`. To add one,
 write the function and the line; everything from resizing to the command line then works.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from semisiam.draws import halve_patients, hold_out
+from semisiam.draws import Halving, hold_out
 from semisiam.files import (
     IMAGE_SUFFIXES,
     DataError,
@@ -48,11 +48,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Raw:
-    """A whole data set as read: `parts` has train, test and, where D_u is not train, unlabelled."""
+    """A whole data set as read: `parts` has train, test and, where D_u is not train, unlabelled.
+
+    test_rows: int64, places of the test images among all labelled ones in order of their names;
+        empty where the test set is not drawn.
+    """
 
     class_names: tuple[str, ...]
     parts: dict[str, Part]
     notes: tuple[str, ...] = ()
+    test_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> P
 # scikit-learn's digits
 
 
-def digits(folder: Path | None, seed: int, test_split: str) -> Source:
+def digits(folder: Path | None, halving: Halving) -> Source:
     """The 1,797 digits of 8x8 pixels that come with scikit-learn; a fixed third is the test set."""
     return Source("scikit-learn", _read_digits)
 
@@ -82,7 +87,7 @@ def _read_digits() -> Raw:
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    is_test = hold_out(bunch.target, 1 / 3, seed=0)
+    is_test = hold_out(bunch.target, 1 / 3, seed=0)  # whatever the halving: as if official
     parts = {"train": ~is_test, "test": is_test}
     return Raw(
         class_names=tuple(map(str, bunch.target_names)),
@@ -129,7 +134,7 @@ FASHION_FILES = {  # bytes and sha256 of the .gz, sha256 of its content
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install dataset-fashion-mnist
 
 
-def fashion_mnist(folder: Path | None, seed: int, test_split: str) -> Source:
+def fashion_mnist(folder: Path | None, halving: Halving) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
     if folder:
         for file in FASHION_FILES:  # even if the arrays are ready: these files were asked for
@@ -256,7 +261,7 @@ STL10_CLASSES = (
 STL10_BYTES = 3 * 96 * 96
 
 
-def stl10(folder: Path | None, seed: int, test_split: str) -> Source:
+def stl10(folder: Path | None, halving: Halving) -> Source:
     """STL-10: 5,000 training, 8,000 test and 100,000 unlabelled colour images of 96x96 pixels."""
     place, identity = _locate(STL10, folder, "stl10")
     return Source(identity, partial(_read_stl10, place))
@@ -326,36 +331,32 @@ def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[Pic
 MALARIA_CLASSES = ("Parasitized", "Uninfected")
 
 
-def malaria(folder: Path | None, seed: int, test_split: str) -> Source:
+def malaria(folder: Path | None, halving: Halving) -> Source:
     """NIH's 27,558 images of blood cells, halved at random; D_u is the training half.
 
-    The paper's halves share their patients; with `test_split` patient no patient is in both.
+    The paper's halves share their patients; halved by patient, no patient is in both.
     """
     place, identity = _locate(MALARIA, folder, "malaria")
-    return Source(
-        f"{identity}-{test_split}-{seed}", partial(_read_malaria, place, seed, test_split)
-    )
+    return Source(f"{identity}-{halving}", partial(_read_malaria, place, halving))
 
 
-def _read_malaria(place: Path, seed: int, test_split: str) -> Raw:
+def _read_malaria(place: Path, halving: Halving) -> Raw:
     members, notes = _open_archive(MALARIA, place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
     names, labels, ignored = _choose_images(place, members, MALARIA_CLASSES)
     patients = find_patients(names)
-    if test_split == "patient":
-        is_test = halve_patients(patients, labels, seed)
-    else:
-        is_test = hold_out(labels, 1 / 2, seed)
+    is_test = halving.choose(labels, 1 / 2, patients)
     shared = np.intersect1d(patients[is_test], patients[~is_test])
-    halving = (
-        f"test set: a half drawn by {test_split} with seed {seed}; {len(shared)} of "
-        f"{len(np.unique(patients))} patients are on both sides"
+    said = (
+        f"test set: a half {halving}; {len(shared)} of {len(np.unique(patients))} patients are "
+        "on both sides"
     )
     parts = {
         part: Part(decode_members([members[n] for n in names[rows]]), names[rows], labels[rows])
         for part, rows in (("train", ~is_test), ("test", is_test))
     }
-    return Raw(MALARIA_CLASSES, parts, (*notes, *ignored, halving))
+    notes = (*notes, *ignored, said)
+    return Raw(MALARIA_CLASSES, parts, notes, test_rows=np.flatnonzero(is_test))
 
 
 def find_patients(names: np.ndarray) -> np.ndarray:
@@ -398,7 +399,7 @@ def _choose_images(
 # one's own images
 
 
-def folder(folder: Path | None, seed: int, test_split: str) -> Source:
+def folder(folder: Path | None, halving: Halving) -> Source:
     """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
 
     Without `unlabelled`, D_u is the training set; without `test`, a third of the labelled images
@@ -406,10 +407,10 @@ def folder(folder: Path | None, seed: int, test_split: str) -> Source:
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
-    return Source(f"{_identify_files(folder)}-{seed}", partial(_read_folder, folder, seed))
+    return Source(f"{_identify_files(folder)}-{halving}", partial(_read_folder, folder, halving))
 
 
-def _read_folder(place: Path, seed: int) -> Raw:
+def _read_folder(place: Path, halving: Halving) -> Raw:
     members = list_members(place)
     tops = sorted(path.name for path in place.iterdir() if path.is_dir())
     classes = [top for top in tops if top not in ("test", "unlabelled") and top[0] != "."]
@@ -427,20 +428,21 @@ def _read_folder(place: Path, seed: int) -> Raw:
     if "unlabelled" in files:
         names, labels = files["unlabelled"]
         files["unlabelled"] = names, np.full_like(labels, -1)
+    is_test = np.zeros(0, bool)
     if "test" not in files:
         names, labels = files["train"]
-        is_test = hold_out(labels, 1 / 3, seed)
+        is_test = halving.choose(labels, 1 / 3)
         files |= {"train": (names[~is_test], labels[~is_test])}
         files |= {"test": (names[is_test], labels[is_test])}
-        notes.append(f"test set: a third of the labelled images, drawn with seed {seed}")
+        notes.append(f"test set: a third of the labelled images, {halving}")
     parts = {
         part: Part(decode_members([members[n] for n in names]), names, labels)
         for part, (names, labels) in files.items()
     }
-    return Raw(tuple(classes), parts, tuple(notes))
+    return Raw(tuple(classes), parts, tuple(notes), test_rows=np.flatnonzero(is_test))
 
 
-SOURCES: dict[str, Callable[[Path | None, int, str], Source]] = {
+SOURCES: dict[str, Callable[[Path | None, Halving], Source]] = {
     "digits": digits,
     "fashion_mnist": fashion_mnist,
     "stl10": stl10,
