@@ -113,3 +113,13 @@ def test_the_method_names_its_parts(ax):
     text = " ".join(part.get_text() for part in ax.texts)
     for part in ("labelled", "unlabelled", "encoder", "rotation head", "joint loss", "SVM"):
         assert part in text
+
+
+def test_images_stand_side_by_side_around_their_centre(ax):
+    ax.set(xlim=(0, 10), ylim=(0, 10))
+    figures.place_images(ax, np.zeros((4, 8, 8, 3), np.uint8), x=5, y=3, width=8)
+    ax.figure.canvas.draw()
+    into_data = ax.transData.inverted()
+    boxes = [panel.get_window_extent().transformed(into_data) for panel in ax.child_axes]
+    middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
+    np.testing.assert_allclose(middles, [(2, 3), (4, 3), (6, 3), (8, 3)], atol=0.02)

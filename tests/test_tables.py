@@ -48,6 +48,24 @@ def test_the_papers_layout(cells):
     ]
 
 
+def test_gains_stand_beside_the_published_one(cells):
+    table = tables.lay_out_gains(cells)
+    assert table.index.tolist() == [("Fashion-MNIST", 1.0, "MobileNetV2", "No attack")]
+    assert table.iloc[0].to_dict() == {
+        "published": "+69.6",
+        "as trained": "+65.0 ± 5.0 (3)",
+        "re-estimated": "+7.0 ± 5.0 (3)",
+        "interval": "−5.4 to +19.4",  # 7 ± 4.303 · 5 / √3
+    }
+
+
+def test_a_gain_on_one_split_has_no_interval(tmp_path):
+    for mode, accuracy in (("supervised", 0.5), ("semi", 0.6)):
+        write_cell(tmp_path, accuracy, dataset="digits", mode=mode)
+    (row,) = tables.lay_out_gains(results.collect(tmp_path)).to_numpy().tolist()
+    assert row == ["", "+10.0 (1)", "+10.0 (1)", ""]
+
+
 def test_one_split_has_no_spread_and_what_was_not_run_is_blank(cells):
     trained = tables.lay_out(cells, "fashion_mnist", 1.0).loc["ResNet50V2"].loc["as trained"]
     assert trained.tolist() == ["", "", "", "60.0 (1)", "", ""]

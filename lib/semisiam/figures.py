@@ -164,15 +164,9 @@ def accuracies(ax: Axes, tables: dict[str, pd.DataFrame], chance: float) -> Axes
                 markerfacecolor="white" if hollow else colour,
                 label=f"{mode}, {label}",
             )
-            ax.hlines(
-                row["published_mean"],
-                x - 0.13,
-                x + 0.13,
-                COLOURS["published"],
-                lw=2.5,
-                label="published",
-                zorder=1,
-            )
+            if not np.isnan(row["published_mean"]):
+                bar = {"color": COLOURS["published"], "linewidth": 2.5, "zorder": 1}
+                ax.plot([x - 0.13, x + 0.13], [row["published_mean"]] * 2, label="published", **bar)
     ax.set_xticks(range(len(backbones)), backbones)
     ax.set(xlim=(-0.5, len(backbones) - 0.5), ylim=(0, 102), ylabel="SVM accuracy (%)")
     return ax
@@ -195,7 +189,7 @@ def times(ax: Axes, seconds: pd.DataFrame) -> Axes:
         left += minutes
     ax.invert_yaxis()
     ax.set_xlabel("time over all cells (minutes)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(seconds.columns))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
 
 
@@ -224,6 +218,20 @@ def method(ax: Axes) -> Axes:
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=ends | look)
     ax.set(xlim=(-0.4, 9.8), ylim=(0.4, 4.3))
     ax.set_axis_off()
+    return ax
+
+
+def place_images(ax: Axes, images: np.ndarray, x: float, y: float, width: float) -> Axes:
+    """Put images, uint8 (N, H, W, 3), side by side into a drawing such as that of `method`.
+
+    They are centred on (x, y) and together `width` wide, in the units of `ax`.
+    """
+    each = width / len(images)
+    for left, image in zip(x - width / 2 + each * np.arange(len(images)), images, strict=True):
+        box = [left + 0.04 * each, y - 0.46 * each, 0.92 * each, 0.92 * each]
+        panel = ax.inset_axes(box, transform=ax.transData)
+        panel.imshow(image, interpolation="nearest")
+        panel.set_axis_off()
     return ax
 
 
