@@ -15,9 +15,9 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 from semisiam.cell import Cell
-from semisiam.datasets import resize
 from semisiam.evaluation import fit_svm
 from semisiam.files import IMAGE_SUFFIXES, DataError, Member, decode_members, list_members
+from semisiam.prepared import resize
 from semisiam.records import explain_undone, replacing
 
 BATCH_SIZE = 256  # images in memory at once

@@ -15,40 +15,46 @@ from semisiam.datasets import Dataset
 from semisiam.files import DataError
 
 
-def write_digits(folder: Path, *, per_class: int, seed: int) -> None:
-    """Write scikit-learn's 1,797 digits as one would lay out images of one's own.
+def write_digits(folder: Path, *, per_class: int, n_unlabelled: int, seed: int) -> None:
+    """Write some of scikit-learn's digits as one would lay out images of one's own.
 
     Args:
         folder: gets the class folders `0` to `9` and `unlabelled`, with PNGs of 8x8 pixels.
-        per_class: how many digits of each class go to its folder; the others have no label.
-        seed: of that choice.
+        per_class: how many digits to put into each class folder.
+        n_unlabelled: how many of the others to put into `unlabelled`.
+        seed: of the choice.
     """
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    rng = np.random.default_rng(seed)
-    chosen = [rng.permutation(np.flatnonzero(digits.target == c))[:per_class] for c in range(10)]
-    for number, (image, label) in enumerate(zip(images, digits.target, strict=True)):
-        path = folder / (str(label) if number in chosen[label] else "unlabelled")
-        path.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path / f"{number:04}.png")
-        os.utime(path / f"{number:04}.png", (0, 0))  # so that the same files are prepared once
+    order = np.random.default_rng(seed).permutation(len(images))
+    of_class = {str(c): order[digits.target[order] == c][:per_class] for c in range(10)}
+    rest = order[np.isin(order, np.concatenate(list(of_class.values())), invert=True)]
+    for name, numbers in (of_class | {"unlabelled": rest[:n_unlabelled]}).items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            path = folder / name / f"{number:04}.png"
+            Image.fromarray(images[number]).save(path)
+            os.utime(path, (0, 0))  # so that the same files are prepared only once
 
 
-def pool_labelled(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def pool_labelled(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put all images with a label together, because folds hold each of them out in turn.
 
     Returns:
-        uint8 (N, S, S, 3) and int64 (N,).
+        uint8 (N, S, S, 3), int64 (N,), and the file of each, str (N,).
 
     Raises:
-        DataError: no images without labels, which is what the comparison is about.
+        DataError: not more images without a label, which is what the comparison is about.
     """
-    if data.unlabelled is data.train:
-        raise DataError(
-            "there is no folder `unlabelled`: the comparison needs images without labels"
-        )
     images = np.concatenate([data.train, data.test])
-    return images, np.concatenate([data.train_labels, data.test_labels])
+    n_unlabelled = len(data.unlabelled) if data.unlabelled is not data.train else 0
+    if n_unlabelled <= len(images):
+        raise DataError(
+            f"the folder `unlabelled` has {n_unlabelled} images, the class folders {len(images)}: "
+            "the comparison needs more images without a label than with one"
+        )
+    labels = np.concatenate([data.train_labels, data.test_labels])
+    return images, labels, np.concatenate([data.train_origin.names, data.test_origin.names])
 
 
 def draw_folds(labels: np.ndarray, n_folds: int, *, seed: int) -> list[np.ndarray]:
