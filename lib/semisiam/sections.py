@@ -15,6 +15,7 @@ from semisiam.published import ATTACKS, MODES, ROW, SPLITS, weigh_deltas
 from semisiam.results import MEASURES, NAMES
 
 Variants = dict[str, pd.DataFrame]  # cells by description, from `results.split_variants`
+MADE_WITH = ("hardware.", "versions.")
 TOO_FEW = "too few splits"
 PANEL = (4.0, 3.0)  # inches: two beside each other on a screen, one below the other on a phone
 TABLES = {
@@ -504,32 +505,28 @@ def show_separability(variants: Variants) -> Section:
 def show_times(cells: pd.DataFrame) -> Section:
     """Show where the time went, and how fast images were trained on and prepared."""
     seconds = results.sum_seconds(cells)
-    keys = ["dataset", "backbone", "mode"]
-    speeds = cells.groupby(keys)[["images_per_second.training", "images_per_second.pipeline"]]
-    table = (seconds / 60).map("{:.1f}".format).rename(columns="{} (min)".format)
-    table["cells"] = cells.groupby(keys).size().astype(str)
-    table[["training (images/s)", "pipeline alone (images/s)"]] = speeds.mean().map(
-        "{:,.0f}".format
-    )
-    ax = make_panel((6.4, 1.2 + 0.35 * len(seconds)))
+    groups = cells.groupby(seconds.index.names)
+    table = (seconds / 60).map("{:.1f}".format)
+    table["cells"] = groups.size().astype(str)
+    for name in ("training", "pipeline"):
+        speed = groups[f"images_per_second.{name}"].mean()
+        table[f"{name} (images/s)"] = speed.map("{:,.0f}".format)
+    table = table.rename(index=NAMES).reset_index()
+    ax = make_panel((6.4, 1.5 + 0.35 * len(seconds)))
     figures.times(ax, seconds.rename(index=NAMES))
-    total = cells["seconds.total"].sum() / 3600
     return Section(
         "Where the time went",
-        f"{total:.2f} hours of computing in {len(cells)} cells. The input pipeline alone must be "
-        "faster than training, or it holds training back.",
+        f"{cells['seconds.total'].sum() / 60:,.0f} minutes of computing in {len(cells)} cells. The "
+        "input pipeline alone must be faster than training, or it holds training back.",
         [
             Picture("times", "Minutes by stage, summed over cells.", {"": ax.figure}),
-            Table(
-                "times", "The same in numbers.", table.rename(index=NAMES).reset_index(), seconds
-            ),
+            Table("times", "The same in numbers: minutes by stage.", table, seconds),
         ],
     )
 
 
 def show_scale(cells: pd.DataFrame) -> Section:
     """Show the scale of the runs and the versions behind them."""
-    keys = ["dataset", "percent", "backbone", "mode"]
     names = {
         "image_size": "image (px)",
         "n_unlabelled": "N_u",
@@ -539,20 +536,16 @@ def show_scale(cells: pd.DataFrame) -> Section:
         "n_updates": "updates",
         "bn_initial_share": "initial BN statistics left",
     }
-    scale = results.in_order(cells.groupby(keys)[list(names)].agg(_write_distinct))
-    scale = scale.rename(index=NAMES).rename(columns=names).reset_index()
-    made = ["revision", "hardware.cpu", "hardware.cores", "hardware.threads", "hardware.memory_gib"]
-    made += [name for name in cells if name.startswith("versions.")]
-    versions = pd.DataFrame(
-        {name: [_write_distinct(cells[name])] for name in made if name in cells}
-    )
-    notes = sorted(
-        {
-            f"{NAMES[d]}: {note}."
-            for d, notes in zip(cells["dataset"], cells["notes"], strict=True)
-            for note in notes
-        }
-    )
+    groups = cells.groupby(["dataset", "percent", "backbone", "mode"])
+    scale = results.in_order(groups[list(names)].agg(_write_distinct)).rename(columns=names)
+    scale = scale.rename(index=NAMES).rename(index="{:g} %".format, level="percent").reset_index()
+    made = [name for name in cells if name == "revision" or name.startswith(MADE_WITH)]
+    versions = pd.DataFrame([(name, _write_distinct(cells[name])) for name in made])
+    notes = {
+        f"{NAMES[dataset]}: {note}."
+        for dataset, found in zip(cells["dataset"], cells["notes"], strict=True)
+        for note in found
+    }
     return Section(
         "Scale and versions",
         "What these numbers were made with. “Initial BN statistics left” is how much of batch "
@@ -563,21 +556,19 @@ def show_scale(cells: pd.DataFrame) -> Section:
             Table(
                 "versions",
                 "Code, machine and versions.",
-                versions.T.reset_index().set_axis(["what", "value"], axis=1),
+                versions.set_axis(["what", "value"], axis=1),
             ),
-            *notes,
+            *sorted(notes),
         ],
     )
 
 
 def _write_distinct(values: pd.Series) -> str:
-    known = values.dropna().unique()
-    texts = [
-        f"{v:.2g}"
-        if isinstance(v, float)
-        else f"{v:,}"
-        if isinstance(v, int | np.integer)
-        else str(v)
-        for v in known
-    ]
-    return ", ".join(sorted(set(texts)))
+    """Write the different values of a column, numbers short."""
+    return ", ".join(sorted({_write_value(value) for value in values if value is not None}))
+
+
+def _write_value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
