@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from jupytext.config import load_jupytext_config
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -58,6 +59,8 @@ def differences(name: str) -> list[str]:
     ]
     if len(ours) != len(theirs):
         found.append(f"{name}: {len(ours)} cells in the .py, {len(theirs)} in the .ipynb")
+    if not found and _as_py(name) != _path(name, "py").read_text():
+        found.append(f"{name}: blank lines differ, JupyterLab would not open a fresh clone's")
     return found
 
 
@@ -70,7 +73,6 @@ def build(name: str) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell, cell_id in zip(notebook.cells, _cell_ids(notebook), strict=True):
         cell.id = cell_id
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -90,6 +92,12 @@ def build(name: str) -> None:
 
 def _path(name: str, suffix: str) -> Path:
     return NOTEBOOKS / f"{name}.{suffix}"
+
+
+def _as_py(name: str) -> str:
+    """Write the `.ipynb` as JupyterLab would save its `.py`."""
+    config = load_jupytext_config(str(_path(name, "ipynb")))
+    return jupytext.writes(executed(name), "py:percent", config=config)
 
 
 def _cell_ids(notebook: NotebookNode) -> list[str]:
