@@ -1,9 +1,10 @@
-"""Notebooks from their sources: `pairing.py build [NAME ...]` and `pairing.py check`.
+"""Notebooks from their sources: `pairing.py build [NAME ...]` and `pairing.py check [NAME ...]`.
 
 A notebook is written in `notebooks/NAME.py` (percent format). `build` executes it and writes
 `NAME.ipynb` so that nothing in it depends on the run: building twice leaves no difference.
 jupytext's own `--sync` goes by file times, which a clone scrambles, and its `--test` passes on
-stale outputs; so the `.py` always wins here, and `check` compares what the two files hold.
+stale outputs; so the `.py` always wins here, and `check` compares what the two files hold, to the
+byte of the `.py` that JupyterLab would save, or it refuses a clone with scrambled file times.
 """
 
 import hashlib
@@ -111,7 +112,7 @@ def _cell_ids(notebook: NotebookNode) -> list[str]:
 
 
 def main(command: str, *chosen: str) -> int:
-    """Build the chosen notebooks (all by default) or check all pairs; 0 if all went well."""
+    """Build or check the chosen notebooks (all by default); 0 if all went well."""
     if command == "build":
         for name in chosen or names():
             print(f"executing {name}", flush=True)
@@ -120,7 +121,7 @@ def main(command: str, *chosen: str) -> int:
             except CellExecutionError as error:
                 print(f"{name}.py: {error}", file=sys.stderr)
                 return 1
-    wrong = [line for name in names() for line in differences(name)]
+    wrong = [line for name in chosen or names() for line in differences(name)]
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
 
