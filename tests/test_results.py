@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_up import write_cell
 
-from semisiam import results
+from semisiam import ROOT, results
 from semisiam.results import MixtureError
 
 BASE = {
@@ -269,3 +269,15 @@ def test_a_metric_may_be_missing_from_some_cells(folder):
     path.write_text(json.dumps(metrics))
     table = results.summarise(results.collect(folder), "accuracy_recalibrated")
     assert table.loc[(*ROW, "semi", "none"), "n"] == 2
+
+
+def test_the_studies_recorded_with_the_project_can_be_read():
+    recorded = sorted((ROOT / "outputs" / "published").glob("*/cells.json"))
+    assert recorded
+    for path in recorded:
+        cells = results.collect(path.parent)
+        assert len(cells) > 0
+        assert not (cells["data_dir"] != "").any()
+        for kind in ("report", "history"):
+            found = results.read_details(path.parent, cells["cell"], kind)
+            assert set(found["cell"]) == set(cells["cell"])
