@@ -69,6 +69,7 @@ cell.name
 # touches before the very end (section III-A).
 
 # %%
+recorded = splits.read_split(cell.splits_file, split=cell.split) if cell.splits_file else None
 data = datasets.load(
     cell.dataset,
     cell.image_size,
@@ -76,6 +77,7 @@ data = datasets.load(
     unlabelled_limit=cell.unlabelled_limit,
     test_limit=cell.test_limit,
     test_split=cell.test_split,
+    test_rows=recorded.test_rows if recorded else None,
     seed=cell.seed,
 )
 watch.lap("data")
@@ -96,8 +98,9 @@ print(*data.notes, sep="\n")
 n_labelled = splits.count_labelled(cell.label_fraction, len(data.unlabelled))
 chosen = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, seed=cell.seed)
 places = attacks.choose_places(len(data.class_names), cell.image_size, seed=cell.seed)
-if cell.splits_file:
-    chosen, places = splits.read_split(cell.splits_file, content=data.content, split=cell.split)
+if recorded:
+    splits.check_recorded(recorded, content=data.content, image_size=cell.image_size)
+    chosen, places = recorded.labelled, recorded.places
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -287,9 +290,7 @@ features = {
     "tsne": points,
     "tsne_index": index,
 }
-split = splits.describe_split(
-    chosen, places, content=data.content, split=cell.split, seed=cell.seed
-)
+drawn = splits.RecordedSplit(chosen, places, data.test_rows, data.content)
 classifier = model.build_classifier(network, encoder)
 
 # %%
@@ -297,7 +298,7 @@ records.close_folder(
     folder,
     cell,
     metrics=metrics,
-    split=split,
+    split=splits.describe_split(drawn, split=cell.split),
     report=report,
     history=history,
     features=features,

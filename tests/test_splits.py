@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from semisiam.splits import (
+    RecordedSplit,
     SplitError,
+    check_recorded,
     count_labelled,
     describe_split,
     draw_labelled,
@@ -75,19 +77,22 @@ def test_the_labelled_set_is_the_same_on_every_machine():
 
 def test_a_recorded_split_is_read_back(tmp_path):
     path = tmp_path / "split.json"
-    places = np.array([[0, 1], [2, 3]])
-    path.write_text(
-        json.dumps(describe_split(np.array([4, 9]), places, content="abc", split=2, seed=0))
-    )
-    chosen, read = read_split(path, content="abc", split=2)
-    assert chosen.tolist() == [4, 9]
-    assert read.tolist() == places.tolist()
-    with pytest.raises(SplitError, match="recorded on other data"):
-        read_split(path, content="abd", split=2)
+    places, rows = np.array([[0, 1], [2, 3]]), np.array([5, 6])
+    drawn = RecordedSplit(np.array([4, 9]), places, rows, "abc")
+    path.write_text(json.dumps(describe_split(drawn, split=2)))
+    read = read_split(path, split=2)
+    assert read.labelled.tolist() == [4, 9]
+    assert read.places.tolist() == places.tolist()
+    assert read.test_rows.tolist() == [5, 6]
+    check_recorded(read, content="abc", image_size=4)
+    with pytest.raises(SplitError, match="recorded on other images"):
+        check_recorded(read, content="abd", image_size=4)
+    with pytest.raises(SplitError, match="pixel at 3 px, outside images of image_size = 3"):
+        check_recorded(read, content="abc", image_size=3)
     with pytest.raises(SplitError, match="has splits 2, not 3"):
-        read_split(path, content="abc", split=3)
+        read_split(path, split=3)
     with pytest.raises(SplitError, match="cannot be read"):
-        read_split(tmp_path / "none.json", content="abc", split=2)
+        read_split(tmp_path / "none.json", split=2)
     path.write_text("[]")
     with pytest.raises(SplitError, match="not a file of recorded splits"):
-        read_split(path, content="abc", split=2)
+        read_split(path, split=2)

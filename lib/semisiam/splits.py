@@ -1,6 +1,7 @@
 """Labelled sets: which images of the pool carry a label in a given split (paper, III-B and IV)."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,47 +83,65 @@ def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) ->
     return counts
 
 
-def describe_split(
-    chosen: np.ndarray, places: np.ndarray, *, content: str, split: int, seed: int
-) -> dict[str, Any]:
-    """Describe a labelled set for `split.json`, so that others can repeat the run exactly.
+@dataclass(frozen=True)
+class RecordedSplit:
+    """What a run drew, so that others can repeat it exactly.
 
-    Args:
-        chosen: int (N_l,), indices into the pool.
-        places: int (n_classes, 2), row and column (px) of each class's attacked pixel.
-        content: names the arrays that the indices refer to, `Dataset.content`.
-        split: which random set.
-        seed: what it was drawn from.
+    labelled: int64 (N_l,), places of the labelled images in the pool.
+    places: int64 (n_classes, 2), row and column (px) of each class's attacked pixel.
+    test_rows: int64 (N_t,), `Dataset.test_rows`: which labelled images were held out as the test
+        set; empty where the data set has one of its own.
+    content: `Dataset.content`, which names the images that the places refer to.
     """
+
+    labelled: np.ndarray
+    places: np.ndarray
+    test_rows: np.ndarray
+    content: str
+
+
+def describe_split(recorded: RecordedSplit, *, split: int) -> dict[str, Any]:
+    """Describe a split in plain values for `split.json`, labelled images by split."""
     return {
-        "content": content,
-        "seed": seed,
-        "labelled": {str(split): chosen.tolist()},
-        "places": places.tolist(),
+        "content": recorded.content,
+        "labelled": {str(split): recorded.labelled.tolist()},
+        "places": recorded.places.tolist(),
+        "test_rows": recorded.test_rows.tolist(),
     }
 
 
-def read_split(path: str | Path, *, content: str, split: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read a labelled set and the attack's places back from a file of `describe_split`'s form.
-
-    Returns:
-        int64 (N_l,) indices into the pool and int64 (n_classes, 2) places.
+def read_split(path: str | Path, *, split: int) -> RecordedSplit:
+    """Read one split from a file of `describe_split`'s form, which may hold several.
 
     Raises:
-        SplitError: no such file, not of this form, of other data, or without this split.
+        SplitError: no such file, not of this form, or without this split.
     """
     try:
         recorded = json.loads(Path(path).read_text("utf-8"))
-        labelled, places = recorded["labelled"], np.array(recorded["places"], np.int64)
-        if recorded["content"] != content:
-            raise SplitError(
-                f"splits_file {path} was recorded on other data (content {recorded['content']}, "
-                f"here {content}): use the same data set, image_size, limits and seed"
-            )
+        labelled = recorded["labelled"]
         if str(split) not in labelled:
             raise SplitError(f"splits_file {path} has splits {', '.join(labelled)}, not {split}")
-        return np.array(labelled[str(split)], np.int64), places
+        arrays = (labelled[str(split)], recorded["places"], recorded["test_rows"])
+        return RecordedSplit(*(np.array(a, np.int64) for a in arrays), recorded["content"])
     except OSError as error:
         raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, json.JSONDecodeError):
         raise SplitError(f"splits_file {path} is not a file of recorded splits") from None
+
+
+def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) -> None:
+    """Check that a recorded split fits the data it is to be repeated on.
+
+    Raises:
+        SplitError: it was recorded on other images, or on larger ones.
+    """
+    if recorded.content != content:
+        raise SplitError(
+            f"splits_file was recorded on other images (content {recorded.content}, here "
+            f"{content}): use the same dataset, limits and seed"
+        )
+    if recorded.places.max() >= image_size:
+        raise SplitError(
+            f"splits_file has an attacked pixel at {recorded.places.max()} px, outside images of "
+            f"image_size = {image_size}"
+        )
