@@ -44,6 +44,34 @@ LOSS_FIGURES = {
     ("fashion_mnist", 5, "mobilenet_v2", "none"): 11,
 }
 
+ABOUT_ACCURACY = (
+    "“As trained” is the paper's protocol. Batch normalisation keeps running statistics that "
+    "start from a guess; a cell with few updates never gets rid of it, and its embedding can "
+    "collapse to a constant (†) although training went well. “Re-estimated” scores the same "
+    "weights with these statistics measured anew on the labelled images: compare both before "
+    "believing a Δ. Standard deviations are sample ones (n - 1), as in the paper's own tables."
+)
+ABOUT_CLAIMS = (
+    "Every claim is read as a difference that must be positive. Supported: its 95 % interval "
+    "lies above zero (each one's, where the claim is about every case). Not supported: it lies "
+    f"below, or reaches zero with at least {SPLITS} splits. Otherwise, or where cells are "
+    "missing: not enough runs. Printed numbers are judged from their means and standard "
+    "deviations, without the pairing."
+)
+ABOUT_SEPARABILITY = (
+    "SVM and neighbours: test accuracy (%) of the linear SVM and of a vote of the 5 nearest "
+    "labelled images, which needs no line between the classes. Silhouette: is an image closer "
+    "to its own class (1) or to another (-1)? Fisher: scatter between classes over scatter "
+    "within. Rank: how many of the 128 directions are used (effective rank). Dead: outputs "
+    "that are 0 on every test image. Collapsed: in how many splits the embedding is all but "
+    "constant, so that nothing can be read off it."
+)
+ABOUT_SCALE = (
+    "What these numbers were made with. “Initial BN statistics left” is how much of batch "
+    "normalisation's starting guess is still in its running averages after training "
+    "(momentum to the power of updates): above a few percent, the embedding tends to collapse."
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -178,11 +206,7 @@ def show_accuracies(variants: Variants) -> Section:
         blocks.append(_draw_accuracies(name, describe(dataset, percent, variant=variant), cells))
     return Section(
         "Accuracy",
-        "“As trained” is the paper's protocol. Batch normalisation keeps running statistics that "
-        "start from a guess; a cell with few updates never gets rid of it, and its embedding can "
-        "collapse to a constant (†) although training went well. “Re-estimated” scores the same "
-        "weights with these statistics measured anew on the labelled images: compare both before "
-        "believing a Δ. Standard deviations are sample ones (n - 1), as in the paper's own tables.",
+        ABOUT_ACCURACY,
         blocks,
     )
 
@@ -257,17 +281,6 @@ def show_statistics(variants: Variants) -> Section:
     if table.empty:
         return Section(title, "Needs at least two splits that both modes have run; there are none.")
     table["p_holm"] = table.groupby("measure")["p"].transform(compare.correct_holm)
-    n = int(table["n"].max())
-    explanation = (
-        "Each Δ pairs the two modes on the same labelled images. The interval holds the true mean "
-        "difference in 95 of 100 studies like this one; p is a paired t-test's, Holm's correction "
-        "allows for the number of rows; the effect is the mean difference in its own standard "
-        "deviations; “detectable” is the smallest true difference that so many splits find four "
-        f"times in five. With {n} splits that is {compare.smallest_detectable(n):.1f} standard "
-        f"deviations, and a sign or rank test could not get below p = {2 / 2**n:.3g} at all. "
-        "Reading: better or worse after Holm's correction; suggestive, before it only; too few "
-        "splits, neither, and a difference below “detectable” would have been missed."
-    )
     blocks = [
         Table(
             make_name("statistics", label.replace(" ", "_")),
@@ -278,7 +291,24 @@ def show_statistics(variants: Variants) -> Section:
         )
         for measure, label in MEASURES.items()
     ]
-    return Section(title, explanation, [_count_too_few(table), _draw_differences(table), *blocks])
+    return Section(
+        title,
+        _explain_statistics(int(table["n"].max())),
+        [_count_too_few(table), _draw_differences(table), *blocks],
+    )
+
+
+def _explain_statistics(n: int) -> str:
+    return (
+        "Each Δ pairs the two modes on the same labelled images. The interval holds the true mean "
+        "difference in 95 of 100 studies like this one; p is a paired t-test's, Holm's correction "
+        "allows for the number of rows; the effect is the mean difference in its own standard "
+        "deviations; “detectable” is the smallest true difference that so many splits find four "
+        f"times in five. With {n} splits that is {compare.smallest_detectable(n):.1f} standard "
+        f"deviations, and a sign or rank test could not get below p = {2 / 2**n:.3g} at all. "
+        "Reading: better or worse after Holm's correction; suggestive, before it only; too few "
+        "splits, neither, and a difference below “detectable” would have been missed."
+    )
 
 
 def _draw_differences(table: pd.DataFrame) -> Picture:
@@ -367,11 +397,7 @@ def show_claims(variants: Variants, reports: pd.DataFrame, histories: pd.DataFra
         blocks.append(Table(name, caption, _write_ledger(ledger), ledger))
     return Section(
         "Claims",
-        "Every claim is read as a difference that must be positive. Supported: its 95 % interval "
-        "lies above zero (each one's, where the claim is about every case). Not supported: it lies "
-        f"below, or reaches zero with at least {SPLITS} splits. Otherwise, or where cells are "
-        "missing: not enough runs. Printed numbers are judged from their means and standard "
-        "deviations, without the pairing.",
+        ABOUT_CLAIMS,
         blocks,
     )
 
@@ -492,12 +518,7 @@ def show_separability(variants: Variants) -> Section:
     )
     return Section(
         "Separability beyond accuracy",
-        "SVM and neighbours: test accuracy (%) of the linear SVM and of a vote of the 5 nearest "
-        "labelled images, which needs no line between the classes. Silhouette: is an image closer "
-        "to its own class (1) or to another (-1)? Fisher: scatter between classes over scatter "
-        "within. Rank: how many of the 128 directions are used (effective rank). Dead: outputs "
-        "that are 0 on every test image. Collapsed: in how many splits the embedding is all but "
-        "constant, so that nothing can be read off it.",
+        ABOUT_SEPARABILITY,
         [Table("separability", caption, pd.DataFrame(rows), measured, sortable=True)],
     )
 
@@ -548,9 +569,7 @@ def show_scale(cells: pd.DataFrame) -> Section:
     }
     return Section(
         "Scale and versions",
-        "What these numbers were made with. “Initial BN statistics left” is how much of batch "
-        "normalisation's starting guess is still in its running averages after training "
-        "(momentum to the power of updates): above a few percent, the embedding tends to collapse.",
+        ABOUT_SCALE,
         [
             Table("scale", "The scale of the runs.", scale),
             Table(
