@@ -27,7 +27,7 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells in the page
 }
 expect.set_options(timeout=60_000)  # ms
-RUN = "master"  # the notebook that is run in the browser
+RUN = "02_pixel_attack"  # the notebook that is run in the browser; it has the widgets
 STARTING, RUNNING = 60, 600  # s
 
 pytestmark = pytest.mark.skipif(
@@ -115,7 +115,7 @@ def test_lab_shows_a_notebook(page, lab, name, tmp_path):
     page.screenshot(path=tmp_path / f"{name}.png")
 
 
-def test_lab_runs_and_saves_a_notebook(page, lab, folder, tmp_path, monkeypatch):
+def test_lab_runs_drives_and_saves_a_notebook(page, lab, folder, tmp_path, monkeypatch):
     before = (folder / f"{RUN}.py").read_text()
     cells = open_notebook(page, lab, RUN)
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -124,6 +124,7 @@ def test_lab_runs_and_saves_a_notebook(page, lab, folder, tmp_path, monkeypatch)
     last_prompt = code.last.locator(".jp-InputPrompt")
     expect(last_prompt).to_have_text("[*]:")
     expect(last_prompt).not_to_have_text("[*]:", timeout=RUNNING * 1000)
+    drive_explorer(page, cells, tmp_path)
     page.screenshot(path=tmp_path / "run.png")
     for noise in ("error", "stderr"):
         shown = cells.locator(f"[data-mime-type='application/vnd.jupyter.{noise}']")
@@ -135,6 +136,17 @@ def test_lab_runs_and_saves_a_notebook(page, lab, folder, tmp_path, monkeypatch)
     monkeypatch.setattr(pairing, "NOTEBOOKS", folder)
     assert pairing.differences(RUN) == []
     assert "formats" not in pairing.executed(RUN).metadata.get("jupytext", {})
+
+
+def drive_explorer(page, cells, tmp_path):
+    """Move the explorer's first slider one step; the picture must follow."""
+    explorer = cells.locator(".widget-interact")
+    picture = explorer.locator("img")
+    expect(picture).to_have_count(1)
+    shown = picture.get_attribute("src")
+    explorer.locator(".noUi-handle").first.press("ArrowRight")
+    expect(picture).not_to_have_attribute("src", shown)
+    explorer.screenshot(path=tmp_path / "explorer.png")
 
 
 def _outputs(name):

@@ -18,6 +18,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from semisiam.cell import Cell
 
 NAMES = pairing.names()
+CHECKED = "# NBVAL_CHECK_OUTPUT"
 LONGEST, MEDIAN = 20, 5  # lines of code in a cell
 RUN_DEPENDENT = {
     "a path of this machine": r"(?<![\w.])/(?:work|root|home|Users|tmp|var)/\w",
@@ -94,6 +95,12 @@ def test_outputs_depend_on_no_run(name):
         for text in output_texts(cell):
             found = [what for what, pattern in RUN_DEPENDENT.items() if re.search(pattern, text)]
             assert found == [], cell.source
+
+
+@each_notebook
+def test_nbval_compares_at_least_five_cells(name):
+    compared = [c for c in code_cells(pairing.source(name)) if CHECKED in c.source]
+    assert len(compared) >= 5
 
 
 @each_notebook

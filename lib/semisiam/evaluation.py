@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
 
 from semisiam.attack import attack
 
@@ -148,7 +149,8 @@ def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarra
     index = np.sort(rng.choice(len(embeddings), count, replace=False))
     perplexity = min(30.0, (count - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
-    return tsne.fit_transform(embeddings[index]), index
+    with threadpool_limits(1):  # more threads sum in another order, and spin on a busy machine
+        return tsne.fit_transform(embeddings[index]), index
 
 
 def measure_separability(
