@@ -72,6 +72,16 @@ ABOUT_SCALE = (
     "(momentum to the power of updates): above a few percent, the embedding tends to collapse."
 )
 
+SCALE_COLUMNS = {
+    "image_size": "image (px)",
+    "n_unlabelled": "N_u",
+    "n_labelled": "N_l",
+    "n_test": "test images",
+    "epochs": "epochs",
+    "n_updates": "updates",
+    "bn_initial_share": "initial BN statistics left",
+}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -270,17 +280,10 @@ def _sum_up(variant: str, cells: pd.DataFrame) -> list[dict[str, str]]:
 
 def show_statistics(variants: Variants) -> Section:
     """Show each Δ paired over splits, with what so few splits can tell."""
-    found = {
-        (variant, measure): results.compare_modes(cells, measure)
-        for variant, cells in variants.items()
-        for measure in MEASURES
-    }
-    table = pd.concat(found, names=["variant", "measure"])
-    table = table[table["n"] >= 2]
-    title = "Statistics"
+    table = _compare_variants(variants)
     if table.empty:
-        return Section(title, "Needs at least two splits that both modes have run; there are none.")
-    table["p_holm"] = table.groupby("measure")["p"].transform(compare.correct_holm)
+        needed = "Needs at least two splits that both modes have run; there are none."
+        return Section("Statistics", needed)
     blocks = [
         Table(
             make_name("statistics", label.replace(" ", "_")),
@@ -292,10 +295,22 @@ def show_statistics(variants: Variants) -> Section:
         for measure, label in MEASURES.items()
     ]
     return Section(
-        title,
+        "Statistics",
         _explain_statistics(int(table["n"].max())),
         [_count_too_few(table), _draw_differences(table), *blocks],
     )
+
+
+def _compare_variants(variants: Variants) -> pd.DataFrame:
+    """Stack the comparisons with at least two pairs, corrected for their number by measure."""
+    found = {
+        (variant, measure): results.compare_modes(cells, measure)
+        for variant, cells in variants.items()
+        for measure in MEASURES
+    }
+    table = pd.concat(found, names=["variant", "measure"])
+    table = table[table["n"] >= 2]
+    return table.assign(p_holm=table.groupby("measure")["p"].transform(compare.correct_holm))
 
 
 def _explain_statistics(n: int) -> str:
@@ -373,33 +388,27 @@ def _count_too_few(table: pd.DataFrame) -> str:
 
 def show_claims(variants: Variants, reports: pd.DataFrame, histories: pd.DataFrame) -> Section:
     """Show the ledger of the paper's claims, where the cells of any exist."""
-    blocks: list = []
-    for variant, cells in variants.items():
-        try:
-            ledger = claims.judge_claims(cells, reports, histories)
-        except results.MixtureError as error:
-            blocks.append(f"No ledger{variant and f' for {variant}'}: {error}.")
-            continue
-        if not ledger["run"].any():
-            blocks.append(
-                " ".join(
-                    [
-                        variant,
-                        "None of the cells that the paper's claims rest on "
-                        "are in this study, so it says nothing about any of them.",
-                    ]
-                ).strip()
-            )
-            continue
-        caption = "The paper's claims, what its printed numbers say, and what these cells say"
-        caption += f" ({variant})." if variant else "."
-        name = make_name("claims", variant)
-        blocks.append(Table(name, caption, _write_ledger(ledger), ledger))
+    blocks = [_show_ledger(v, cells, reports, histories) for v, cells in variants.items()]
     return Section(
         "Claims",
         ABOUT_CLAIMS,
         blocks,
     )
+
+
+def _show_ledger(
+    variant: str, cells: pd.DataFrame, reports: pd.DataFrame, histories: pd.DataFrame
+) -> Table | str:
+    try:
+        ledger = claims.judge_claims(cells, reports, histories)
+    except results.MixtureError as error:
+        return f"No ledger{variant and f' for {variant}'}: {error}."
+    if not ledger["run"].any():
+        text = "None of the cells that the paper's claims rest on are in this study, so it says "
+        return f"{variant} {text}nothing about any of them.".strip()
+    caption = "The paper's claims, what its printed numbers say, and what these cells say"
+    caption += f" ({variant})." if variant else "."
+    return Table(make_name("claims", variant), caption, _write_ledger(ledger), ledger)
 
 
 def _write_ledger(ledger: pd.DataFrame) -> pd.DataFrame:
@@ -498,6 +507,17 @@ def show_separability(variants: Variants) -> Section:
         {variant: results.measure_embeddings(cells) for variant, cells in variants.items()},
         names=["variant"],
     )
+    caption = (
+        "Means over splits, of the embedding as trained, but for the SVM re-estimated (again)."
+    )
+    return Section(
+        "Separability beyond accuracy",
+        ABOUT_SEPARABILITY,
+        [Table("separability", caption, _write_separability(measured), measured, sortable=True)],
+    )
+
+
+def _write_separability(measured: pd.DataFrame) -> pd.DataFrame:
     rows = [
         name_columns(key, variant)
         | {
@@ -513,14 +533,7 @@ def show_separability(variants: Variants) -> Section:
         }
         for (variant, *key), row in measured.iterrows()
     ]
-    caption = (
-        "Means over splits, of the embedding as trained, but for the SVM re-estimated (again)."
-    )
-    return Section(
-        "Separability beyond accuracy",
-        ABOUT_SEPARABILITY,
-        [Table("separability", caption, pd.DataFrame(rows), measured, sortable=True)],
-    )
+    return pd.DataFrame(rows)
 
 
 def show_times(cells: pd.DataFrame) -> Section:
@@ -548,17 +561,10 @@ def show_times(cells: pd.DataFrame) -> Section:
 
 def show_scale(cells: pd.DataFrame) -> Section:
     """Show the scale of the runs and the versions behind them."""
-    names = {
-        "image_size": "image (px)",
-        "n_unlabelled": "N_u",
-        "n_labelled": "N_l",
-        "n_test": "test images",
-        "epochs": "epochs",
-        "n_updates": "updates",
-        "bn_initial_share": "initial BN statistics left",
-    }
     groups = cells.groupby(["dataset", "percent", "backbone", "mode"])
-    scale = results.in_order(groups[list(names)].agg(_write_distinct)).rename(columns=names)
+    scale = results.in_order(groups[list(SCALE_COLUMNS)].agg(_write_distinct)).rename(
+        columns=SCALE_COLUMNS
+    )
     scale = scale.rename(index=NAMES).rename(index="{:g} %".format, level="percent").reset_index()
     made = [name for name in cells if name == "revision" or name.startswith(MADE_WITH)]
     versions = pd.DataFrame([(name, _write_distinct(cells[name])) for name in made])
