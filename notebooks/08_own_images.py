@@ -47,7 +47,7 @@ folder: str = ""  # your folder: CLASS/*.png|jpg|..., unlabelled/* ("": digits w
 image_size: int = 32  # height and width after resizing (px)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3 or resnet50_v2
 n_folds: int = 4  # splits; each labelled image is held out in one of them
-updates: int = 150  # training steps of either mode, at least
+updates: int = 100  # training steps of either mode, at least
 batch_size: int = 16  # labelled images a step, and unlabelled ones
 lambda_u: float = 1.0  # weight of the rotation loss, equation (1)
 bn_momentum: float = 0.9  # of batch normalisation; the backbones' own need thousands of updates
@@ -242,7 +242,7 @@ ax.axvline(100 * chance, color="0.6", linestyle=":", label="guessing")
 ax.set_yticks(range(4), [f"{mode}, {how}" for mode, how in accuracy.index])
 ax.set(xlim=(0, 100), xlabel="held-out accuracy (%)", title=f"{len(labels)} images, 95 % (Wilson)")
 ax.invert_yaxis()
-ax.legend()
+ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
@@ -295,7 +295,8 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# How to read it:
+# On the digits expect accuracies between 65 and 85 %, folds that differ more than the modes do, and
+# a zero well inside the intervals. How to read yours:
 #
 # - *Zero inside the interval*: these labels cannot tell. It does not mean that there is no
 #   difference; the interval says how large one could still be in either direction.
@@ -407,7 +408,7 @@ print(*sorted(path.name for path in place.iterdir() if path.suffix != ".ipynb"),
 
 # %%
 table = embed.embed_images(place, root).set_index("file")
-table.iloc[:3, :6].round(2)
+table.iloc[::200, ::16].round(1)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -447,8 +448,8 @@ plt.show()
 # Predict first, then change the parameters cell and run all.
 #
 # 1. `lambda_u = 0.0`: the unlabelled images still pass through the network, but nothing is asked of
-#    them. Which of the two modes' accuracies can change, and what would it mean if `semi` kept its
-#    lead?
+#    them. Which of the two modes' accuracies can change? And had `semi` been ahead, what would it
+#    mean if it stayed ahead?
 # 2. `digits_per_class = 40`: how wide will Wilson's intervals be? Will the difference grow or
 #    shrink?
 # 3. `updates = 20`: which mode suffers more, and will `as trained` and `re-estimated` still agree?
