@@ -289,6 +289,7 @@ features = {
     "labelled_labels": labels,
     "tsne": points,
     "tsne_index": index,
+    "examples": np.stack([clean[shown], attacked[shown]]),
 }
 drawn = splits.RecordedSplit(chosen, places, data.test_rows, data.content)
 classifier = model.build_classifier(network, encoder)

@@ -95,15 +95,35 @@ def status(study: Study, outputs: Path) -> None:
 @main.command()
 @study_argument
 @outputs_option
+def record(study: Study, outputs: Path) -> None:
+    """Record a study's numbers in outputs/published/STUDY, to commit and to rebuild tables from.
+
+    Settings, metrics, class-wise tables, histories and t-SNE points; no image, no model, no path.
+    Exit code 0 only if every cell of the study is done.
+    """
+    from semisiam import results
+
+    click.echo(results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name))
+    _refuse_missing(study, outputs)
+
+
+@main.command()
+@study_argument
+@outputs_option
 def report(study: Study, outputs: Path) -> None:
     """Write OUTPUTS/STUDY/report.html, one page that opens offline, from the cells done so far.
 
     Exit code 0 only if it was written from all cells of the study.
     """
-    from semisiam.grid import read_status
     from semisiam.report import write_report
 
     click.echo(write_report(study, outputs / study.name))
+    _refuse_missing(study, outputs)
+
+
+def _refuse_missing(study: Study, outputs: Path) -> None:
+    from semisiam.grid import read_status
+
     missing = sum(cell.state != "done" for cell in read_status(study, outputs).values())
     if missing:
         raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
