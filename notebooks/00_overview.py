@@ -30,7 +30,7 @@ from semisiam.cell import Cell, Study
 # seen.
 
 # %% tags=["parameters"]
-dataset: str = "digits"  # digits, fashion_mnist, stl10, malaria or folder
+dataset: str = "digits"  # digits; once fetched also fashion_mnist or stl10
 label_fraction: float = 0.05  # labelled images as a share of the unlabelled ones
 split: int = 0  # which random labelled set (0-4 in the paper)
 seed: int = 0  # seed of the labelled set and of the attack's places
@@ -83,8 +83,8 @@ plt.show()
 # images, in orange that of the unlabelled ones. Without the orange
 # part this is an ordinary classifier, the *supervised* baseline; with it, the *semi*-supervised
 # network. "Siamese" because both ways go through the same encoder. After training the heads are
-# dropped, and a linear SVM asks how well flat boundaries separate the classes among the encoder's
-# 128 outputs (green).
+# dropped, and a linear support vector machine (SVM) asks how well flat boundaries separate the
+# classes among the encoder's 128 outputs (green).
 
 # %% [markdown]
 # ## The same in numbers
@@ -142,6 +142,7 @@ print(f"= {lambda_l * loss_l + lambda_u * loss_u:.2f}")
 # | | `mode` | `supervised` (class head alone) or `semi` (both heads) |
 # | rotation task | `pretext` | a task whose labels cost nothing; here rotation |
 # | 1-pixel attack | `attack` | a change to $D_l$ alone that marks each class |
+# | backbone | `backbone` | a known convolutional network without its classifier, from scratch |
 # | base_network | `encoder` | backbone, then 4096 and 128 units; its output is the `embedding` |
 # | $\ell_l$, $\ell_u$ | `loss_labelled`, `loss_unlabelled` | cross-entropy of classes, of angles |
 # | $\lambda_l$, $\lambda_u$ | `lambda_l`, `lambda_u` | their weights in equation (1) |

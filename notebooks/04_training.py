@@ -172,8 +172,9 @@ print(paper.to_string())
 # %% [markdown]
 # The semi-supervised network is updated 6 to 72 times as often. "We compensate that by
 # allowing more epochs for the supervised setting" (section III): these 100 epochs are what is left
-# of the compensation. Keep the smallest number in mind, 300 updates for Malaria's 137 labels. It
-# comes back in [05_svm_evaluation](05_svm_evaluation.ipynb).
+# of the compensation. The fewest are 300 updates, for Malaria's 137 labels.
+# [03_siamese_model](03_siamese_model.ipynb) has shown what so few leave of batch normalisation's
+# start, and [05_svm_evaluation](05_svm_evaluation.ipynb) will show what that does to a comparison.
 
 # %% [markdown]
 # ## The learning rate

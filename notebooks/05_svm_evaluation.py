@@ -199,8 +199,8 @@ print("on raw pixels the SVM reaches over 0.85, more than on either embedding")
 # %% [markdown]
 # More! The digits are 8×8 pixels, upright and centred, so that a pixel means nearly the same in all
 # images, and a linear classifier on pixels is hard to beat with 55 labels. That is what the note
-# "digits show the machinery, not the paper's claim" is about. On photographs it is the other way
-# round, and which data set rewards a learnt representation is worth knowing before one trains.
+# "digits show the machinery, not the paper's claim" is about. The same two lines on your own data
+# say whether a learnt representation has anything to beat.
 
 # %% [markdown]
 # ## Class by class
