@@ -1,8 +1,21 @@
 """Semi-supervised siamese networks with self-supervision, under few labels and under attack.
 
-The library follows the data: `cell` (settings) · `datasets` · `splits` · `attack` · `pretext` ·
-`pipeline` · `model` · `training` · `evaluation`; then what surrounds a cell: `records` (its
-folder) · `grid` (running many) · `results` · `figures` · `report` · `cli`.
+The library follows the data, one module a stage, in this order:
+
+- `cell`: settings of a run and of a study
+- `files`, `draws`, `sources`, `prepared`, `datasets`: raw files to uint8 arrays of one size
+- `splits`, `attack`, `pretext`: which images are labelled, their marks, the rotations
+- `pipeline`, `model`, `training`: batches, encoder and networks, the loss over the epochs
+- `evaluation`: the linear SVM and what else is measured of an embedding
+
+Then what surrounds a run:
+
+- `records`, `checkpoint`: what a cell's folder holds, and how a run that was cut off goes on
+- `grid`, `display`: many cells, one process each, and what the terminal shows of them
+- `published`, `compare`: the paper's printed numbers, the statistics of a difference
+- `results`, `tables`, `claims`, `figures`, `sections`, `report`: cells to evidence
+- `own_images`, `embed`: one's own folder of images
+- `cli`: the command `semisiam`
 """
 
 import os
