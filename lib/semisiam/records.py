@@ -68,8 +68,9 @@ def find_folder(cell: Cell) -> Path:
     if cell.output_dir:
         return Path(cell.output_dir)
     parent = psutil.Process(os.getppid())
-    notebooks = [word for word in parent.cmdline() if word.endswith(".ipynb")]
-    if len(notebooks) == 2:
+    words = parent.cmdline()
+    notebooks = [word for word in words if word.endswith(".ipynb")]
+    if len(notebooks) == 2 and any("papermill" in word for word in words):
         return (Path(parent.cwd()) / notebooks[1]).parent
     return ROOT / "outputs" / "one"
 
