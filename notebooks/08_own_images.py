@@ -104,13 +104,13 @@ print(f"classes   {', '.join(data.class_names)}")
 n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 chosen = np.stack(first, axis=1).ravel()
-some = np.random.default_rng(seed).choice(len(data.unlabelled), 20, replace=False)
+some = np.random.default_rng(seed).permutation(len(data.unlabelled))[:20]
 
 # %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 figures.examples(axes[0], images[chosen], titles, columns=n_shown)
-figures.examples(axes[1], data.unlabelled[np.sort(some)], [""] * 20, columns=10)
+figures.examples(axes[1], data.unlabelled[some], [""] * len(some), columns=10)
 axes[0].set_title(f"labelled ({len(images)} in all), at {image_size} px")
 axes[1].set_title(f"unlabelled ({len(data.unlabelled)} in all)")
 plt.show()
@@ -224,14 +224,16 @@ accuracy = pd.DataFrame(rows, keys, columns=["right", "percent", "low", "high"])
 print(accuracy.round(1).to_string())
 
 # %% [markdown]
-# Compare with guessing, the share of the most frequent class. If `as trained` and `re-estimated`
-# differ by more than a few images, believe the second and raise `updates`.
+# Compare with guessing, the share of the most frequent class. Where an interval reaches down to it,
+# nothing has been learnt yet that the labels can show: raise `updates` or `image_size` before going
+# on. If `as trained` and `re-estimated` differ by more than a few images, believe the second and
+# raise `updates`.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 chance = np.bincount(labels).max() / len(labels)
-assert accuracy["low"].min() > 100 * chance
-print(f"guessing is right for {100 * chance:.0f} %; every interval lies above that")
+above = bool((accuracy["low"] > 100 * chance).all())
+print(f"guessing is right for {100 * chance:.0f} %; every interval lies above that: {above}")
 
 # %%
 fig, ax = plt.subplots(figsize=(5.6, 2.2))
@@ -340,8 +342,8 @@ titles = [
 ]
 
 # %%
-fig, ax = plt.subplots(figsize=(8, 1.3))
-figures.examples(ax, images[wrong], titles, columns=10)
+fig, ax = plt.subplots(figsize=(8, 3.2))
+figures.examples(ax, images[wrong], titles, columns=5)
 ax.set_title(f"held out and wrong, {kept_mode}")
 plt.show()
 
@@ -407,8 +409,9 @@ print(*sorted(path.name for path in place.iterdir() if path.suffix != ".ipynb"),
 # Python, here for the folder itself:
 
 # %%
+# NBVAL_CHECK_OUTPUT
 table = embed.embed_images(place, root).set_index("file")
-table.iloc[::200, ::16].round(1)
+print(len(table), "images, columns", *table.columns[:4], "...", table.columns[-1])
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -423,9 +426,9 @@ print("the labelled files get the embeddings they had here, through the saved mo
 
 # %%
 unlabelled = table.loc[data.unlabelled_origin.names]
-titles = unlabelled["predicted_class"].iloc[np.sort(some)].tolist()
+titles = unlabelled["predicted_class"].iloc[some].tolist()
 fig, ax = plt.subplots(figsize=(8, 2.2))
-figures.examples(ax, data.unlabelled[np.sort(some)], titles, columns=10)
+figures.examples(ax, data.unlabelled[some], titles, columns=10)
 ax.set_title(f"unlabelled images and their predicted classes ({kept_mode})")
 plt.show()
 
