@@ -20,6 +20,7 @@ import pandas as pd
 from IPython.display import Code
 from scipy.stats import binomtest
 
+# %%
 from semisiam import (
     ROOT,
     compare,
