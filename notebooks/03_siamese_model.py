@@ -475,8 +475,8 @@ print("re-estimated, within a point:", bool(np.ptp(result["re-estimated"]) < 0.0
 Code(inspect.getsource(model.recalibrated), language="python")
 
 # %% [markdown]
-# Every cell of ours records both accuracies. How much of the published gains rests on this is the
-# question of `07_audit`.
+# Every cell of ours records both accuracies, because a gain over a baseline that only its running
+# statistics hold back says little about unlabelled images.
 #
 # ## Summary
 #

@@ -91,7 +91,7 @@ sizes.merge(mobilenet[["dataset", "percent", "mean"]]).sort_values("updates", ig
 # %% [markdown]
 # The line falls where the share does: chance with a fifth or more of the guess left, learning with
 # a hundredth. That is why every cell here is scored twice, as trained and with these statistics
-# re-estimated on the labelled images; notebook 07 takes the question further. What is left of the
+# re-estimated on the labelled images (`05_svm_evaluation` shows how). What is left of the
 # mean gain without this backbone?
 
 # %%
@@ -281,7 +281,7 @@ ledger.set_index("claim")[verdicts].fillna("")
 # and -0.1 under attack. With unlabelled images accuracy under attack is higher in most rows, but
 # the attack costs more. Five splits see only differences of 1.7 standard deviations or more.
 #
-# Next: `07_audit` takes the gains apart, with runs.
+# Next: `08_own_images` asks the same of a folder of your own.
 #
 # ## Exercises
 #

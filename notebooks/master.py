@@ -310,5 +310,4 @@ records.close_folder(
 # ## Summary
 #
 # One number came out, the SVM's test accuracy, with everything it rests on beside it. A single cell
-# says little: `06_results` compares modes and attacks over several splits, `07_audit` asks what the
-# differences rest on.
+# says little: `06_results` compares modes and attacks over several splits.
