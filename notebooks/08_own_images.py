@@ -443,8 +443,8 @@ plt.show()
 # - "It cannot be told" is an answer too. It asks for more labels, not for another seed.
 # - The kept encoder was trained on all labelled images; `semisiam embed` takes new ones through it.
 #
-# The digits only show the machinery. For larger networks and many splits write a study with `dataset: folder` and
-# `data_dir`, and run it with `semisiam grid`.
+# The digits only show the machinery. For larger networks and many splits write a study with
+# `dataset: folder` and `data_dir`, and run it with `semisiam grid`.
 #
 # ## Exercises
 #
