@@ -13,6 +13,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Markdown, display
 from sklearn.metrics import confusion_matrix
 
 from semisiam import attack as attacks
@@ -198,6 +199,10 @@ scores = evaluation.score_embeddings(
     labelled_embeddings, model.embed(encoder, clean), labels, embeddings, data.test_labels
 )
 scores
+
+# %%
+if scores["collapsed"]:
+    display(Markdown("**The embedding collapsed: it is all but constant over the test images.**"))
 
 # %% [markdown]
 # Batch normalisation starts from mean 0 and variance 1 and forgets them by momentum^updates. After

@@ -26,8 +26,8 @@ if split == 1:
 if split == 2:
     import os
     os._exit(3)
-for name in ("metrics.json", "history.csv"):
-    (folder / name).write_text("{}")
+(folder / "history.csv").write_text("")
+records.write_json(folder / "metrics.json", {"collapsed": split == 3})
 records.write_json(folder / "done.json", {"hash": cell.hash})
 """
 
@@ -78,6 +78,8 @@ def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
     later = invoke("status", study, "--outputs", tiny)
     assert later.exit_code == 1
     assert "2 done, 0 running, 2 failed, 0 waiting" in later.output
+    assert f"{name(0)}\n" in later.output
+    assert f"{name(3)}  (collapsed: the embedding is all but constant" in later.output
 
 
 def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):

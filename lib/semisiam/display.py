@@ -64,10 +64,12 @@ class GridDisplay:
 
 
 def show_status(status: dict[str, Status]) -> None:
-    """Print one line a cell and the counts."""
+    """Print one line a cell, with what there is to say of it, and the counts."""
     console = Console()
     for name, cell in status.items():
-        console.print(f"{cell.state:8}{name}", highlight=False, markup=False, soft_wrap=True)
+        remark = f"  ({cell.reason})" if cell.reason and cell.state != "failed" else ""
+        line = f"{cell.state:8}{name}{remark}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(count_states(status))
 
 

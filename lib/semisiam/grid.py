@@ -18,6 +18,7 @@ from semisiam.cell import Cell, SettingsError, Study
 from semisiam.records import explain_undone, replacing, write_json
 
 MASTER = ROOT / "notebooks" / "master.ipynb"
+COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
 START_UP_DEATH = "Kernel died before replying to kernel_info"  # kernels can race for a port
 
 
@@ -169,7 +170,9 @@ def _explain_exit(folder: Path, code: int) -> str:
 def _read_cell_status(folder: Path, cell: Cell) -> Status:
     reason = explain_undone(folder, cell)
     if not reason:
-        return Status("done")
+        return Status(
+            "done", COLLAPSED if _read_json(folder / "metrics.json").get("collapsed") else ""
+        )
     running, failed = _read_json(folder / "running.json"), _read_json(folder / "failed.json")
     if running and psutil.pid_exists(running["pid"]):
         return Status("running")
