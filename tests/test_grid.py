@@ -17,6 +17,7 @@ from semisiam.cell import Cell, SettingsError, Study
 from semisiam.cli import main
 
 TINY = """
+from pathlib import Path
 from semisiam import records
 from semisiam.cell import Cell
 cell = Cell.from_notebook(globals())
@@ -27,7 +28,7 @@ if split == 2:
     import os
     os._exit(3)
 (folder / "history.csv").write_text("")
-records.write_json(folder / "metrics.json", {"collapsed": split == 3})
+records.write_json(folder / "metrics.json", {"collapsed": split == 3, "cwd": str(Path.cwd())})
 records.write_json(folder / "done.json", {"hash": cell.hash})
 """
 
@@ -105,6 +106,21 @@ def test_a_damaged_done_file_does_not_count(tiny, text):
     folder.mkdir(parents=True)
     (folder / "done.json").write_text(text)
     assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
+
+
+def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
+    (tiny / "here").mkdir()
+    monkeypatch.chdir(tiny / "here")
+    assert invoke("grid", write_study(tiny, [0]), "--outputs", "out").exit_code == 0
+    metrics = json.loads((tiny / "here" / "out" / "some" / name(0) / "metrics.json").read_text())
+    assert metrics["cwd"] == str(tiny / "here")
+
+
+def test_nothing_done_is_nothing_to_record(tiny):
+    result = invoke("record", write_study(tiny, [0]), "--outputs", tiny)
+    assert result.exit_code == 1
+    assert "no cell of some is done" in result.output
+    assert not (ROOT / "outputs" / "published" / "some").exists()
 
 
 def test_a_study_is_checked_before_anything_runs(tiny):

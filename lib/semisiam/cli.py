@@ -103,6 +103,8 @@ def record(study: Study, outputs: Path) -> None:
     """
     from semisiam import results
 
+    if results.collect(outputs / study.name).empty:
+        raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
     click.echo(results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name))
     _refuse_missing(study, outputs)
 

@@ -102,7 +102,7 @@ def run_study(
     return status
 
 
-def run_cell(cell: Cell, folder: Path, *, threads: int, children: list[subprocess.Popen]) -> Status:
+def run_cell(cell: Cell, folder: Path, *, threads: int, children: Children) -> Status:
     """Run the master notebook on one cell in a process of its own.
 
     Args:
@@ -131,14 +131,17 @@ def run_cell(cell: Cell, folder: Path, *, threads: int, children: list[subproces
 
 
 def _execute(folder: Path, threads: int, children: Children) -> str:
-    """Run papermill in the cell's folder and say why it failed; empty if it did not."""
-    command = [sys.executable, "-m", "papermill", str(MASTER), "cell.ipynb", "-f", "params.yaml"]
-    command += ["-r", "output_dir", str(folder), "--log-output", "--no-progress-bar"]
+    """Run papermill, where relative paths mean the same as by hand, and say why it failed.
+
+    Returns an empty text if it did not.
+    """
+    command = [sys.executable, "-m", "papermill", str(MASTER), str(folder / "cell.ipynb")]
+    command += ["-f", str(folder / "params.yaml"), "-r", "output_dir", str(folder)]
+    command += ["--log-output", "--no-progress-bar"]
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     with (folder / "log.txt").open("wb") as log:
         child = subprocess.Popen(
             command,
-            cwd=folder,
             env=os.environ | dict.fromkeys(names, str(threads)),
             stdin=subprocess.DEVNULL,
             stdout=log,
