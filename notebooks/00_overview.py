@@ -65,7 +65,7 @@ places = attacks.choose_places(len(data.class_names), 8, seed=cell.seed)
 labels = data.train_labels[chosen]
 few = np.concatenate([chosen[labels == 7][:2], chosen[labels == 5][:1]])
 attacked = attacks.attack(data.train[few], data.train_labels[few], places)
-turned = pretext.rotate(data.unlabelled[:3], np.array([0, 1, 2]))
+turned = pretext.transform(data.unlabelled[:3], np.array([0, 1, 2]))
 
 # %%
 fig, ax = plt.subplots(figsize=(9.5, 4))
@@ -107,7 +107,7 @@ print(marked[0, :, :, 0])
 # %%
 # NBVAL_CHECK_OUTPUT
 for k in range(4):
-    print("label", k, "rows", pretext.rotate(image, np.array([k]))[0, :, :, 0].tolist())
+    print("label", k, "rows", pretext.transform(image, np.array([k]))[0, :, :, 0].tolist())
 
 # %% [markdown]
 # Follow the stroke: upper edge, left, lower, right. To answer, the network must know which way up

@@ -24,7 +24,7 @@ from sklearn.svm import SVC
 
 from semisiam import datasets, evaluation, figures, model, pipeline, published, splits, training
 from semisiam.cell import Cell
-from semisiam.pretext import rotate_all
+from semisiam.pretext import transform_all
 
 # %% [markdown]
 # ## Parameters
@@ -58,7 +58,7 @@ cell = Cell.from_notebook(globals())
 # %%
 # NBVAL_CHECK_OUTPUT
 image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
-turned, quarter_turns = rotate_all(image)
+turned, quarter_turns = transform_all(image)
 print(np.hstack(turned[..., 0]))
 print("rotation labels:", quarter_turns)
 

@@ -13,12 +13,14 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 from sklearn.metrics import confusion_matrix
 
 from semisiam import attack as attacks
 from semisiam import datasets, evaluation, figures, model, records, splits, training
 from semisiam.cell import Cell
+from semisiam.defence import defend
 
 # %% [markdown]
 # ## Parameters
@@ -36,20 +38,34 @@ test_split: str = "random"  # how malaria is halved: random (paper) or patient
 label_fraction: float = 0.05  # labelled images as a share of the unlabelled ones
 split: int = 0  # which random labelled set (0-4 in the paper)
 splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)
-attack: str = "none"  # none or pixel, on D_l alone
+attack: str = "none"  # on D_l: none, pixel (paper), searched or random (per image)
+attack_pixels: int = 1  # marked pixels an image
+attack_value: int = 255  # grey value of the mark (0-255)
+attack_share: float = 1.0  # share of D_l that is attacked
+attack_unlabelled: bool = False  # attack D_u too, by its hidden classes
+defence: str = "none"  # filter on D_l: none, median (3 x 3), jpeg or grey
+jpeg_quality: int = 10  # of the jpeg defence (1-95)
 seed: int = 0  # seed of labelled sets, places, weights and order
 mode: str = "semi"  # supervised or semi
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3 or resnet50_v2
 bn_momentum: float | None = None  # of all batch normalisations (None: the backbone's own)
-rotations: str = "one"  # rotations shown per unlabelled image and epoch: one (drawn) or all
+bn_recalibrate: str = "none"  # re-estimate them after training: none, labelled or unlabelled
+pretext: str = "rotation"  # task on D_u: none, rotation (paper), rotation_flip or jigsaw
+rotations: str = "one"  # transforms shown per unlabelled image and epoch: one (drawn) or all
 lambda_l: float = 1.0  # weight of the class loss, equation (1)
 lambda_u: float = 1.0  # weight of the rotation loss, equation (1)
 epochs: int = 3  # passes over D_u (semi) or D_l (supervised)
+equal_updates: bool = False  # supervised: as many updates an epoch as semi would make
 batch_size: int = 64  # labelled images a step, and unlabelled ones
 learning_rate: float = 0.001  # Adam's, until the decay starts
 decay_start: float = 0.4  # share of the epochs before the decay
 decay_rate: float = 0.1  # then x exp(-decay_rate) each epoch
 deterministic: bool = True  # same seed, same machine: same numbers
+precision: str = "float32"  # float32, mixed_bfloat16 or mixed_float16
+jit: bool = False  # compile with XLA: for GPUs, far slower on CPUs
+memory_growth: bool = True  # take GPU memory as needed, not all at once
+tensorboard: bool = False  # write TensorBoard logs beside the results
+keep_model: bool = True  # keep model.keras (up to 130 MB a cell)
 output_dir: str = ""  # folder of the results ("": beside the notebook)
 
 # %% [markdown]
@@ -61,6 +77,7 @@ cell = Cell.from_notebook(globals())
 folder = records.open_folder(cell)
 watch = records.Stopwatch()
 training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
+training.prepare_devices(cell)
 cell.name
 
 # %% [markdown]
@@ -98,10 +115,9 @@ print(*data.notes, sep="\n")
 # %%
 n_labelled = splits.count_labelled(cell.label_fraction, len(data.unlabelled))
 chosen = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, seed=cell.seed)
-places = attacks.choose_places(len(data.class_names), cell.image_size, seed=cell.seed)
 if recorded:
     splits.check_recorded(recorded, content=data.content, image_size=cell.image_size)
-    chosen, places = recorded.labelled, recorded.places
+    chosen = recorded.labelled
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -118,17 +134,47 @@ scale = (
 # %% [markdown]
 # ## The attack
 #
-# Under attack, every labelled image of a class carries one white pixel at that class's place
-# (section III-C). $D_u$ and the test images stay as they are. Where the image was white already, no
-# pixel changes.
+# Under the paper's attack, every labelled image of a class carries one white pixel at that class's
+# place (section III-C). $D_u$ and the test images stay as they are. Where the image was white
+# already, no pixel changes. Other settings are controls: see `07_audit`.
+
+# %%
+places, values = attacks.choose_marks(
+    cell.attack,
+    clean,
+    labels,
+    seed=cell.seed,
+    pixels=cell.attack_pixels,
+    value=cell.attack_value,
+)
+if recorded:
+    places, values = recorded.places, recorded.values
+
+# %%
+if cell.attack == "random":
+    attacked = attacks.attack_at_random(clean, places, values, seed=cell.seed)
+else:
+    attacked = attacks.attack(clean, labels, places, values)
+spared = ~attacks.choose_attacked(labels, cell.attack_share, seed=cell.seed)
+attacked[spared] = clean[spared]
 
 # %%
 # NBVAL_CHECK_OUTPUT
-attacked = attacks.attack(clean, labels, places)
-labelled = attacked if cell.attack == "pixel" else clean
 changed = (attacked != clean).any(axis=-1).sum(axis=(1, 2))
 print("images by number of pixels that an attack changes:", np.bincount(changed).tolist())
-print("this cell trains on the", "attacked" if cell.attack == "pixel" else "clean", "images")
+print("this cell trains on the", "clean" if cell.attack == "none" else "attacked", "images")
+
+# %% [markdown]
+# What the network gets: $D_l$ after a defence, if there is one, and $D_u$, attacked if a control
+# asks for it.
+
+# %%
+labelled = defend(
+    clean if cell.attack == "none" else attacked, cell.defence, jpeg_quality=cell.jpeg_quality
+)
+unlabelled = data.unlabelled
+if cell.attack_unlabelled:
+    unlabelled = attacks.attack(unlabelled, datasets.find_hidden_labels(data), places, values)
 
 # %%
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
@@ -165,7 +211,7 @@ history = training.train(
     network,
     labelled,
     labels,
-    data.unlabelled,
+    unlabelled,
     checkpoint=folder / "checkpoint.npz",
     on_epoch=lambda row: print(training.describe_epoch(row)),
 )
@@ -180,24 +226,53 @@ plt.show()
 # %% [markdown]
 # ## Evaluation
 #
-# The SVM sees the embeddings of $D_l$ as trained on, nothing else; the test set is used here, once
-# (section III-C).
+# The SVM sees the embeddings of $D_l$ as trained on, nothing else; the test set is used from here
+# on (section III-C).
 
 # %%
-labelled_embeddings = model.embed(encoder, labelled)
-embeddings = model.embed(encoder, data.test)
+test, test_labels = data.test, data.test_labels
+labelled_embeddings, embeddings = model.embed(encoder, labelled), model.embed(encoder, test)
 svm = evaluation.fit_svm(labelled_embeddings, labels)
-predictions = svm.predict(embeddings)
-print(f"test accuracy {svm.score(embeddings, data.test_labels):.3f}, {len(labels)} labels")
+as_trained = svm.score(embeddings, test_labels)
+print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
-# Beside it: the other linear SVM, the SVM fitted on the clean labelled images, and measures of the
-# embedding itself. A `collapsed` embedding is all but constant, whatever the training loss says.
+# Batch normalisation starts from mean 0 and variance 1 and forgets them by momentum^updates. After
+# few updates much is left. Two checks: the class head in training and in inference mode, and the
+# SVM once more with the statistics re-estimated on $D_l$.
+
+# %%
+classifier = model.build_classifier(network, encoder)
+by_mode = model.score_modes(classifier, labelled, labels, cell.batch_size)
+by_mode
+
+# %%
+with model.recalibrated(encoder, labelled, cell.batch_size):
+    again = evaluation.fit_svm(model.embed(encoder, labelled), labels)
+    recalibrated = again.score(model.embed(encoder, test), test_labels)
+print(f"test accuracy with re-estimated statistics {recalibrated:.3f}")
+
+# %% [markdown]
+# `bn_recalibrate` says which statistics the network keeps for all that follows.
+
+# %%
+if cell.bn_recalibrate != "none":
+    images = labelled if cell.bn_recalibrate == "labelled" else unlabelled
+    model.recalibrate(encoder, images, cell.batch_size)
+    labelled_embeddings, embeddings = model.embed(encoder, labelled), model.embed(encoder, test)
+    svm = evaluation.fit_svm(labelled_embeddings, labels)
+predictions = svm.predict(embeddings)
+
+# %% [markdown]
+# Beside the accuracy: the other linear SVM, the SVM fitted on the clean labelled images, and
+# measures of the embedding itself. A `collapsed` embedding is all but constant, whatever the
+# training loss says.
 
 # %%
 scores = evaluation.score_embeddings(
-    labelled_embeddings, model.embed(encoder, clean), labels, embeddings, data.test_labels
+    labelled_embeddings, model.embed(encoder, clean), labels, embeddings, test_labels
 )
+scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
 scores
 
 # %%
@@ -205,16 +280,21 @@ if scores["collapsed"]:
     display(Markdown("**The embedding collapsed: it is all but constant over the test images.**"))
 
 # %% [markdown]
-# Batch normalisation starts from mean 0 and variance 1 and forgets them by momentum^updates. After
-# few updates much is left, so every cell is scored again with the statistics re-estimated on $D_l$.
+# ### The mark as a trigger
+#
+# Put class $c$'s mark on test images of other classes: how many are then predicted as $c$, and how
+# many are anyway? A cell that never saw a mark says what such a pixel does by itself.
 
 # %%
-with model.recalibrated(encoder, labelled, cell.batch_size):
-    svm_again = evaluation.fit_svm(model.embed(encoder, labelled), labels)
-    scores["accuracy_recalibrated"] = svm_again.score(
-        model.embed(encoder, data.test), data.test_labels
-    )
-print(f"test accuracy with re-estimated statistics {scores['accuracy_recalibrated']:.3f}")
+few = evaluation.choose_few(test_labels, seed=cell.seed)
+trigger = evaluation.score_trigger(
+    lambda images: svm.predict(model.embed(encoder, images)),
+    test[few],
+    test_labels[few],
+    places,
+    values,
+)
+pd.DataFrame(trigger).round(3)
 
 # %% [markdown]
 # ### Class by class
@@ -222,12 +302,12 @@ print(f"test accuracy with re-estimated statistics {scores['accuracy_recalibrate
 # Precision, recall and F1 as in Tables VII-X, then which classes are taken for which.
 
 # %%
-report = evaluation.report_classes(data.test_labels, predictions, data.class_names)
+report = evaluation.report_classes(test_labels, predictions, data.class_names)
 report.round(3)
 
 # %%
 fig, ax = plt.subplots(figsize=(5.5, 5))
-matrix = confusion_matrix(data.test_labels, predictions, labels=range(len(data.class_names)))
+matrix = confusion_matrix(test_labels, predictions, labels=range(len(data.class_names)))
 figures.confusion(ax, matrix, data.class_names)
 ax.set_title(scale)
 plt.show()
@@ -243,7 +323,7 @@ watch.lap("evaluation")
 points, index = evaluation.project(embeddings, seed=cell.seed)
 watch.lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
-figures.tsne(ax, points, data.test_labels[index], data.class_names)
+figures.tsne(ax, points, test_labels[index], data.class_names)
 ax.set_title(scale)
 plt.show()
 
@@ -255,14 +335,15 @@ plt.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-n_updates = cell.epochs * training.count_steps(cell, len(labelled), len(data.unlabelled))
-n_images = len(data.unlabelled) if cell.mode == "semi" else len(labelled)
-print(f"{n_updates} updates on {n_images} images an epoch")
+sizes = len(labelled), len(unlabelled)
+n_updates = cell.epochs * training.count_steps(cell, *sizes)
+n_views = training.count_views(cell, *sizes)
+print(f"{n_updates} updates, {n_views} images an epoch")
 
 # %%
-batches = training.make_batches(cell, labelled, labels, data.unlabelled, range(cell.epochs))
+batches = training.make_batches(cell, labelled, labels, unlabelled, range(cell.epochs))
 speed = {
-    "training": training.measure_training(cell, history, n_images),
+    "training": training.measure_training(history, n_views),
     "pipeline": training.measure_pipeline(batches),
 }
 
@@ -278,7 +359,9 @@ metrics = {
     "n_updates": n_updates,
     "bn_initial_share": model.share_of_initial_statistics(encoder, cell.mode, n_updates),
     "training_accuracy": history["accuracy_labelled"].iloc[-1],
+    "labelled_accuracy": by_mode,
     **scores,
+    "trigger": trigger,
     "notes": list(data.notes),
     "seconds": watch.seconds,
     "images_per_second": speed,
@@ -288,7 +371,7 @@ metrics = {
 # %%
 features = {
     "embeddings": embeddings,
-    "labels": data.test_labels,
+    "labels": test_labels,
     "predictions": predictions,
     "labelled_embeddings": labelled_embeddings,
     "labelled_labels": labels,
@@ -296,8 +379,7 @@ features = {
     "tsne_index": index,
     "examples": np.stack([clean[shown], attacked[shown]]),
 }
-drawn = splits.RecordedSplit(chosen, places, data.test_rows, data.content)
-classifier = model.build_classifier(network, encoder)
+drawn = splits.RecordedSplit(chosen, places, values, data.test_rows, data.content)
 
 # %%
 records.close_folder(

@@ -56,6 +56,15 @@ def test_a_semi_epoch_shows_unlabelled_once_and_labelled_as_often_in_all():
     assert sorted(np.bincount(seen_l)) == [4, 4, 4, 5, 5]  # 22 = 4 passes over 5, and 2
 
 
+def test_a_longer_supervised_epoch_is_whole_passes():
+    shared = {"batch_size": 4, "epochs": range(1), "seed": [0, 0]}
+    batches = supervised_batches(numbered(5), np.arange(5), epoch_length=12, **shared)
+    elements = read(batches, 9)
+    assert [len(images) for images, _ in elements] == [4, 4, 4]
+    seen = np.concatenate([images[:, 0, 0, 0] for images, _ in elements])
+    assert sorted(np.bincount(seen)) == [2, 2, 2, 3, 3]
+
+
 @pytest.mark.parametrize("rotations", ["one", "all"])
 def test_unlabelled_images_are_rotated_as_labelled(rotations):
     rng = np.random.default_rng(0)
@@ -67,13 +76,13 @@ def test_unlabelled_images_are_rotated_as_labelled(rotations):
         batch_size=6,
         epochs=range(2),
         seed=[1, 0],
-        rotations=rotations,
+        show=rotations,
     )
     elements = read(batches, 4)
     for inputs, targets in elements:
         assert len(inputs["labelled"]) == 6
         assert len(inputs["unlabelled"]) == (6 if rotations == "one" else 24)
-        upright = pretext.rotate(inputs["unlabelled"], -targets["y_rot"] % 4)
+        upright = pretext.transform(inputs["unlabelled"], -targets["y_rot"] % 4)
         assert all(any((image == u).all() for u in unlabelled) for image in upright)
     turns = np.concatenate([targets["y_rot"] for _, targets in elements[:2]])
     assert len(set(np.bincount(turns))) == 1  # all four equally often

@@ -78,11 +78,12 @@ def test_the_labelled_set_is_the_same_on_every_machine():
 def test_a_recorded_split_is_read_back(tmp_path):
     path = tmp_path / "split.json"
     places, rows = np.array([[0, 1], [2, 3]]), np.array([5, 6])
-    drawn = RecordedSplit(np.array([4, 9]), places, rows, "abc")
+    drawn = RecordedSplit(np.array([4, 9]), places, np.array([255, 0]), rows, "abc")
     path.write_text(json.dumps(describe_split(drawn, split=2)))
     read = read_split(path, split=2)
     assert read.labelled.tolist() == [4, 9]
     assert read.places.tolist() == places.tolist()
+    assert read.values.tolist() == [255, 0]
     assert read.test_rows.tolist() == [5, 6]
     check_recorded(read, content="abc", image_size=4)
     with pytest.raises(SplitError, match="recorded on other images"):

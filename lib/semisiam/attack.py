@@ -1,44 +1,130 @@
-"""The per-class one-pixel attack on the labelled images (paper, III-C and Figure 4)."""
+"""The per-class one-pixel attack on the labelled images (paper, III-C and Figure 4).
+
+Beside the paper's there are two controls: `random` marks every image at a place of its own, so that
+the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
+"""
 
 import numpy as np
 
 WHITE = 255
 
 
-def choose_places(n_classes: int, image_size: int, *, seed: int) -> np.ndarray:
-    """Choose one pixel place per class, all different, uniformly over the image.
+def choose_places(n_places: int, image_size: int, *, seed: int) -> np.ndarray:
+    """Choose pixel places, one per class, all different, uniformly over the image.
 
     Returns:
-        int64 (n_classes, 2), the row and column (px) of each class's pixel. The same for every
-        split of a seed: the paper chooses the places once, "arbitrarily" (III-C).
+        int64 (n_places, 2), rows and columns (px). The same for every split of a seed: the paper
+        chooses the places once, "arbitrarily" (III-C).
 
     Raises:
-        ValueError: the image has fewer pixels than there are classes.
+        ValueError: the image has fewer pixels than that.
     """
-    if n_classes > image_size**2:
-        raise ValueError(f"{n_classes} classes need as many pixels: {image_size}² is too few")
+    if n_places > image_size**2:
+        raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
     rng = np.random.default_rng([seed, 0x9153])  # a stream of its own
-    flat = rng.choice(image_size**2, n_classes, replace=False)
+    flat = rng.choice(image_size**2, n_places, replace=False)
     return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
 
 
-def attack(
-    images: np.ndarray, labels: np.ndarray, places: np.ndarray, value: int = WHITE
-) -> np.ndarray:
-    """Set each image's pixel at its class's place to `value`, in all channels.
+def search_places(
+    images: np.ndarray, labels: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search each class's place and extreme value (one-pixel shortcut, Wu et al., ICLR 2023).
 
-    Runs after resizing, so that the mark stays one pixel.
+    The pixel that deviates most and most evenly from the class's own images: the largest mean over
+    variance of |image - value|, over all places and the values 0 and 255. Places are distinct;
+    equally good ones, as in a black border, are drawn from the seed.
+
+    Args:
+        images: uint8 (N, S, S, C), the labelled images.
+        labels: int (N,), the classes.
+        seed: any non-negative integer.
+
+    Returns:
+        int64 (n_classes, 2) rows and columns (px), and uint8 (n_classes,) values.
+    """
+    rng = np.random.default_rng([seed, 0x9154])
+    n_classes, size = labels.max() + 1, images.shape[1]
+    places, values = np.zeros((n_classes, 2), np.int64), np.zeros(n_classes, np.uint8)
+    free = np.ones(size**2, bool)
+    for c in range(n_classes):
+        pixels = images[labels == c].mean(axis=-1).reshape(-1, size**2)
+        mean, spread = pixels.mean(axis=0), pixels.var(axis=0) + 1.0
+        scores = np.where(free, np.stack([mean, WHITE - mean]) / spread, -1)
+        best = np.argwhere(scores >= scores.max() - 1e-9)
+        value, place = best[rng.integers(len(best))]
+        values[c], places[c] = WHITE * value, np.divmod(place, size)
+        free[place] = False
+    return places, values
+
+
+def choose_marks(
+    kind: str, images: np.ndarray, labels: np.ndarray, *, seed: int, pixels: int, value: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose each class's mark: `searched` on the labelled images, or at random for any other kind.
+
+    Returns:
+        int64 (n_classes, pixels, 2), rows and columns (px), and uint8 (n_classes,), values.
+    """
+    if kind == "searched":
+        places, values = search_places(images, labels, seed=seed)
+        return places[:, None], values
+    n_classes = labels.max() + 1
+    places = choose_places(n_classes * pixels, images.shape[1], seed=seed)
+    return places.reshape(n_classes, pixels, 2), np.full(n_classes, value, np.uint8)
+
+
+def attack(
+    images: np.ndarray, labels: np.ndarray, places: np.ndarray, value: int | np.ndarray = WHITE
+) -> np.ndarray:
+    """Set each image's pixels at its class's places to `value`, in all channels.
+
+    Runs after resizing, so that the mark stays as small as it is.
 
     Args:
         images: uint8 (N, H, W, C); not changed.
         labels: int (N,), the classes.
-        places: int (n_classes, 2), row and column per class, from `choose_places`.
-        value: 0-255.
+        places: int (n_classes, P, 2), row and column of each class's pixels, or (n_classes, 2).
+        value: 0-255; one for all classes, or (n_classes,).
 
     Returns:
         A changed copy, uint8 (N, H, W, C).
     """
-    attacked = images.copy()
-    rows, columns = places[labels].T
-    attacked[np.arange(len(images)), rows, columns] = value
+    attacked = np.array(images)  # in memory, also of a memory-mapped array
+    rows, columns = places.reshape(len(places), -1, 2)[labels].T
+    values = np.broadcast_to(value, len(places))[labels]
+    attacked[np.arange(len(images)), rows, columns] = values[:, None]
     return attacked
+
+
+def attack_at_random(
+    images: np.ndarray, places: np.ndarray, values: np.ndarray, *, seed: int
+) -> np.ndarray:
+    """Mark every image at places of its own, drawn at random: marks that are no shortcut.
+
+    Args:
+        images: uint8 (N, S, S, C); not changed.
+        places, values: the attack that this is the control of: as many pixels, of the same value.
+        seed: any non-negative integer.
+
+    Returns:
+        A changed copy, uint8 (N, S, S, C).
+    """
+    rng = np.random.default_rng([seed, 0x9155])
+    own = rng.integers(images.shape[1], size=(len(images), places.shape[1], 2))
+    return attack(images, np.arange(len(images)), own, values[0])
+
+
+def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarray:
+    """Choose which labelled images are attacked: `share` of each class, rounded.
+
+    Returns:
+        bool (N,).
+    """
+    rng = np.random.default_rng([seed, 0x9156])
+    ranks = np.empty(len(labels))
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        ranks[members] = rng.permutation(len(members)) / len(members)
+    counts = np.bincount(labels)[labels]
+    return ranks * counts < np.round(share * counts)

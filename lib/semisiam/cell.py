@@ -11,9 +11,15 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-RESULTS_VERSION = 1  # raise when a change to the code changes what a cell computes
+RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
-NOT_RESULTS = {"data_dir", "output_dir"}  # where things lie does not change what is computed
+NOT_RESULTS = {  # where things lie, and what else is kept, does not change what is computed
+    "data_dir",
+    "output_dir",
+    "memory_growth",
+    "tensorboard",
+    "keep_model",
+}
 
 
 class SettingsError(ValueError):
@@ -51,7 +57,17 @@ class Cell(BaseModel):
     )
     split: int = Field(0, ge=0, description="which random labelled set (0-4 in the paper)")
     splits_file: str = Field("", description='JSON of recorded labelled sets ("": drawn by seed)')
-    attack: Literal["none", "pixel"] = Field("none", description="none or pixel, on D_l alone")
+    attack: Literal["none", "pixel", "searched", "random"] = Field(
+        "none", description="on D_l: none, pixel (paper), searched or random (per image)"
+    )
+    attack_pixels: int = Field(1, ge=1, description="marked pixels an image")
+    attack_value: int = Field(255, ge=0, le=255, description="grey value of the mark (0-255)")
+    attack_share: float = Field(1.0, gt=0, le=1, description="share of D_l that is attacked")
+    attack_unlabelled: bool = Field(False, description="attack D_u too, by its hidden classes")
+    defence: Literal["none", "median", "jpeg", "grey"] = Field(
+        "none", description="filter on D_l: none, median (3 x 3), jpeg or grey"
+    )
+    jpeg_quality: int = Field(10, ge=1, le=95, description="of the jpeg defence (1-95)")
     seed: int = Field(0, ge=0, description="seed of labelled sets, places, weights and order")
     # model and training (III, III-B)
     mode: Literal["supervised", "semi"] = Field("semi", description="supervised or semi")
@@ -61,18 +77,34 @@ class Cell(BaseModel):
     bn_momentum: float | None = Field(
         None, ge=0, lt=1, description="of all batch normalisations (None: the backbone's own)"
     )
+    bn_recalibrate: Literal["none", "labelled", "unlabelled"] = Field(
+        "none", description="re-estimate them after training: none, labelled or unlabelled"
+    )
+    pretext: Literal["none", "rotation", "rotation_flip", "jigsaw"] = Field(
+        "rotation", description="task on D_u: none, rotation (paper), rotation_flip or jigsaw"
+    )
     rotations: Literal["one", "all"] = Field(
-        "one", description="rotations shown per unlabelled image and epoch: one (drawn) or all"
+        "one", description="transforms shown per unlabelled image and epoch: one (drawn) or all"
     )
     lambda_l: float = Field(1.0, ge=0, description="weight of the class loss, equation (1)")
     lambda_u: float = Field(1.0, ge=0, description="weight of the rotation loss, equation (1)")
     epochs: int = Field(3, ge=1, description="passes over D_u (semi) or D_l (supervised)")
+    equal_updates: bool = Field(
+        False, description="supervised: as many updates an epoch as semi would make"
+    )
     batch_size: int = Field(64, ge=2, description="labelled images a step, and unlabelled ones")
     learning_rate: float = Field(0.001, gt=0, le=1, description="Adam's, until the decay starts")
     decay_start: float = Field(0.4, ge=0, le=1, description="share of the epochs before the decay")
     decay_rate: float = Field(0.1, ge=0, description="then x exp(-decay_rate) each epoch")
     # the run
     deterministic: bool = Field(True, description="same seed, same machine: same numbers")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description="float32, mixed_bfloat16 or mixed_float16"
+    )
+    jit: bool = Field(False, description="compile with XLA: for GPUs, far slower on CPUs")
+    memory_growth: bool = Field(True, description="take GPU memory as needed, not all at once")
+    tensorboard: bool = Field(False, description="write TensorBoard logs beside the results")
+    keep_model: bool = Field(True, description="keep model.keras (up to 130 MB a cell)")
     output_dir: str = Field("", description='folder of the results ("": beside the notebook)')
 
     @model_validator(mode="after")
@@ -83,10 +115,13 @@ class Cell(BaseModel):
                 f"image_size = {self.image_size} is too small for backbone {self.backbone!r}: "
                 f"it needs at least {smallest} px"
             )
-        if self.test_split == "patient" and self.dataset != "malaria":
-            raise ValueError(
-                f"test_split = 'patient' needs dataset = 'malaria', not {self.dataset!r}"
-            )
+        if self.pretext == "jigsaw" and self.image_size % 2:
+            raise ValueError(f"image_size = {self.image_size} is odd: pretext = 'jigsaw' halves it")
+        for name, (other, allowed) in _NEEDS.items():
+            value, found = getattr(self, name), getattr(self, other)
+            if value != type(self).model_fields[name].default and found not in allowed:
+                needed = " or ".join(map(repr, allowed))
+                raise ValueError(f"{name} = {value!r} needs {other} = {needed}, not {found!r}")
         return self
 
     @classmethod
@@ -126,6 +161,16 @@ class Cell(BaseModel):
         return f"{self.dataset}-{self.backbone}-{percent}-{attack}-{self.mode}-s{self.split}"
 
 
+_NEEDS = {  # a setting that is not its default does something only with one of these of another
+    "test_split": ("dataset", ["malaria"]),
+    "attack_pixels": ("attack", ["pixel", "random"]),
+    "attack_value": ("attack", ["pixel", "random"]),
+    "attack_share": ("attack", ["pixel", "searched", "random"]),
+    "attack_unlabelled": ("attack", ["pixel", "searched"]),
+    "jpeg_quality": ("defence", ["jpeg"]),
+    "pretext": ("mode", ["semi"]),
+    "equal_updates": ("mode", ["supervised"]),
+}
 _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 _IPYTHON = {"In", "Out"}
 

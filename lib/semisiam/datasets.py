@@ -109,6 +109,17 @@ def load(
     )
 
 
+def find_hidden_labels(dataset: Dataset) -> np.ndarray:
+    """Labels of D_u, int64 (N_u,), for controls alone; training never sees them.
+
+    Raises:
+        DataError: D_u is not the training pool, so nobody knows them.
+    """
+    if dataset.unlabelled is not dataset.train:
+        raise DataError(f"attack_unlabelled: the unlabelled images of {dataset.name} have no class")
+    return dataset.train_labels
+
+
 def summarise(dataset: Dataset) -> str:
     """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
     return "\n".join(

@@ -14,10 +14,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from semisiam.attack import attack
+from semisiam.attack import WHITE, attack
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000
+TRIGGER_IMAGES = 300  # a sample is enough for a share, and keeps a cell's evaluation short
 
 
 def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
@@ -107,6 +108,44 @@ def score_marks(
         "other mark": float(np.mean(misled == labels)),
         "drawn": float(np.mean(misled == others)),
     }
+
+
+def choose_few(labels: np.ndarray, *, seed: int) -> np.ndarray:
+    """Choose at most `TRIGGER_IMAGES` test images at random: sorted indices, int64."""
+    count = min(TRIGGER_IMAGES, len(labels))
+    return np.sort(np.random.default_rng([seed, 0x716]).choice(len(labels), count, replace=False))
+
+
+def score_trigger(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    labels: np.ndarray,
+    places: np.ndarray,
+    values: int | np.ndarray = WHITE,
+) -> list[dict[str, float]]:
+    """Ask how well each class's mark works as a trigger on images of the other classes.
+
+    Args:
+        predict: from uint8 (N, H, W, C) to classes, int (N,).
+        images: uint8 (N, H, W, C), test images without marks.
+        labels: int (N,).
+        places, values: of the attack, see `attack.attack`.
+
+    Returns:
+        One row a class c, over the images of other classes: `predicted` as c with c's mark (the
+        attack success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not
+        predicted as c without the mark, the share that is with it (0 if there is none).
+    """
+    unmarked = predict(images)
+    rows = []
+    for c in range(len(places)):
+        other = labels != c
+        marked = attack(images[other], np.full(other.sum(), c), places, values)
+        hit, before = predict(marked) == c, unmarked[other] == c
+        flipped = float(hit[~before].mean()) if not before.all() else 0.0
+        shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
+        rows.append({"class": c} | shares | {"flipped": flipped})
+    return rows
 
 
 def measure_mark(clean: np.ndarray, attacked: np.ndarray) -> float:

@@ -9,9 +9,10 @@ import tensorflow as tf
 from keras import layers
 
 from semisiam.pipeline import image_batches
-from semisiam.pretext import N_ROTATIONS
+from semisiam.pretext import TASKS
 
 EMBEDDING_SIZE = 128
+RECALIBRATION_IMAGES = 5000  # a mean over so many is exact enough; N_l is never more in the paper
 
 
 def small_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
@@ -58,7 +59,7 @@ def build_encoder(
     x = BACKBONES[backbone](shape)(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(4096, activation="relu", name="hidden")(x)
-    x = layers.Dense(EMBEDDING_SIZE, activation="relu", name="embedding")(x)
+    x = layers.Dense(EMBEDDING_SIZE, activation="relu", dtype="float32", name="embedding")(x)
     encoder = keras.Model(images, x, name="encoder")
     if bn_momentum is not None:
         for layer in batch_norms(encoder):
@@ -91,25 +92,30 @@ def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int)
 def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
     """Put the class head on the encoder: the paper's baseline."""
     images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="labelled")
-    y_lab = layers.Dense(n_classes, activation="softmax", name="y_lab")(encoder(images))
+    y_lab = _head(n_classes, "y_lab")(encoder(images))
     return keras.Model(images, {"y_lab": y_lab}, name="supervised")
 
 
-def build_siamese(encoder: keras.Model, n_classes: int) -> keras.Model:
+def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") -> keras.Model:
     """Call the one encoder on both inputs and put a head on each (Algorithm 1).
 
-    Two calls, so each stream is normalised by its own batch statistics.
+    Two calls, so each stream is normalised by its own batch statistics. `y_rot` has one unit for
+    each transform of the pretext task, four for rotations.
     """
     shape = encoder.input_shape[1:]
     labelled = keras.Input(shape, dtype="uint8", name="labelled")
     unlabelled = keras.Input(shape, dtype="uint8", name="unlabelled")
-    y_lab = layers.Dense(n_classes, activation="softmax", name="y_lab")(encoder(labelled))
-    y_rot = layers.Dense(N_ROTATIONS, activation="softmax", name="y_rot")(encoder(unlabelled))
+    y_lab = _head(n_classes, "y_lab")(encoder(labelled))
+    y_rot = _head(len(TASKS[task]), "y_rot")(encoder(unlabelled))
     return keras.Model(
         {"labelled": labelled, "unlabelled": unlabelled},
         {"y_lab": y_lab, "y_rot": y_rot},
         name="siamese",
     )
+
+
+def _head(n_classes: int, name: str) -> layers.Dense:
+    return layers.Dense(n_classes, activation="softmax", dtype="float32", name=name)
 
 
 def measure_gradients(
@@ -159,31 +165,75 @@ def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
     return encoder.predict(image_batches(images), verbose=0)
 
 
-@contextmanager
-def recalibrated(encoder: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[None]:
-    """Re-estimate the statistics of every batch normalisation on `images`, for the `with` block.
+def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> None:
+    """Re-estimate the statistics of every batch normalisation on `images`, in place.
 
     A moving average forgets its initial mean 0 and variance 1 by momentum^updates, which after few
     updates is too slowly to use. This replaces it by the exact mean and variance over the batches
     (pooled by the law of total variance), each batch normalised by its own statistics as in
-    training. No label and no trainable weight is touched; the old statistics come back at the end.
+    training. No label is used and no trainable weight touched.
 
     Args:
         encoder: a trained encoder.
-        images: uint8 (N, S, S, 3), what it was trained on.
+        images: uint8 (N, S, S, 3), what it was trained on; at most 5,000 are used, in an order
+            drawn at random, since data sets are sorted by class and training's batches are not.
         batch_size: as in training.
     """
+    order = np.random.default_rng(0).permutation(len(images))
+    images = images[order[:RECALIBRATION_IMAGES]]
     norms = batch_norms(encoder)
-    kept = [(norm.momentum, *_statistics(norm)) for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    pooled = _pool_statistics(encoder, norms, images, batch_size)
+    for norm, momentum, mean, variance in zip(norms, momenta, *pooled, strict=True):
+        norm.momentum = momentum
+        _set_statistics(norm, mean, variance)
+
+
+@contextmanager
+def recalibrated(encoder: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[None]:
+    """`recalibrate` for the `with` block; the old statistics come back at its end."""
+    with _kept_statistics(encoder):
+        recalibrate(encoder, images, batch_size)
+        yield
+
+
+@contextmanager
+def _kept_statistics(encoder: keras.Model) -> Iterator[None]:
+    norms = batch_norms(encoder)
+    kept = [_statistics(norm) for norm in norms]
     try:
-        pooled = _pool_statistics(encoder, norms, images, batch_size)
-        for norm, mean, variance in zip(norms, *pooled, strict=True):
-            _set_statistics(norm, mean, variance)
         yield
     finally:
-        for norm, (momentum, mean, variance) in zip(norms, kept, strict=True):
-            norm.momentum = momentum
+        for norm, (mean, variance) in zip(norms, kept, strict=True):
             _set_statistics(norm, mean, variance)
+
+
+def score_modes(
+    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, batch_size: int
+) -> dict[str, float]:
+    """Accuracy of the class head on the images it was trained on, in both modes of the network.
+
+    In training mode each batch is normalised by its own statistics, in inference mode by the
+    moving ones: far apart, they say that the moving ones are wrong, not the weights.
+
+    Args:
+        classifier: from `build_classifier`; left as it was.
+        images: uint8 (N, S, S, 3), D_l as trained on.
+        labels: int (N,).
+        batch_size: as in training.
+
+    Returns:
+        `training` and `inference`, each in [0, 1].
+    """
+    right = dict.fromkeys(("training", "inference"), 0)
+    start = 0
+    with _kept_statistics(classifier.get_layer("encoder")):
+        for batch in image_batches(images, batch_size):
+            expected = labels[start : (start := start + len(batch))]
+            for mode in ("inference", "training"):
+                y_lab = classifier(batch, training=mode == "training")["y_lab"]
+                right[mode] += int((np.argmax(y_lab, axis=1) == expected).sum())
+    return {mode: count / len(labels) for mode, count in right.items()}
 
 
 def _pool_statistics(encoder, norms, images, batch_size):

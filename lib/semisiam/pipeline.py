@@ -1,7 +1,7 @@
 """Batches: which images meet in a step, and how often in an epoch (paper, III).
 
-Every order and every rotation is drawn from (seed, epoch) alone and each batch is cut from it by
-position, so a run that is resumed at an epoch sees the very batches it would have seen.
+Every order and every pretext label is drawn from (seed, epoch) alone and each batch is cut from it
+by position, so a run that is resumed at an epoch sees the very batches it would have seen.
 Images stay uint8 in the array they came in; only one batch at a time is copied.
 """
 
@@ -33,6 +33,7 @@ def supervised_batches(
     batch_size: int,
     epochs: Iterable[int],
     seed: list[int],
+    epoch_length: int | None = None,
 ) -> tf.data.Dataset:
     """Batch D_l once per epoch, in a new order each; the last short batch is kept.
 
@@ -42,15 +43,17 @@ def supervised_batches(
         batch_size: images a step.
         epochs: the epochs to run, e.g. `range(100)`.
         seed: the run's seed, a list of non-negative integers.
+        epoch_length: images an epoch, as passes over D_l; N_l if None.
 
     Returns:
         Elements `(images, {y_lab})`: uint8 (B, H, W, C) and int64 (B,);
-        ceil(N_l / batch_size) per epoch.
+        ceil(epoch_length / batch_size) per epoch.
     """
 
     def generate() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         for epoch in epochs:
-            order = order_passes(len(labelled), len(labelled), seed=seed, epoch=epoch)
+            length = epoch_length or len(labelled)
+            order = order_passes(len(labelled), length, seed=seed, epoch=epoch)
             for chosen in _cut(order, batch_size):
                 yield labelled[chosen], {"y_lab": labels[chosen]}
 
@@ -66,7 +69,8 @@ def siamese_batches(
     batch_size: int,
     epochs: Iterable[int],
     seed: list[int],
-    rotations: str = "one",
+    task: str = "rotation",
+    show: str = "one",
 ) -> tf.data.Dataset:
     """Batch D_u once per epoch beside as many images of D_l, which therefore repeats N_u/N_l times.
 
@@ -77,8 +81,9 @@ def siamese_batches(
         batch_size: labelled images a step, and unlabelled ones.
         epochs: the epochs to run, e.g. `range(30)`.
         seed: the run's seed, a list of non-negative integers.
-        rotations: `one`: each unlabelled image in one rotation, drawn anew each epoch;
-            `all`: each in all four, so the second stream has 4·B images.
+        task: the pretext task, a key of `pretext.TASKS`.
+        show: `one`: each unlabelled image by one transform, drawn anew each epoch;
+            `all`: by all T, so the second stream has T·B images (4·B with rotations).
 
     Returns:
         Elements `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two
@@ -90,16 +95,16 @@ def siamese_batches(
         for epoch in epochs:
             order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
             order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
-            turns = pretext.draw_rotations(n, seed=seed, epoch=epoch)
-            cuts = (_cut(order, batch_size) for order in (order_l, order_u, turns))
+            y_rot = pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
+            cuts = (_cut(order, batch_size) for order in (order_l, order_u, y_rot))
             for chosen_l, chosen_u, k in zip(*cuts, strict=True):
                 images = _copy_rows(unlabelled, chosen_u)
-                if rotations == "all":
-                    rotated, k = pretext.rotate_all(images)
+                if show == "all":
+                    changed, k = pretext.transform_all(images, task)
                 else:
-                    rotated = pretext.rotate(images, k)
+                    changed = pretext.transform(images, k, task)
                 yield (
-                    {"labelled": labelled[chosen_l], "unlabelled": rotated},
+                    {"labelled": labelled[chosen_l], "unlabelled": changed},
                     {"y_lab": labels[chosen_l], "y_rot": k},
                 )
 

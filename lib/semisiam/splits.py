@@ -88,7 +88,8 @@ class RecordedSplit:
     """What a run drew, so that others can repeat it exactly.
 
     labelled: int64 (N_l,), places of the labelled images in the pool.
-    places: int64 (n_classes, 2), row and column (px) of each class's attacked pixel.
+    places: int64 (n_classes, P, 2), rows and columns (px) of each class's attacked pixels.
+    values: int64 (n_classes,), what they are set to, 0-255.
     test_rows: int64 (N_t,), `Dataset.test_rows`: which labelled images were held out as the test
         set; empty where the data set has one of its own.
     content: `Dataset.content`, which names the images that the places refer to.
@@ -96,6 +97,7 @@ class RecordedSplit:
 
     labelled: np.ndarray
     places: np.ndarray
+    values: np.ndarray
     test_rows: np.ndarray
     content: str
 
@@ -106,6 +108,7 @@ def describe_split(recorded: RecordedSplit, *, split: int) -> dict[str, Any]:
         "content": recorded.content,
         "labelled": {str(split): recorded.labelled.tolist()},
         "places": recorded.places.tolist(),
+        "values": recorded.values.tolist(),
         "test_rows": recorded.test_rows.tolist(),
     }
 
@@ -121,7 +124,8 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
         labelled = recorded["labelled"]
         if str(split) not in labelled:
             raise SplitError(f"splits_file {path} has splits {', '.join(labelled)}, not {split}")
-        arrays = (labelled[str(split)], recorded["places"], recorded["test_rows"])
+        names = ("places", "values", "test_rows")
+        arrays = (labelled[str(split)], *(recorded[name] for name in names))
         return RecordedSplit(*(np.array(a, np.int64) for a in arrays), recorded["content"])
     except OSError as error:
         raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None

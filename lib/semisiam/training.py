@@ -16,6 +16,7 @@ import tensorflow as tf
 from semisiam import model, pipeline
 from semisiam.cell import Cell, SettingsError
 from semisiam.checkpoint import restore_checkpoint, save_checkpoint
+from semisiam.pretext import TASKS
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
     "accuracy": "accuracy_labelled",
@@ -44,6 +45,13 @@ def seed_everything(seed: list[int], *, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def prepare_devices(cell: Cell) -> None:
+    """Set the precision of the layers built from here on, and how GPU memory is taken."""
+    keras.config.set_dtype_policy(cell.precision)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
+
+
 def decayed_rate(
     epoch: int, *, epochs: int, learning_rate: float, decay_start: float, decay_rate: float
 ) -> float:
@@ -60,11 +68,13 @@ def decayed_rate(
 def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Model:
     """Build and compile the network of the cell's mode, with the loss of equation (1).
 
-    Both terms are cross-entropies; the supervised network has the first alone.
+    Both terms are cross-entropies; the supervised network has the first alone, and without a
+    pretext task the second counts nothing: only the batch normalisations see D_u.
     """
     if cell.mode == "semi":
-        network = model.build_siamese(encoder, n_classes)
-        weights = {"y_lab": cell.lambda_l, "y_rot": cell.lambda_u}
+        network = model.build_siamese(encoder, n_classes, cell.pretext)
+        lambda_u = 0.0 if cell.pretext == "none" else cell.lambda_u
+        weights = {"y_lab": cell.lambda_l, "y_rot": lambda_u}
     else:
         network = model.build_supervised(encoder, n_classes)
         weights = {"y_lab": 1.0}
@@ -73,14 +83,18 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
         loss=dict.fromkeys(weights, "sparse_categorical_crossentropy"),
         loss_weights=weights,
         metrics={head: ["accuracy"] for head in weights},
-        jit_compile=False,  # XLA is ten times slower on a CPU
+        jit_compile=cell.jit,  # XLA is ten times slower on a CPU
     )
     return network
 
 
 def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Updates in one epoch: D_u once in `semi`, D_l once in `supervised` (paper, III)."""
-    return math.ceil((n_unlabelled if cell.mode == "semi" else n_labelled) / cell.batch_size)
+    return math.ceil(_epoch_length(cell, n_labelled, n_unlabelled) / cell.batch_size)
+
+
+def _epoch_length(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
+    return n_unlabelled if cell.mode == "semi" or cell.equal_updates else n_labelled
 
 
 def make_batches(
@@ -93,9 +107,10 @@ def make_batches(
     """Make the batches of the cell's mode for some epochs; see `pipeline`."""
     shared = {"batch_size": cell.batch_size, "epochs": epochs, "seed": [cell.seed, cell.split]}
     if cell.mode == "supervised":
-        return pipeline.supervised_batches(labelled, labels, **shared)
+        length = _epoch_length(cell, len(labelled), len(unlabelled))
+        return pipeline.supervised_batches(labelled, labels, epoch_length=length, **shared)
     return pipeline.siamese_batches(
-        labelled, labels, unlabelled, rotations=cell.rotations, **shared
+        labelled, labels, unlabelled, task=cell.pretext, show=cell.rotations, **shared
     )
 
 
@@ -107,17 +122,22 @@ def measure_pipeline(batches: tf.data.Dataset, n_batches: int = 50) -> float:
     return images / (time.perf_counter() - started)
 
 
-def measure_training(cell: Cell, history: pd.DataFrame, n_images: int) -> float:
-    """Images per second of training, both streams together, without the first epoch's tracing.
+def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
+    """Images that pass the encoder in an epoch, both streams together."""
+    views = 1 if cell.mode == "supervised" else 2
+    if cell.mode == "semi" and cell.rotations == "all":
+        views = 1 + len(TASKS[cell.pretext])
+    return views * _epoch_length(cell, n_labelled, n_unlabelled)
+
+
+def measure_training(history: pd.DataFrame, n_views: int) -> float:
+    """Images per second of training, without the first epoch's tracing.
 
     Args:
-        cell: the settings.
         history: from `train`.
-        n_images: |D_u| in `semi`, |D_l| in `supervised`.
+        n_views: from `count_views`.
     """
-    views = {"supervised": 1, "one": 2, "all": 5}
-    factor = views["supervised" if cell.mode == "supervised" else cell.rotations]
-    return factor * n_images / float(history["seconds"].iloc[1:].median())
+    return n_views / float(history["seconds"].iloc[1:].median())
 
 
 def train(
