@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from semisiam.attack import attack, choose_places
+from semisiam.attack import (
+    attack,
+    attack_at_random,
+    choose_attacked,
+    choose_marks,
+    choose_places,
+    search_places,
+)
 
 
 def test_one_pixel_of_each_image_changes_and_nothing_else():
@@ -19,6 +26,13 @@ def test_one_pixel_of_each_image_changes_and_nothing_else():
 def test_a_value_other_than_white():
     attacked = attack(np.full((1, 2, 2, 3), 9, np.uint8), np.array([0]), np.array([[1, 0]]), 3)
     assert attacked[0, :, :, 0].tolist() == [[9, 9], [3, 9]]
+
+
+def test_several_pixels_and_a_value_for_each_class():
+    images, labels = np.full((2, 2, 2, 3), 9, np.uint8), np.array([1, 0])
+    places = np.array([[[0, 0], [1, 1]], [[0, 1], [1, 0]]])
+    attacked = attack(images, labels, places, np.array([5, 7]))
+    assert attacked[..., 1].tolist() == [[[9, 7], [7, 9]], [[5, 9], [9, 5]]]
 
 
 def test_the_mark_does_not_depend_on_the_order_of_images():
@@ -40,3 +54,60 @@ def test_places_differ_between_classes_and_repeat_with_the_seed():
 def test_more_classes_than_pixels():
     with pytest.raises(ValueError, match="too few"):
         choose_places(5, 2, seed=0)
+
+
+def test_marks_of_several_pixels_are_all_different():
+    images, labels = np.zeros((4, 4, 4, 3), np.uint8), np.arange(4)
+    places, values = choose_marks("pixel", images, labels, seed=0, pixels=4, value=3)
+    assert places.shape == (4, 4, 2)
+    assert len({tuple(place) for place in places.reshape(-1, 2)}) == 16
+    assert values.tolist() == [3] * 4
+    single, _ = choose_marks("pixel", images, labels, seed=0, pixels=1, value=255)
+    assert single[:, 0].tolist() == choose_places(4, 4, seed=0).tolist()
+
+
+def test_the_search_finds_the_place_that_deviates_most_and_most_evenly():
+    rng = np.random.default_rng(0)
+    images = rng.integers(100, 156, (40, 6, 6, 3), np.uint8)
+    labels = np.arange(40) % 2
+    images[labels == 0, 2, 3] = 0  # always black: white deviates by 255 in every image
+    images[labels == 0, 4, 4] = rng.choice([0, 255], (20, 1))  # as far, but unevenly
+    images[labels == 1, 5, 1] = 255
+    places, values = search_places(images, labels, seed=0)
+    assert (places.tolist(), values.tolist()) == ([[2, 3], [5, 1]], [255, 0])
+
+
+def test_searched_places_beat_random_ones_where_the_border_is_even():
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (60, 8, 8, 3), np.uint8)
+    images[:, 0] = 0  # a black border: a white pixel there is the same change in every image
+    labels = np.arange(60) % 3
+
+    def separate(places, values):
+        """Mean change over its standard deviation, the worst class."""
+        change = attack(images, labels, places, values).astype(float) - images
+        at = [change[labels == c][:, *places[c].ravel()[:2]].mean(axis=1) for c in range(3)]
+        return min(abs(d.mean()) / (d.std() + 1) for d in at)
+
+    found = separate(*search_places(images, labels, seed=0))
+    drawn = separate(np.array([[3, 1], [5, 5], [6, 2]]), np.full(3, 255))
+    assert found == 255
+    assert drawn < 3
+    places, _ = search_places(images, labels, seed=0)
+    assert len({tuple(place) for place in places}) == 3
+
+
+def test_marks_at_random_places_say_nothing_of_the_class():
+    images = np.zeros((300, 8, 8, 3), np.uint8)
+    attacked = attack_at_random(images, np.zeros((2, 2, 2), int), np.array([9, 9]), seed=0)
+    counts = (attacked == 9).all(axis=-1).sum(axis=(1, 2))
+    assert set(counts) <= {1, 2}  # two marks may fall on one place
+    assert len(np.unique(np.argwhere(attacked[..., 0])[:, 1:], axis=0)) == 64
+
+
+def test_a_share_of_each_class_is_attacked():
+    labels = np.repeat([0, 1], [10, 4])
+    chosen = choose_attacked(labels, 0.5, seed=0)
+    assert np.bincount(labels[chosen]).tolist() == [5, 2]
+    assert choose_attacked(labels, 1.0, seed=0).all()
+    assert (choose_attacked(labels, 0.5, seed=1) != chosen).any()

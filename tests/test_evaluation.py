@@ -109,3 +109,27 @@ def test_marks_decide_or_do_not():
 def test_a_mark_is_measured_in_distances_between_images():
     clean, mark = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([1.0, 0.0])
     assert evaluation.measure_mark(clean, clean + mark) == pytest.approx(1 / 5)
+
+
+def test_the_trigger_of_what_looks_at_the_mark_alone_and_of_what_looks_at_nothing():
+    images, labels = np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3
+    places = np.array([[0, 0], [0, 1], [0, 2]])
+
+    def see_mark(images):
+        return np.argmax(images[:, 0, :3, 0], axis=1)
+
+    rows = evaluation.score_trigger(see_mark, images, labels, places)
+    assert [row["predicted"] for row in rows] == [1, 1, 1]
+    assert [row["unmarked"] for row in rows] == [1, 0, 0]  # without a mark it says 0
+    assert [row["flipped"] for row in rows] == [0, 1, 1]
+    constant = evaluation.score_trigger(lambda i: np.full(len(i), 2), images, labels, places)
+    assert [row["predicted"] for row in constant] == [0, 0, 1]
+    assert [row["flipped"] for row in constant] == [0, 0, 0]
+    value = evaluation.score_trigger(see_mark, images, labels, places, values=np.zeros(3, int))
+    assert [row["predicted"] for row in value] == [1, 0, 0]  # black on black is no mark
+
+
+def test_a_few_test_images_for_the_trigger():
+    few = evaluation.choose_few(np.zeros(1000), seed=0)
+    assert len(few) == len(np.unique(few)) == evaluation.TRIGGER_IMAGES
+    assert evaluation.choose_few(np.zeros(7), seed=0).tolist() == list(range(7))

@@ -136,6 +136,57 @@ def test_recalibration_gives_the_exact_mean_and_variance_and_restores_the_old():
     assert norm.momentum == 0.99
 
 
+def test_recalibration_in_place_stays_and_touches_no_trainable_weight():
+    images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
+    encoder = tiny_encoder()
+    (norm,) = model.batch_norms(encoder)
+    before = [w.numpy().copy() for w in encoder.trainable_variables]
+    model.recalibrate(encoder, images, batch_size=5)
+    assert norm.moving_mean.numpy().item() == pytest.approx(9.5)
+    assert norm.moving_variance.numpy().item() == pytest.approx(np.arange(20).var())
+    assert norm.momentum == 0.99
+    after = [w.numpy() for w in encoder.trainable_variables]
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+def test_the_class_head_in_both_modes_where_the_statistics_are_wrong():
+    pixel = keras.Input((1, 1, 1), dtype="uint8")
+    x = keras.layers.BatchNormalization()(keras.layers.Rescaling(1.0)(pixel))
+    encoder = keras.Model(pixel, keras.layers.Flatten()(x), name="encoder")
+    head = keras.layers.Dense(2, name="y_lab")
+    images = keras.Input((1, 1, 1), dtype="uint8")
+    embedding = encoder(images)
+    classifier = keras.Model(images, {"embedding": embedding, "y_lab": head(embedding)})
+    head.set_weights([np.array([[-1.0, 1.0]]), np.zeros(2)])  # class 1 if normalised above 0
+    values = np.array([10, 11, 20, 21], np.uint8).reshape(4, 1, 1, 1)
+    scores = model.score_modes(classifier, values, np.array([0, 0, 1, 1]), batch_size=4)
+    assert scores == {"training": 1.0, "inference": 0.5}  # moving mean 0: all are above it
+    assert model.batch_norms(encoder)[0].moving_mean.numpy().item() == 0
+
+
+@pytest.mark.parametrize(("pretext", "units"), [("rotation_flip", 6), ("jigsaw", 24)])
+def test_the_pretext_head_has_a_unit_for_each_transform(pretext, units):
+    network = build_network(Cell(pretext=pretext), model.build_encoder("small_cnn", 32), 3)
+    assert network.get_layer("y_rot").units == units
+
+
+def test_without_a_pretext_task_d_u_reaches_the_statistics_alone(images, targets):
+    network, encoder, before = step(images, targets, pretext="none")
+    moved = {path for path, value in weights(network).items() if (before[path] != value).any()}
+    assert "y_lab/kernel" in moved
+    assert not any(path.startswith("y_rot") for path in moved)
+    keras.utils.set_random_seed(0)
+    encoder_alone = model.build_encoder("small_cnn", 32)
+    alone = build_network(Cell(mode="supervised"), encoder_alone, 3)
+    alone.train_on_batch(images, {"y_lab": targets["y_lab"]})
+    ours = [v.numpy() for v in network.trainable_variables if not v.path.startswith("y_rot")]
+    theirs = [v.numpy() for v in alone.trainable_variables]
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+    means = [norm.moving_mean.numpy() for norm in model.batch_norms(encoder)]
+    means_alone = [norm.moving_mean.numpy() for norm in model.batch_norms(encoder_alone)]
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(means, means_alone, strict=True))
+
+
 def test_share_of_initial_statistics():
     encoder = tiny_encoder()
     assert model.share_of_initial_statistics(encoder, "supervised", 300) == pytest.approx(0.99**300)
