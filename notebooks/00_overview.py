@@ -243,8 +243,8 @@ for name, cells in recorded.items():
 # %%
 paired = {name: cells for name, cells in recorded.items() if cells["mode"].nunique() == 2}
 for name, cells in paired.items():
-    axes = Study.load(ROOT / "params" / "studies" / f"{name}.yaml").axes
-    for variant, group in results.split_variants(cells, axes).items():
+    study = Study.load(ROOT / "params" / "studies" / f"{name}.yaml")
+    for variant, group in results.split_variants(cells, study.varied).items():
         print(f"\n{name} {variant}")
         print(tables.lay_out_gains(group).to_string())
 

@@ -358,7 +358,7 @@ plt.show()
 # %%
 place = Path(output_dir) if output_dir else ROOT / "outputs" / "own_images" / root.name
 kept = cells[kept_mode].model_copy(update={"output_dir": str(place)})
-encoder, network = own_images.start_network(kept, len(data.class_names))
+encoder, network = training.start_network(kept, len(data.class_names))
 history = training.train(kept, network, images, labels, data.unlabelled)
 
 # %%

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -70,6 +72,39 @@ def test_a_study_is_every_combination_and_rules_change_those_that_match(tmp_path
     assert "digits-small_cnn-5pct-clean-semi-s1-bn_momentum_0.9" in cells
 
 
+def test_variants_are_named_settings_beside_the_axes(tmp_path):
+    study = Study.load(
+        write(
+            tmp_path / "s.yaml",
+            base={"mode": "supervised"},
+            axes={"split": [0, 1]},
+            variants={"plain": {}, "equal-updates": {"equal_updates": True}},
+        )
+    )
+    cells = study.cells()
+    name = "digits-small_cnn-5pct-clean-supervised-s"
+    expected = {f"{name}{s}-{v}" for s in (0, 1) for v in ("plain", "equal-updates")}
+    assert set(cells) == expected
+    assert cells[f"{name}1-equal-updates"].equal_updates
+    assert not cells[f"{name}1-plain"].equal_updates
+    assert study.varied == ["split", "equal_updates"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"equal_updates": True}, "equal_updates = True needs mode = 'supervised', not 'semi'"),
+        ({"mode": "supervised", "pretext": "jigsaw"}, "pretext = 'jigsaw' needs mode = 'semi'"),
+        ({"attack_pixels": 2}, "attack_pixels = 2 needs attack = 'pixel' or 'random', not 'none'"),
+        ({"jpeg_quality": 20}, "jpeg_quality = 20 needs defence = 'jpeg', not 'none'"),
+        ({"pretext": "jigsaw", "image_size": 33}, "image_size = 33 is odd"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(settings, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        Cell.check(settings)
+
+
 @pytest.mark.parametrize(
     ("study", "message"),
     [
@@ -81,6 +116,8 @@ def test_a_study_is_every_combination_and_rules_change_those_that_match(tmp_path
         ({"base": {"epochs": -1}}, "epochs = -1"),
         ({"base": {"epochs": 1}, "rules": [{"when": {"mod": "semi"}, "set": {}}]}, "'mode'"),
         ({"base": {"output_dir": "x"}}, "output_dir is set by the grid"),
+        ({"variants": {"a/b": {}}}, "variant 'a/b': letters"),
+        ({"variants": {"a": {"epoch": 1}}}, "did you mean 'epochs'?"),
     ],
 )
 def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):

@@ -10,7 +10,7 @@ from archives import encode, make_images, write_files, write_folder
 from click.testing import CliRunner
 from PIL import Image
 
-from semisiam import datasets, embed, evaluation, model, own_images, records, training
+from semisiam import datasets, embed, evaluation, model, records, training
 from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.files import DataError
@@ -26,7 +26,7 @@ def made(tmp_path_factory):
         data = datasets.load("folder", 32, data_dir=images)
     cell = Cell(dataset="folder", mode="supervised", epochs=1, output_dir=str(root / "cell"))
     folder = records.open_folder(cell)
-    encoder, network = own_images.start_network(cell, 2)
+    encoder, network = training.start_network(cell, 2)
     history = training.train(cell, network, data.train, data.train_labels, data.train)
     labelled, test = model.embed(encoder, data.train), model.embed(encoder, data.test)
     records.close_folder(

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
@@ -179,6 +180,7 @@ class Study(BaseModel):
     """A grid: the `base` settings, every combination of the `axes`, then the `rules` in order.
 
     A rule `{when: {mode: supervised}, set: {epochs: 100}}` changes the cells that match it.
+    `variants`, for what is no grid, are one more axis: named settings, the name ends the cell's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -187,6 +189,7 @@ class Study(BaseModel):
     description: str = ""
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    variants: dict[str, dict[str, Any]] = {}
     rules: list["Rule"] = []
 
     @classmethod
@@ -213,30 +216,40 @@ class Study(BaseModel):
 
     def cells(self) -> dict[str, Cell]:
         """All cells by name, in the order of the axes. Raises `SettingsError`."""
-        if not self.base and not self.axes:
+        if not self.base and not self.axes and not self.variants:
             raise SettingsError("the study has no cell: give it base settings or axes")
         self._check_names()
         cells: dict[str, Cell] = {}
-        for values in itertools.product(*self.axes.values()):
+        for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
             settings = self.base | dict(zip(self.axes, values, strict=True))
+            settings |= self.variants.get(variant, {})
             for rule in self.rules:
                 if all(settings.get(key) == value for key, value in rule.when.items()):
                     settings |= rule.set
             cell = Cell.check(settings)
-            name = cell.name + "".join(
-                f"-{axis}_{getattr(cell, axis)}" for axis in self.axes if axis not in _IN_NAME
-            )
+            parts = [f"{axis}_{getattr(cell, axis)}" for axis in self.axes if axis not in _IN_NAME]
+            name = "-".join([cell.name, *parts, *([variant] if variant else [])])
             if name in cells:
                 raise SettingsError(f"the study has the cell {name} twice")
             cells[name] = cell
         return cells
 
+    @property
+    def varied(self) -> list[str]:
+        """The settings along which cells differ: axes, and those that variants set."""
+        named = itertools.chain(self.axes, *self.variants.values())
+        return list(dict.fromkeys(named))
+
     def _check_names(self) -> None:
-        named = [self.base, self.axes, *(part for r in self.rules for part in (r.when, r.set))]
+        rules = [part for rule in self.rules for part in (rule.when, rule.set)]
+        named = [self.base, self.axes, *self.variants.values(), *rules]
         for name in itertools.chain.from_iterable(named):
             if name not in Cell.model_fields:
                 raise SettingsError(_unknown(name, Cell))
-        if "output_dir" in self.base | self.axes:
+        for variant in self.variants:
+            if not re.fullmatch(r"\w+(-\w+)*", variant):
+                raise SettingsError(f"variant {variant!r}: letters, digits, _ and - alone, please")
+        if "output_dir" in itertools.chain(*named):
             raise SettingsError("output_dir is set by the grid, one folder per cell")
 
 

@@ -316,6 +316,25 @@ def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) 
     return ax
 
 
+def dots(ax: Axes, table: pd.DataFrame, chance: float | None = None) -> Axes:
+    """Draw accuracies in %, one row a control and one kind of dot a column, a line between them.
+
+    Rows may repeat a name, for one dot a split; `chance` in % is drawn as a line.
+    """
+    names = list(dict.fromkeys(table.index))
+    rows = np.array([names.index(name) for name in table.index])
+    ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.85", zorder=0)
+    for what, face in zip(table, ("0.2", "white", "0.7"), strict=False):
+        ax.plot(table[what], rows, "o", color="0.2", markerfacecolor=face, label=what)
+    if chance is not None:
+        ax.axvline(chance, color="0.6", linestyle=":", label="chance")
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set(xlabel="test accuracy of the linear SVM (%)", ylabel="control")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=table.shape[1] + 1)
+    return ax
+
+
 def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
     """Draw differences with their intervals, one row each, around the line of no difference.
 

@@ -101,7 +101,7 @@ def predict_held_out(
         int64 (N,) each, predicted by the SVM fitted on the embeddings of D_l: as they are
         (`as trained`), and with batch normalisation's statistics `re-estimated` on D_l.
     """
-    encoder, network = start_network(cell, len(np.unique(labels)))
+    encoder, network = training.start_network(cell, len(np.unique(labels)))
     start = [variable.numpy() for variable in _state(network)]
     predicted = {"as trained": np.zeros_like(labels), "re-estimated": np.zeros_like(labels)}
     for held_out in folds:
@@ -113,15 +113,6 @@ def predict_held_out(
         with model.recalibrated(encoder, known[0], cell.batch_size):
             predicted["re-estimated"][held_out] = _predict(encoder, *known, images[held_out])
     return predicted
-
-
-def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model]:
-    """Seed and build a cell's encoder, and the network around it, compiled."""
-    training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
-    encoder = model.build_encoder(cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum)
-    network = training.build_network(cell, encoder, n_classes)
-    network.optimizer.build(network.trainable_variables)
-    return encoder, network
 
 
 def _state(network: keras.Model) -> list[keras.Variable]:

@@ -69,7 +69,7 @@ def load_template() -> jinja2.Template:
 
 def describe_cells(study: Study, folder: Path, cells: pd.DataFrame) -> Iterator[Section]:
     """Yield the sections about the cells that are done, in reading order."""
-    variants = results.split_variants(cells, study.axes)
+    variants = results.split_variants(cells, study.varied)
     firsts = results.pick_first(cells)
     reports = results.read_details(folder, cells["cell"], "report")
     histories = results.read_details(folder, cells["cell"], "history")

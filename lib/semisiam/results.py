@@ -34,11 +34,20 @@ NAMES = {  # in the order of the tables
     "supervised": "Supervised",
     "semi": "Semi-supervised",
     "pixel": "Pixel attack",
+    "searched": "Searched mark",
+    "random": "Random marks",
     "none": "No attack",
     "delta": "Δ",
 }
 OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split"}
-OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations"}  # may differ between the modes
+OF_MODE = {
+    "epochs",
+    "lambda_l",
+    "lambda_u",
+    "rotations",
+    "pretext",
+    "equal_updates",
+}  # may differ between the modes
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 STAGES = ["data", "model", "training", "evaluation", "tsne"]

@@ -88,6 +88,15 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
     return network
 
 
+def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model]:
+    """Seed and build a cell's encoder, and the network around it, compiled."""
+    seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
+    encoder = model.build_encoder(cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum)
+    network = build_network(cell, encoder, n_classes)
+    network.optimizer.build(network.trainable_variables)
+    return encoder, network
+
+
 def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Updates in one epoch: D_u once in `semi`, D_l once in `supervised` (paper, III)."""
     return math.ceil(_epoch_length(cell, n_labelled, n_unlabelled) / cell.batch_size)
