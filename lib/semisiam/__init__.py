@@ -4,7 +4,7 @@ The library follows the data, one module a stage, in this order:
 
 - `cell`: settings of a run and of a study
 - `files`, `draws`, `sources`, `prepared`, `datasets`: raw files to uint8 arrays of one size
-- `splits`, `attack`, `pretext`: which images are labelled, their marks, the rotations
+- `splits`, `attack`, `defence`, `pretext`: which images are labelled, their marks, the rotations
 - `pipeline`, `model`, `training`: batches, encoder and networks, the loss over the epochs
 - `evaluation`: the linear SVM and what else is measured of an embedding
 
@@ -14,7 +14,7 @@ Then what surrounds a run:
 - `grid`, `display`: many cells, one process each, and what the terminal shows of them
 - `published`, `compare`: the paper's printed numbers, the statistics of a difference
 - `results`, `tables`, `claims`, `figures`, `sections`, `report`: cells to evidence
-- `own_images`, `embed`: one's own folder of images
+- `audit`, `own_images`, `embed`: controls in one process, one's own folder of images
 - `cli`: the command `semisiam`
 """
 
