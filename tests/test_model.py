@@ -1,3 +1,5 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -185,6 +187,27 @@ def test_without_a_pretext_task_d_u_reaches_the_statistics_alone(images, targets
     means = [norm.moving_mean.numpy() for norm in model.batch_norms(encoder)]
     means_alone = [norm.moving_mean.numpy() for norm in model.batch_norms(encoder_alone)]
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(means, means_alone, strict=True))
+
+
+def normalise_twice(precision, shape, training):
+    """One batch through the fused operation and through Keras's own code: output, statistics."""
+    x = 3 * keras.random.normal(shape, seed=0) + 2
+    for fused in (True, False):
+        norm = keras.layers.BatchNormalization(momentum=0.9, dtype=precision)
+        norm.build(shape)
+        if fused:
+            norm.call = partial(model._normalise, norm)
+        y = norm(keras.ops.cast(x, norm.compute_dtype), training=training)
+        yield [keras.ops.cast(value, "float32").numpy() for value in (y, *norm.variables)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("shape", [(4, 5, 5, 3), (1, 1, 1, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalisation_in_one_operation_is_keras_own(precision, shape, training):
+    ours, theirs = normalise_twice(precision, shape, training)
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.allclose(a, b, atol=1e-5 if precision == "float32" else 0.01)
 
 
 def test_share_of_initial_statistics():

@@ -1,7 +1,9 @@
 import math
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from semisiam import model, training
 from semisiam.cell import Cell, SettingsError
@@ -51,6 +53,50 @@ def test_the_same_seed_gives_the_same_numbers(mode):
     assert (embedding == again).all()
     third, _ = run(mode, seed=1)
     assert not first["loss"].equals(third["loss"])
+
+
+def losses(precision, *, own):
+    """Losses of 20 steps by our optimiser and normalisation, or by Keras's."""
+    cell = Cell(precision=precision)
+    training.seed_everything([0], deterministic=True)
+    training.prepare_devices(cell)
+    encoder = model.build_encoder("small_cnn", 32)
+    network = training.build_network(cell, encoder, 3)
+    if not own:
+        for norm in model.batch_norms(encoder):
+            del norm.call
+        adam = keras.optimizers.Adam(cell.learning_rate)
+        network.compile(adam, loss=network.loss, loss_weights={"y_lab": 1.0, "y_rot": 1.0})
+    rng = np.random.default_rng(0)
+    x = {
+        name: rng.integers(0, 256, (8, 32, 32, 3), np.uint8) for name in ("labelled", "unlabelled")
+    }
+    y = {"y_lab": np.arange(8) % 3, "y_rot": np.arange(8) % 4}
+    return [float(np.ravel(network.train_on_batch(x, y))[0]) for _ in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("float32", 5e-4), ("mixed_bfloat16", 0.1), ("mixed_float16", 0.02)],
+)
+def test_the_fused_step_has_the_losses_of_keras_own(precision, tolerance):
+    try:
+        ours = losses(precision, own=True)
+        theirs = losses(precision, own=False)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert ours == pytest.approx(theirs, abs=tolerance)
+    assert ours[-1] < ours[0] / 2
+
+
+def test_adam_is_one_operation_a_variable():
+    variable = keras.Variable([1.0, 2.0])
+    adam = training.FusedAdam(0.1)
+    adam.build([variable])
+    step = tf.function(lambda: adam.apply([tf.constant([1.0, -1.0])])).get_concrete_function()
+    assert [op.type for op in step.graph.get_operations()].count("ResourceApplyAdam") == 1
+    step()
+    assert variable.numpy() == pytest.approx([0.9, 2.1])  # the first step is the rate, by sign
 
 
 class Killed(Exception):

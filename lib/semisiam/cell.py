@@ -171,6 +171,7 @@ _NEEDS = {  # a setting that is not its default does something only with one of 
     "jpeg_quality": ("defence", ["jpeg"]),
     "pretext": ("mode", ["semi"]),
     "equal_updates": ("mode", ["supervised"]),
+    "jit": ("deterministic", [False]),  # Keras would leave XLA out with no more than a warning
 }
 _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 _IPYTHON = {"In", "Out"}

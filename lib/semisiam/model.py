@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import keras
 import numpy as np
@@ -51,7 +52,8 @@ def build_encoder(
         bn_momentum: momentum of every batch normalisation; None keeps the backbone's own.
 
     Returns:
-        A model from uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0.
+        A model from uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0. Its batch
+        normalisations run as TensorFlow's fused operation; a saved copy has Keras's own.
     """
     shape = (image_size, image_size, 3)
     images = keras.Input(shape, dtype="uint8", name="images")
@@ -61,10 +63,25 @@ def build_encoder(
     x = layers.Dense(4096, activation="relu", name="hidden")(x)
     x = layers.Dense(EMBEDDING_SIZE, activation="relu", dtype="float32", name="embedding")(x)
     encoder = keras.Model(images, x, name="encoder")
-    if bn_momentum is not None:
-        for layer in batch_norms(encoder):
-            layer.momentum = bn_momentum
+    for norm in batch_norms(encoder):
+        norm.momentum = norm.momentum if bn_momentum is None else bn_momentum
+        norm.call = partial(_normalise, norm)
     return encoder
+
+
+def _normalise(norm, images, training=None, mask=None):
+    """`BatchNormalization.call` in one operation each way, which Keras 3 makes of a dozen."""
+    mean, variance = norm.moving_mean.value, norm.moving_variance.value
+    scale = norm.gamma.value if norm.scale else tf.ones_like(mean)
+    fused = partial(tf.raw_ops.FusedBatchNormV3, x=images, scale=scale, offset=norm.beta.value)
+    if not training:
+        return fused(mean=mean, variance=variance, epsilon=norm.epsilon, is_training=False).y
+    found = fused(mean=[], variance=[], epsilon=norm.epsilon, is_training=True)
+    # the operation's variance is the unbiased one, Keras keeps the biased
+    biased = found.batch_variance * (1 - mean.shape[0] / tf.cast(tf.size(images), tf.float32))
+    for moving, now in ((mean, found.batch_mean), (variance, biased)):
+        moving.assign(norm.momentum * moving + (1 - norm.momentum) * now)
+    return found.y
 
 
 def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:

@@ -6,7 +6,7 @@ Images stay uint8 in the array they came in; only one batch at a time is copied.
 """
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -50,15 +50,17 @@ def supervised_batches(
         ceil(epoch_length / batch_size) per epoch.
     """
 
-    def generate() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    length = epoch_length or len(labelled)
+
+    def order() -> Iterator[tuple[np.ndarray]]:
         for epoch in epochs:
-            length = epoch_length or len(labelled)
-            order = order_passes(len(labelled), length, seed=seed, epoch=epoch)
-            for chosen in _cut(order, batch_size):
-                yield labelled[chosen], {"y_lab": labels[chosen]}
+            yield (order_passes(len(labelled), length, seed=seed, epoch=epoch),)
+
+    def read(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return labelled[chosen], labels[chosen]
 
     signature = (_images_spec(labelled), {"y_lab": _labels_spec()})
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+    return _read_ahead(order, read, batch_size, 1, signature)
 
 
 def siamese_batches(
@@ -90,29 +92,27 @@ def siamese_batches(
         int64 (B,); ceil(N_u / batch_size) per epoch.
     """
 
-    def generate() -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        n = len(unlabelled)
+    n = len(unlabelled)
+
+    def order() -> Iterator[tuple[np.ndarray, ...]]:
         for epoch in epochs:
             order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
             order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
-            y_rot = pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
-            cuts = (_cut(order, batch_size) for order in (order_l, order_u, y_rot))
-            for chosen_l, chosen_u, k in zip(*cuts, strict=True):
-                images = _copy_rows(unlabelled, chosen_u)
-                if show == "all":
-                    changed, k = pretext.transform_all(images, task)
-                else:
-                    changed = pretext.transform(images, k, task)
-                yield (
-                    {"labelled": labelled[chosen_l], "unlabelled": changed},
-                    {"y_lab": labels[chosen_l], "y_rot": k},
-                )
+            yield order_l, order_u, pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
+
+    def read(chosen_l: np.ndarray, chosen_u: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:
+        if show == "all":
+            changed, k = pretext.transform_all(unlabelled[chosen_u], task)
+        else:
+            changed = pretext.transform(unlabelled, k, task, rows=chosen_u)
+        _release(unlabelled)
+        return labelled[chosen_l], changed, labels[chosen_l], k
 
     signature = (
         {"labelled": _images_spec(labelled), "unlabelled": _images_spec(unlabelled)},
         {"y_lab": _labels_spec(), "y_rot": _labels_spec()},
     )
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+    return _read_ahead(order, read, batch_size, 3, signature)
 
 
 def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
@@ -127,16 +127,33 @@ def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 
-def _copy_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copy rows; what was read of a memory-mapped array does not stay resident (STL-10: 2.8 GB)."""
-    copied = np.array(images[rows])
+def _read_ahead(
+    order: Callable[[], Iterator[tuple[np.ndarray, ...]]],
+    read: Callable[..., tuple[np.ndarray, ...]],
+    batch_size: int,
+    n_orders: int,
+    signature: tuple,
+) -> tf.data.Dataset:
+    """Cut each epoch's `n_orders` orders into batches, and read two batches at once."""
+    specs = tf.nest.flatten(signature)
+
+    def read_batch(*chosen):
+        types = [spec.dtype for spec in specs]
+        arrays = tf.numpy_function(read, chosen, types, stateful=False)  # else one at a time
+        shaped = [tf.ensure_shape(a, spec.shape) for a, spec in zip(arrays, specs, strict=True)]
+        return tf.nest.pack_sequence_as(signature, shaped)
+
+    orders = tf.data.Dataset.from_generator(order, output_signature=(_labels_spec(),) * n_orders)
+    batches = orders.flat_map(
+        lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch).batch(batch_size)
+    )
+    return batches.map(read_batch, num_parallel_calls=2).prefetch(2)
+
+
+def _release(images: np.ndarray) -> None:
+    """Let go of what was read of a memory-mapped array, or it stays resident (STL-10: 2.8 GB)."""
     if isinstance(images, np.memmap):
         images._mmap.madvise(mmap.MADV_DONTNEED)  # the system may keep the pages in its file cache
-    return copied
-
-
-def _cut(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    return (order[start : start + batch_size] for start in range(0, len(order), batch_size))
 
 
 def _images_spec(images: np.ndarray) -> tf.TensorSpec:

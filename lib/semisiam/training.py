@@ -1,5 +1,6 @@
 """Training: Adam, the decaying learning rate and the joint loss (paper, III-B and equation 1)."""
 
+import ctypes
 import itertools
 import math
 import time
@@ -34,6 +35,8 @@ COLUMNS = (
     "learning_rate",
 )
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 
 def seed_everything(seed: list[int], *, deterministic: bool) -> None:
     """Seed Python, NumPy and TensorFlow, and ask TensorFlow for repeatable operations.
@@ -46,8 +49,11 @@ def seed_everything(seed: list[int], *, deterministic: bool) -> None:
 
 
 def prepare_devices(cell: Cell) -> None:
-    """Set the precision of the layers built from here on, and how GPU memory is taken."""
+    """Set the precision of the layers built from here on, and how memory is taken."""
     keras.config.set_dtype_policy(cell.precision)
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a batch's memory for
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the next, its page faults take longer than its copy
+        mallopt(M_TRIM_THRESHOLD, 256 << 20)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
 
@@ -65,6 +71,27 @@ def decayed_rate(
     return learning_rate * math.exp(-decay_rate * max(0, epoch + 1 - constant))
 
 
+class FusedAdam(keras.optimizers.Adam):
+    """Keras's Adam as one operation a variable, which halves the graph to trace and compile."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        shared = {
+            "beta1_power": self.beta_1**step,
+            "beta2_power": self.beta_2**step,
+            "lr": tf.cast(learning_rate, tf.float32),
+            "beta1": self.beta_1,
+            "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        for grad, variable in zip(grads, trainable_variables, strict=True):
+            i = self._get_variable_index(variable)
+            slots = variable, self._momentums[i], self._velocities[i]
+            handles = (slot.value.handle for slot in slots)
+            resources = dict(zip(("var", "m", "v"), handles, strict=True))
+            tf.raw_ops.ResourceApplyAdam(**resources, grad=grad, **shared)
+
+
 def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Model:
     """Build and compile the network of the cell's mode, with the loss of equation (1).
 
@@ -79,7 +106,7 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
         network = model.build_supervised(encoder, n_classes)
         weights = {"y_lab": 1.0}
     network.compile(
-        optimizer=keras.optimizers.Adam(cell.learning_rate),
+        optimizer=FusedAdam(cell.learning_rate),
         loss=dict.fromkeys(weights, "sparse_categorical_crossentropy"),
         loss_weights=weights,
         metrics={head: ["accuracy"] for head in weights},
