@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from semisiam.records import replacing
+from semisiam.atomic import replacing
 
 
 def save_checkpoint(
@@ -39,7 +39,7 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
             arrays = [file[str(i)] for i in range(len(variables))]
-        if about["settings"] != settings:
+        if about["settings"] != settings or [a.shape for a in arrays] != [v.shape for v in variables]:
             return []
         rows = list(about["rows"])
     except Exception:  # whatever a damaged file raises, training then starts anew

@@ -1,46 +1,39 @@
 """A cell's folder: what a run leaves behind, and whether it is done.
 
-A cell is done if and only if `done.json` is there and carries the hash of the cell's settings. It
-is written last; every file is written under a temporary name and renamed.
+A cell is done if and only if `done.json` is there, carries the hash of the cell's settings, and the
+files it lists are as they were. It is written last; every file is written under a temporary name and
+renamed, but for papermill's `cell.ipynb` and its `log.txt`.
 """
 
+from __future__ import annotations
+
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import psutil
 import yaml
 
 from semisiam import ROOT
-from semisiam.cell import Cell, SettingsError
+from semisiam.atomic import read_json, replacing, write_json
+from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
+from semisiam.lock import hold_as_kernel
+
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "semisiam")
-
-
-@contextmanager
-def replacing(path: Path):
-    """Yield a temporary path beside `path` that takes its place when the block succeeds."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.json", "model.keras")
+NEEDED = ("metrics.json", "history.csv")
+SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
 
 
 class Stopwatch:
@@ -78,12 +71,15 @@ def find_folder(cell: Cell) -> Path:
 def open_folder(cell: Cell) -> Path:
     """Make the cell's folder ready: whatever was there no longer counts as done.
 
+    The folder stays locked until this process ends.
+
     Raises:
-        SettingsError: the folder cannot be written.
+        SettingsError: the folder cannot be written, or another process works there.
     """
     folder = find_folder(cell)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        hold_as_kernel(folder)
         (folder / "done.json").unlink(missing_ok=True)
         with replacing(folder / "params.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
@@ -128,12 +124,49 @@ def close_folder(
     with replacing(folder / "split.json") as temporary:
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "done.json", {"name": cell.name, "hash": cell.hash})
-    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    write_done(folder, cell)
+    for name in ("checkpoint.npz", "progress.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
-def explain_undone(folder: Path, cell: Cell) -> str:
-    """Say why the cell in `folder` is not done; empty if it is."""
+def write_done(folder: Path, cell: Cell) -> None:
+    """Say that the cell is done, and list the results that this holds for."""
+    files = {name: _describe_file(folder / name) for name in RESULTS if (folder / name).exists()}
+    done = {"name": cell.name, "hash": cell.hash, "results_version": RESULTS_VERSION}
+    write_json(folder / "done.json", done | {"files": files})
+
+
+def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int) -> None:
+    """Say how far training is, for `read_progress`.
+
+    Args:
+        folder: from `open_folder`.
+        cell: the settings.
+        row: the epoch that ended, from `training.train`.
+        n_images: images that an epoch shows to the network.
+    """
+    progress = {
+        "hash": cell.hash,
+        "epoch": row["epoch"],
+        "epochs": cell.epochs,
+        "loss": row["loss"],
+        "seconds": row["seconds"],
+        "images_per_second": n_images / row["seconds"],
+    }
+    write_json(folder / "progress.json", progress)
+
+
+def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
+    """Read the last finished epoch of a cell that is not done; empty before the first."""
+    progress = read_json(folder / "progress.json")
+    return progress if progress.get("hash") == cell.hash else {}
+
+
+def explain_undone(folder: Path, cell: Cell, *, thorough: bool = False) -> str:
+    """Say why the cell in `folder` is not done; empty if it is.
+
+    Files up to 64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
+    """
     try:
         done = json.loads((folder / "done.json").read_text("utf-8"))
     except FileNotFoundError:
@@ -141,13 +174,48 @@ def explain_undone(folder: Path, cell: Cell) -> str:
     except (OSError, ValueError) as error:
         return f"done.json cannot be read: {error}"
     if not isinstance(done, dict) or done.get("hash") != cell.hash:
-        return "run with other settings"
-    missing = [name for name in ("metrics.json", "history.csv") if not (folder / name).exists()]
-    return f"{missing[0]} is missing" if missing else ""
+        return _explain_stale(folder, cell, done if isinstance(done, dict) else {})
+    return _find_damage(folder, done.get("files", {}), thorough)
+
+
+def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
+    if (ran := done.get("results_version", RESULTS_VERSION)) != RESULTS_VERSION:
+        return f"run by code of results version {ran}, now {RESULTS_VERSION}"
+    try:
+        old = dict(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return "run with other settings, which cannot be read any more"
+    now = cell.model_dump(exclude=NOT_RESULTS)
+    before = {name: old.get(name, Cell.model_fields[name].default) for name in now}
+    changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
+    return "run with other settings: " + ", ".join(changed) if changed else "run by other code"
+
+
+def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
+    for name in dict.fromkeys((*NEEDED, *files)):
+        try:
+            size = (folder / name).stat().st_size
+        except OSError:
+            return f"{name} is missing"
+        if name in files and size != files[name]["bytes"]:
+            return f"{name} is damaged: {size} bytes, {files[name]['bytes']} when it was written"
+        if name in files and (thorough or size <= SMALL):
+            if _describe_file(folder / name) != files[name]:
+                return f"{name} is damaged: it was changed after it was written"
+    return ""
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe hardware, versions and code revision of this run, for `metrics.json`."""
+    """Describe hardware, versions and code revision, for `metrics.json`.
+
+    To be called as a run starts: the checkout may change while it computes.
+    """
     threads = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS")
     return {
         "hardware": {
@@ -158,7 +226,7 @@ def describe_machine() -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "revision": describe_revision(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
