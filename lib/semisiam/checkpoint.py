@@ -39,7 +39,8 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
             arrays = [file[str(i)] for i in range(len(variables))]
-        if about["settings"] != settings or [a.shape for a in arrays] != [v.shape for v in variables]:
+        shapes_fit = [a.shape for a in arrays] == [tuple(v.shape) for v in variables]
+        if about["settings"] != settings or not shapes_fit:
             return []
         rows = list(about["rows"])
     except Exception:  # whatever a damaged file raises, training then starts anew

@@ -1,5 +1,6 @@
 """The command line: `semisiam grid`, `status`, `report`, `data` and `embed`."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -49,28 +50,103 @@ outputs_option = click.option(
 )
 
 
+only_option = click.option(
+    "--only",
+    default="",
+    metavar="SETTINGS",
+    help="Only cells with these settings, e.g. 'backbone=resnet50_v2 split=0,1'.",
+)
+
+
 @main.command()
 @study_argument
 @outputs_option
+@only_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
+    show_default="2, or one a GPU",
     help="Cells side by side; the machine's threads are shared out among them.",
 )
-def grid(study: Study, outputs: Path, workers: int) -> None:
+@click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
+@click.option("--index", type=click.IntRange(min=0), help="Run this one cell, counted from 0.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE",
+    help="Run the cells on a Dask cluster: tcp://HOST:8786, or the scheduler file.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    show_default="shared out",
+    help="Threads of each cell. Results repeat to the last digit only with the same number.",
+)
+@click.option(
+    "--stall-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=240,
+    show_default=True,
+    help="End a cell when no epoch ends for so long; data and evaluation count too.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Start a cell again so often if its process dies; not if the notebook raises.",
+)
+def grid(
+    study: Study,
+    outputs: Path,
+    only: str,
+    workers: int | None,
+    dry_run: bool,
+    index: int | None,
+    scheduler: str | None,
+    threads: int | None,
+    **limits: Any,
+) -> None:
     """Run every cell of a study that is not done yet.
 
     Each cell is one run of notebooks/master.ipynb in a process of its own, in
-    OUTPUTS/STUDY/CELL/. A cell that fails is reported at the end and does not stop the others;
-    run the same command again to run what is not done. Exit code 0 only if all cells are done.
-    """
-    from semisiam import display
-    from semisiam.grid import run_study
+    OUTPUTS/STUDY/CELL/. A cell that fails is reported at the end and does not stop the others; one
+    that somebody else works on is waited for. Run the same command again to run what is not done:
+    a cell that was cut off goes on from its last finished epoch. Ctrl-C ends all cells.
 
-    with display.GridDisplay(workers) as on_change:
-        status = run_study(study, outputs, workers=workers, on_change=on_change)
+    Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
+    """
+    from semisiam import display, grid
+    from semisiam.worker import Options
+
+    if index is not None and (scheduler or dry_run):
+        raise click.UsageError("--index runs one cell here: without --scheduler and --dry-run")
+    options = Options(threads=threads or 0, **limits)
+    cells = grid.choose_cells(study, only)
+    if index is not None:
+        cells, workers = grid.choose_index(cells, index), 1
+    workers = workers or len(grid.list_gpus()) or 2
+    before = grid.read_status(study, outputs, cells)
+    needed = grid.estimate_bytes(cells, before, workers)
+    if dry_run:
+        display.show_plan(cells, before, workers, needed, grid.measure_free(outputs))
+        return
+    if warning := grid.check_disk(outputs, needed):
+        click.echo(f"warning: {warning}", err=True)
+    asked = {"cells": cells, "options": options}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs with it
+    try:
+        if scheduler:
+            from semisiam.cluster import Cluster
+
+            with Cluster(scheduler) as cluster:
+                with display.GridDisplay(cells, cluster.count_slots(), cluster.describe()) as show:
+                    status = cluster.run_study(study, outputs, on_change=show, **asked)
+        else:
+            with display.GridDisplay(cells, workers) as show:
+                status = grid.run_study(study, outputs, workers=workers, on_change=show, **asked)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)
     display.show_failed(status, outputs / study.name)
     sys.exit(any(cell.state != "done" for cell in status.values()))
 
@@ -78,15 +154,17 @@ def grid(study: Study, outputs: Path, workers: int) -> None:
 @main.command()
 @study_argument
 @outputs_option
-def status(study: Study, outputs: Path) -> None:
+@only_option
+def status(study: Study, outputs: Path, only: str) -> None:
     """Say which cells of a study are done, running, failed or waiting.
 
-    Exit code 0 only if all cells are done.
+    It reads the disk, so it can be asked at any time, from any terminal. Exit code 0 only if all
+    cells are done.
     """
     from semisiam import display
-    from semisiam.grid import read_status
+    from semisiam.grid import choose_cells, read_status
 
-    cells = read_status(study, outputs)
+    cells = read_status(study, outputs, choose_cells(study, only))
     display.show_status(cells)
     display.show_failed(cells, outputs / study.name)
     sys.exit(any(cell.state != "done" for cell in cells.values()))

@@ -1,14 +1,19 @@
-"""What the terminal shows of a grid: a live line, a table of failures."""
+"""What the terminal shows of a grid: a live table, plain lines elsewhere, and the failures."""
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from semisiam.grid import Status
+from semisiam.cell import Cell
+from semisiam.grid import estimate_seconds
+from semisiam.worker import Status
 
 STATES = ("done", "running", "failed", "waiting")
 
@@ -19,58 +24,119 @@ def count_states(status: dict[str, Status]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES)
 
 
-def estimate_left(status: dict[str, Status], workers: int) -> float | None:
-    """Seconds until the grid ends, from the mean of the cells it has finished; None before."""
-    seconds = [cell.seconds for cell in status.values() if cell.seconds]
-    left = sum(cell.state in ("running", "waiting") for cell in status.values())
-    return left * sum(seconds) / len(seconds) / workers if seconds else None
+def estimate_left(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> float | None:
+    """Seconds until the grid ends; None as long as nothing can be said of some cell."""
+    seconds = estimate_seconds(cells, status)
+    left = [name for name, cell in status.items() if cell.state in ("running", "waiting")]
+    if not all(name in seconds for name in left):
+        return None
+    longest = max((seconds[name] for name in left), default=0.0)
+    return max(longest, sum(seconds[name] for name in left) / workers)
+
+
+def describe_seconds(seconds: float | None) -> str:
+    """Say a duration as one reads it: `40 s`, `12 min`, `3.5 h`."""
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def describe_progress(progress: dict[str, Any]) -> list[str]:
+    """Say how far a cell is: epoch, loss, images per second, time left; all empty before."""
+    if not progress:
+        return ["", "", "", ""]
+    left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
+    return [
+        f"epoch {progress['epoch']}/{progress['epochs']}",
+        f"loss {progress['loss']:.3f}",
+        f"{progress['images_per_second']:.0f} images/s",
+        f"{describe_seconds(left)} left" if left else "evaluating",
+    ]
 
 
 class GridDisplay:
-    """A live line on a terminal, or one plain line per finished cell elsewhere.
+    """A live table on a terminal, or one plain line per started or finished cell elsewhere.
 
     Enter it to get the function to call with the status of every cell.
     """
 
-    def __init__(self, workers: int):
+    def __init__(self, cells: dict[str, Cell], workers: int, title: str = ""):
+        self.cells = cells
         self.workers = workers
+        self.title = title
         self.console = Console(stderr=True)
-        columns = (BarColumn(), TextColumn("{task.description}"))
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self.told: set[str] = set()
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.last: dict[str, Status] = {}
 
-    def __enter__(self) -> Callable[[dict[str, Status]], None]:
-        self.bar.start()
-        self.task = self.bar.add_task("starting", total=None)
-        return self.update
+    def __enter__(self) -> "GridDisplay":
+        if self.title:
+            self._say(self.title)
+        if self.console.is_terminal:
+            self.live.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.live.stop()
+        self._say(count_states(self.last))
 
-    def update(self, status: dict[str, Status]) -> None:
+    def __call__(self, status: dict[str, Status]) -> None:
         """Show the status of every cell."""
-        left = estimate_left(status, self.workers)
-        line = count_states(status) + (f", about {left / 60:.0f} min left" if left else "")
-        finished = {n for n, cell in status.items() if cell.state in ("done", "failed")}
-        self.bar.update(self.task, description=line, total=len(status), completed=len(finished))
-        for name in sorted(finished - self.told):
-            if status[name].seconds:  # else it was done before this grid began
-                self.console.print(
-                    f"{status[name].state:8}{name}  {status[name].seconds:.0f} s",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-        self.told |= finished
+        for name, cell in status.items():
+            before = self.last[name].state if self.last else ""
+            if before not in ("", cell.state) and cell.state in ("done", "failed"):
+                self._say(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
+            elif before != cell.state == "running" and not self.live.is_started:
+                self._say(f"{cell.state:8}{name}  {cell.reason}".rstrip())
+        self.last = dict(status)
+        if self.live.is_started:
+            self.live.update(self._draw(status), refresh=True)
+
+    def _draw(self, status: dict[str, Status]) -> Group:
+        counts = Counter(cell.state for cell in status.values())
+        left = describe_seconds(estimate_left(self.cells, status, self.workers))
+        bar = ProgressBar(len(status), counts["done"] + counts["failed"], width=40)
+        line = count_states(status) + (f"; about {left} left" if left else "")
+        running = Table.grid(padding=(0, 2))
+        for name, cell in status.items():
+            if cell.state == "running":
+                running.add_row(Text(name), *describe_progress(cell.progress), Text(cell.reason))
+        return Group(bar, Text(line), running)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_status(status: dict[str, Status]) -> None:
     """Print one line a cell, with what there is to say of it, and the counts."""
     console = Console()
     for name, cell in status.items():
-        remark = f"  ({cell.reason})" if cell.reason and cell.state != "failed" else ""
-        line = f"{cell.state:8}{name}{remark}"
+        remarks = describe_progress(cell.progress) if cell.state == "running" else []
+        if cell.state != "failed":
+            remarks = [*remarks, f"({cell.reason})" if cell.reason else ""]
+        line = "  ".join([f"{cell.state:8}{name}", *filter(None, remarks)])
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(count_states(status))
+    console.print(count_states(status), highlight=False)
+
+
+def show_plan(
+    cells: dict[str, Cell], status: dict[str, Status], workers: int, needed: int, free: int
+) -> None:
+    """Print what a grid would do: each cell with its index, state and time, and the sums."""
+    console, seconds = Console(), estimate_seconds(cells, status)
+    for index, (name, cell) in enumerate(status.items()):
+        about = f"about {describe_seconds(seconds[name])}" if name in seconds else ""
+        remarks = [about, f"({cell.reason})" if cell.reason else ""]
+        line = "  ".join([f"{index:5}  {cell.state:8}{name}", *filter(None, remarks)])
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    left = estimate_left(cells, status, workers)
+    time = "unknown before the first is done" if left is None else f"about {describe_seconds(left)}"
+    console.print(f"{len(status)} cells: {count_states(status)}", highlight=False)
+    console.print(f"time, with {workers} side by side: {time}", highlight=False)
+    disk = f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free"
+    console.print(disk, highlight=False, soft_wrap=True)
 
 
 def show_failed(status: dict[str, Status], folder: Path) -> None:

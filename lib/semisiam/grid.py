@@ -1,58 +1,105 @@
-"""Run the cells of a study: one papermill process a cell, several side by side."""
+"""The cells of a study: which there are, where they stand, and running them on one machine."""
 
-import json
 import os
+import queue
+import shutil
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
-import psutil
 import yaml
 
-from semisiam import ROOT
+from semisiam.atomic import read_json, replacing
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.records import explain_undone, replacing, write_json
+from semisiam.lock import find_holder
+from semisiam.records import explain_undone, read_progress
+from semisiam.worker import Options, Status, count_cpus, run_cell
 
-MASTER = ROOT / "notebooks" / "master.ipynb"
 COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
-START_UP_DEATH = "Kernel died before replying to kernel_info"  # kernels can race for a port
+KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
+MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
+BESIDE_MODEL_MB = 8  # notebook, embeddings and tables of a cell
+
+OnChange = Callable[[dict[str, Status]], None]
 
 
-@dataclass(frozen=True)
-class Status:
-    """Where one cell stands: `done`, `running`, `failed` or `waiting`, and why."""
+class Future(Protocol):
+    """What the futures of threads and of Dask have in common."""
 
-    state: str
-    reason: str = ""
-    seconds: float = 0.0
+    def done(self) -> bool:
+        """Say whether there is a result."""
 
-
-class Children:
-    """The processes a grid has started, so that it can end them all when it is interrupted."""
-
-    def __init__(self):
-        self.running: list[subprocess.Popen] = []
-        self.interrupted = False
-
-    def end(self) -> None:
-        """End every papermill still running and the kernel it started."""
-        self.interrupted = bool(self.running)
-        for child in self.running:
-            family = psutil.Process(child.pid).children(recursive=True)
-            for process in [*family, child]:
-                process.kill()
+    def result(self) -> Any:
+        """Return it."""
 
 
-def read_status(study: Study, outputs: Path) -> dict[str, Status]:
-    """Read from disk where each cell of a study stands, by name."""
-    return {
-        name: _read_cell_status(outputs / study.name / name, cell)
-        for name, cell in study.cells().items()
-    }
+def choose_cells(study: Study, only: str = "") -> dict[str, Cell]:
+    """Choose cells by their settings.
+
+    Args:
+        study: the grid.
+        only: `name=value[,value...]`, several parted by spaces; "" chooses all.
+
+    Raises:
+        SettingsError: a name that no cell has, a value that no cell has, or nothing chosen.
+    """
+    cells = study.cells()
+    for word in only.split():
+        name, _, values = word.partition("=")
+        if name not in Cell.model_fields or not values:
+            named = ", ".join(study.axes) or "the study has no axes"
+            raise SettingsError(f"--only {word}: give SETTING=VALUE[,VALUE], e.g. of {named}")
+        there = list(dict.fromkeys(getattr(cell, name) for cell in study.cells().values()))
+        wanted = [yaml.safe_load(value) for value in values.split(",")]
+        for value in wanted:
+            if value not in there and str(value) not in map(str, there):
+                listed = ", ".join(map(str, there))
+                raise SettingsError(f"--only {word}: no cell has {name} {value}, but {listed}")
+        texts = set(map(str, wanted))
+        cells = {k: cell for k, cell in cells.items() if str(getattr(cell, name)) in texts}
+    if not cells:
+        raise SettingsError(f"--only {only}: no cell has all of this")
+    return cells
+
+
+def choose_index(cells: dict[str, Cell], index: int) -> dict[str, Cell]:
+    """Choose one cell by its place, from 0; raises `SettingsError` if there are not so many."""
+    if index >= len(cells):
+        raise SettingsError(f"--index {index}: there are {len(cells)} cells, 0 to {len(cells) - 1}")
+    name = list(cells)[index]
+    return {name: cells[name]}
+
+
+def read_status(
+    study: Study, outputs: Path, cells: dict[str, Cell] | None = None
+) -> dict[str, Status]:
+    """Read from disk where each cell of a study (or those given) stands, by name."""
+    folder = outputs / study.name
+    cells = study.cells() if cells is None else cells
+    return {name: read_cell_status(folder / name, cell) for name, cell in cells.items()}
+
+
+def read_cell_status(folder: Path, cell: Cell) -> Status:
+    """Read from disk where one cell stands."""
+    reason = explain_undone(folder, cell)
+    if not reason:
+        metrics = read_json(folder / "metrics.json")
+        seconds = (metrics.get("seconds") or {}).get("total", 0.0)
+        return Status("done", COLLAPSED if metrics.get("collapsed") else "", seconds)
+    progress = read_progress(folder, cell)
+    if holder := find_holder(folder):
+        return Status("running", f"on {holder}", progress=progress)
+    failed = read_json(folder / "failed.json")
+    if failed.get("hash") == cell.hash:
+        return Status("failed", failed["reason"], failed["seconds"], progress)
+    if progress:
+        reason = f"cut off after epoch {progress['epoch']} of {progress['epochs']}"
+    return Status("waiting", reason, progress=progress)
 
 
 def run_study(
@@ -60,15 +107,19 @@ def run_study(
     outputs: Path,
     *,
     workers: int,
-    on_change: Callable[[dict[str, Status]], None],
+    on_change: OnChange,
+    cells: dict[str, Cell] | None = None,
+    options: Options | None = None,
 ) -> dict[str, Status]:
     """Run the cells of a study that are not done, and carry on past those that fail.
 
     Args:
         study: the grid.
         outputs: where the study's folder goes.
-        workers: cells side by side; the machine's threads are shared out among them.
-        on_change: called about once a second with the status of every cell.
+        workers: cells side by side; where there are GPUs, at most one a GPU.
+        on_change: called twice a second with the status of every cell.
+        cells: those to run, by name; None for all.
+        options: how cells are run; threads are shared out if it does not say how many.
 
     Returns:
         The status of every cell at the end.
@@ -76,122 +127,157 @@ def run_study(
     Raises:
         SettingsError: the study's folder cannot be written.
     """
-    folder = _make_folder(outputs / study.name)
-    status = read_status(study, outputs)
-    left = {name: c for name, c in study.cells().items() if status[name].state != "done"}
-    status |= {name: Status("waiting") for name in left}
-    threads = max(1, (psutil.cpu_count() or 1) // workers)
-    children = Children()
+    folder = make_folder(outputs / study.name)
+    cells = study.cells() if cells is None else cells
+    gpus = list_gpus()
+    workers = min(workers, len(gpus)) if gpus else workers
+    options = options or Options()
+    options = replace(options, threads=options.threads or max(1, count_cpus() // workers))
+    free: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for gpu in gpus or [""] * workers:
+        free.put(gpu)
+    started: set[str] = set()
+    stop = threading.Event()
 
-    def run(name: str, cell: Cell) -> None:
-        status[name] = Status("running")
-        status[name] = run_cell(cell, folder / name, threads=threads, children=children)
+    def run(name: str) -> Status:
+        gpu = free.get()
+        started.add(name)
+        try:
+            return run_cell(
+                cells[name], folder / name, options, gpu=gpu, stopped=stop.is_set
+            )
+        finally:
+            free.put(gpu)
+            started.discard(name)
+
+    def look(name: str) -> Status:
+        if name in started:
+            return Status("running", progress=read_progress(folder / name, cells[name]))
+        return Status("waiting")
 
     pool = ThreadPoolExecutor(workers)
     try:
-        unfinished = {pool.submit(run, name, cell) for name, cell in left.items()}
-        while unfinished:
-            finished, unfinished = wait(unfinished, timeout=1)
-            for future in finished:
-                future.result()
-            on_change(status)
+        status = read_status(study, outputs, cells)
+        return follow(
+            status,
+            submit=lambda name: pool.submit(run, name),
+            look=look,
+            look_elsewhere=lambda name: read_cell_status(folder / name, cells[name]),
+            on_change=on_change,
+        )
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        children.end()
-        pool.shutdown()
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def follow(
+    status: dict[str, Status],
+    *,
+    submit: Callable[[str], Future],
+    look: Callable[[str], Status],
+    look_elsewhere: Callable[[str], Status],
+    on_change: OnChange,
+) -> dict[str, Status]:
+    """Submit the cells that are not done, and follow them until all have a result.
+
+    A cell that somebody else works on is waited for, and submitted again if it is left undone.
+
+    Args:
+        status: of each cell by name, as the grid finds it.
+        submit: starts a cell or puts it in the queue; its future's result is a `Status`.
+        look: status of a submitted cell.
+        look_elsewhere: status of a cell that somebody else works on.
+        on_change: called twice a second with the status of every cell.
+    """
+    status = dict(status)
+    ours = {name: submit(name) for name, cell in status.items() if cell.state != "done"}
+    elsewhere: set[str] = set()
+    while ours or elsewhere:
+        for name in [name for name, future in ours.items() if future.done()]:
+            status[name] = ours.pop(name).result()
+            if status[name].state == "running":
+                elsewhere.add(name)
+        status |= {name: look(name) for name in ours}
+        for name in list(elsewhere):
+            status[name] = look_elsewhere(name)
+            if status[name].state != "running":
+                elsewhere.discard(name)
+                if status[name].state != "done":
+                    ours[name] = submit(name)
+        on_change(status)
+        if ours or elsewhere:
+            time.sleep(0.5)
     return status
 
 
-def run_cell(cell: Cell, folder: Path, *, threads: int, children: Children) -> Status:
-    """Run the master notebook on one cell in a process of its own.
+def list_gpus() -> list[str]:
+    """List the GPUs that cells may use, as `CUDA_VISIBLE_DEVICES` names them.
 
-    Args:
-        cell: the settings.
-        folder: the cell's folder, which also gets `log.txt` and, on failure, `failed.json`.
-        threads: how many threads TensorFlow and scikit-learn may use.
-        children: the started process is added to them.
-
-    Returns:
-        `done` or `failed`, with the reason and the seconds it took.
+    Those of `CUDA_VISIBLE_DEVICES` if it is set, else those that `nvidia-smi -L` lists.
     """
-    started = time.monotonic()
-    folder.mkdir(exist_ok=True)
-    (folder / "failed.json").unlink(missing_ok=True)
-    with replacing(folder / "params.yaml") as temporary:
-        settings = cell.model_dump(exclude={"output_dir"})
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-    reason = _execute(folder, threads, children)
-    if START_UP_DEATH in reason:
-        reason = _execute(folder, threads, children)
-    reason = reason or explain_undone(folder, cell)
-    seconds = time.monotonic() - started
-    if reason and not children.interrupted:
-        write_json(folder / "failed.json", {"reason": reason, "seconds": seconds})
-    return Status("failed" if reason else "done", reason, seconds)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    try:
+        command = ["nvidia-smi", "-L"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in told.splitlines()))]
 
 
-def _execute(folder: Path, threads: int, children: Children) -> str:
-    """Run papermill, where relative paths mean the same as by hand, and say why it failed.
+def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:
+    """Estimate how long each cell takes that is neither done nor failed.
 
-    Returns an empty text if it did not.
+    A running cell goes by its last epoch; others by the mean of the done cells of their kind, or of
+    all done cells. Cells of which nothing can be said are left out.
     """
-    command = [sys.executable, "-m", "papermill", str(MASTER), str(folder / "cell.ipynb")]
-    command += ["-f", str(folder / "params.yaml"), "-r", "output_dir", str(folder)]
-    command += ["--log-output", "--no-progress-bar"]
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    with (folder / "log.txt").open("wb") as log:
-        child = subprocess.Popen(
-            command,
-            env=os.environ | dict.fromkeys(names, str(threads)),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches the grid alone, which then ends its children
-        )
-        children.running.append(child)
-        write_json(folder / "running.json", {"pid": child.pid})
-        child.wait()
-        children.running.remove(child)
-        (folder / "running.json").unlink(missing_ok=True)
-    return _explain_exit(folder, child.returncode) if child.returncode else ""
+    took: dict[tuple, list[float]] = {}
+    for name, cell in cells.items():
+        if status[name].state == "done" and status[name].seconds:
+            for kind in (_kind(cell), ()):
+                took.setdefault(kind, []).append(status[name].seconds)
+    seconds = {}
+    for name, cell in cells.items():
+        known = took.get(_kind(cell)) or took.get(())
+        if (progress := status[name].progress) and status[name].state in ("running", "waiting"):
+            seconds[name] = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
+        elif known and status[name].state in ("running", "waiting"):
+            seconds[name] = sum(known) / len(known)
+    return seconds
 
 
-def _explain_exit(folder: Path, code: int) -> str:
-    """Say why papermill failed: the notebook's error, or the end of the log."""
-    if code < 0:
-        return f"ended by signal {-code}"
-    try:
-        cells = json.loads((folder / "cell.ipynb").read_text("utf-8"))["cells"]
-        outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        error = next(output for output in outputs if output["output_type"] == "error")
-        return f"{error['ename']}: {error['evalue']}"
-    except (OSError, ValueError, KeyError, StopIteration):
-        lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else f"papermill ended with exit code {code}"
+def estimate_bytes(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> int:
+    """Estimate the disk space that the cells still need, checkpoints of running ones included."""
+    left = [cell for name, cell in cells.items() if status[name].state != "done"]
+    kept = sum(BESIDE_MODEL_MB + cell.keep_model * MODEL_MB[cell.backbone] for cell in left)
+    passing = max((3 * MODEL_MB[cell.backbone] for cell in left), default=0)  # weights and Adam's
+    return (kept + passing * min(workers, len(left))) * 10**6
 
 
-def _read_cell_status(folder: Path, cell: Cell) -> Status:
-    reason = explain_undone(folder, cell)
-    if not reason:
-        return Status(
-            "done", COLLAPSED if _read_json(folder / "metrics.json").get("collapsed") else ""
-        )
-    running, failed = _read_json(folder / "running.json"), _read_json(folder / "failed.json")
-    if running and psutil.pid_exists(running["pid"]):
-        return Status("running")
-    if failed:
-        return Status("failed", failed["reason"], failed["seconds"])
-    return Status("waiting", reason)
+def measure_free(outputs: Path) -> int:
+    """Return the bytes that are free where `outputs` is, or will be."""
+    folders = (outputs.absolute(), *outputs.absolute().parents)
+    return shutil.disk_usage(next(folder for folder in folders if folder.exists())).free
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+def check_disk(outputs: Path, needed: int) -> str:
+    """Compare the disk space needed with what is free; returns a warning, or nothing.
+
+    Raises:
+        SettingsError: less than half of it is free.
+    """
+    free = measure_free(outputs)
+    if free >= needed:
+        return ""
+    text = f"the study needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {outputs}"
+    if free < needed / 2:
+        raise SettingsError(f"{text}: make room, or set keep_model: false in its base")
+    return text
 
 
-def _make_folder(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
+    """Make a study's folder, absolute; raises `SettingsError` if it cannot be written."""
     if "{" in str(folder) or "}" in str(folder):
         raise SettingsError(
             f"papermill cannot write below {folder}: no {{ or }} in the path, please"
@@ -200,7 +286,11 @@ def _make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "writable") as temporary:
             temporary.touch()
-        (folder / "writable").unlink()
+        (folder / "writable").unlink(missing_ok=True)
     except OSError as error:
         raise SettingsError(f"cannot write to {folder}: {error.strerror}") from None
     return folder.resolve()
+
+
+def _kind(cell: Cell) -> tuple:
+    return tuple(getattr(cell, name) for name in KIND)

@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semisiam.cell import SettingsError
@@ -51,10 +51,8 @@ def holding(folder: Path) -> Iterator[int | None]:
 
 def beat(folder: Path) -> None:
     """Say that the holder of a folder is alive."""
-    try:
+    with suppress(OSError):  # the disk is away: others will find out by the age
         os.utime(folder / "running.json")
-    except OSError:
-        pass  # the disk is away: others will find out by the age
 
 
 def find_holder(folder: Path) -> str:

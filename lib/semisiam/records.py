@@ -1,8 +1,8 @@
 """A cell's folder: what a run leaves behind, and whether it is done.
 
 A cell is done if and only if `done.json` is there, carries the hash of the cell's settings, and the
-files it lists are as they were. It is written last; every file is written under a temporary name and
-renamed, but for papermill's `cell.ipynb` and its `log.txt`.
+files it lists are as they were. It is written last. Every file is written under a temporary name
+and renamed, but for `cell.ipynb`, which papermill keeps up to date, and its `log.txt`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def close_folder(
         report: class-wise table, from `evaluation.report_classes`.
         history: one row an epoch, from `training.train`.
         features: arrays to keep, e.g. embeddings float32 (N_t, 128) and labels int64 (N_t,).
-        model: the Keras model to keep.
+        model: the Keras model to keep, if the settings say so.
     """
     with replacing(folder / "report.csv") as temporary:
         report.to_csv(temporary, index=False)
@@ -119,14 +119,14 @@ def close_folder(
         history.to_csv(temporary, index=False)
     with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **features)
-    with replacing(folder / "model.keras") as temporary:
-        model.save(temporary)
+    (folder / "model.keras").unlink(missing_ok=True)  # of a run that kept it
+    if cell.keep_model:
+        with replacing(folder / "model.keras") as temporary:
+            model.save(temporary)
     with replacing(folder / "split.json") as temporary:
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
     write_done(folder, cell)
-    for name in ("checkpoint.npz", "progress.json"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def write_done(folder: Path, cell: Cell) -> None:
@@ -134,6 +134,8 @@ def write_done(folder: Path, cell: Cell) -> None:
     files = {name: _describe_file(folder / name) for name in RESULTS if (folder / name).exists()}
     done = {"name": cell.name, "hash": cell.hash, "results_version": RESULTS_VERSION}
     write_json(folder / "done.json", done | {"files": files})
+    for name in ("checkpoint.npz", "progress.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int) -> None:
@@ -199,9 +201,9 @@ def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
             return f"{name} is missing"
         if name in files and size != files[name]["bytes"]:
             return f"{name} is damaged: {size} bytes, {files[name]['bytes']} when it was written"
-        if name in files and (thorough or size <= SMALL):
-            if _describe_file(folder / name) != files[name]:
-                return f"{name} is damaged: it was changed after it was written"
+        read = name in files and (thorough or size <= SMALL)
+        if read and _describe_file(folder / name) != files[name]:
+            return f"{name} is damaged: it was changed after it was written"
     return ""
 
 
