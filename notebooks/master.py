@@ -75,7 +75,7 @@ output_dir: str = ""  # folder of the results ("": beside the notebook)
 # NBVAL_CHECK_OUTPUT
 cell = Cell.from_notebook(globals())
 folder = records.open_folder(cell)
-watch = records.Stopwatch()
+machine, watch = records.describe_machine(), records.Stopwatch()
 training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
 training.prepare_devices(cell)
 cell.name
@@ -206,6 +206,20 @@ network.summary()
 # epochs and decays from there (section III-B).
 
 # %%
+# NBVAL_CHECK_OUTPUT
+sizes = len(labelled), len(unlabelled)
+n_updates = cell.epochs * training.count_steps(cell, *sizes)
+n_views = training.count_views(cell, *sizes)
+print(f"{n_updates} updates, {n_views} images an epoch")
+
+
+# %%
+def tell(row):
+    print(training.describe_epoch(row))
+    records.write_progress(folder, cell, row, n_views)
+
+
+# %%
 history = training.train(
     cell,
     network,
@@ -213,7 +227,8 @@ history = training.train(
     labels,
     unlabelled,
     checkpoint=folder / "checkpoint.npz",
-    on_epoch=lambda row: print(training.describe_epoch(row)),
+    logs=folder / "tensorboard" if cell.tensorboard else None,
+    on_epoch=tell,
 )
 watch.lap("training")
 
@@ -334,13 +349,6 @@ plt.show()
 # probabilities; `done.json` comes last and says that the cell is complete.
 
 # %%
-# NBVAL_CHECK_OUTPUT
-sizes = len(labelled), len(unlabelled)
-n_updates = cell.epochs * training.count_steps(cell, *sizes)
-n_views = training.count_views(cell, *sizes)
-print(f"{n_updates} updates, {n_views} images an epoch")
-
-# %%
 batches = training.make_batches(cell, labelled, labels, unlabelled, range(cell.epochs))
 speed = {
     "training": training.measure_training(history, n_views),
@@ -365,7 +373,7 @@ metrics = {
     "notes": list(data.notes),
     "seconds": watch.seconds,
     "images_per_second": speed,
-    **records.describe_machine(),
+    **machine,
 }
 
 # %%

@@ -138,9 +138,11 @@ def grid(
         if scheduler:
             from semisiam.cluster import Cluster
 
-            with Cluster(scheduler) as cluster:
-                with display.GridDisplay(cells, cluster.count_slots(), cluster.describe()) as show:
-                    status = cluster.run_study(study, outputs, on_change=show, **asked)
+            with (
+                Cluster(scheduler) as cluster,
+                display.GridDisplay(cells, cluster.count_slots(), cluster.describe()) as show,
+            ):
+                status = cluster.run_study(study, outputs, on_change=show, say=show.say, **asked)
         else:
             with display.GridDisplay(cells, workers) as show:
                 status = grid.run_study(study, outputs, workers=workers, on_change=show, **asked)

@@ -72,7 +72,7 @@ class GridDisplay:
 
     def __enter__(self) -> "GridDisplay":
         if self.title:
-            self._say(self.title)
+            self.say(self.title)
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -80,16 +80,16 @@ class GridDisplay:
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self.live.stop()
-        self._say(count_states(self.last))
+        self.say(count_states(self.last))
 
     def __call__(self, status: dict[str, Status]) -> None:
         """Show the status of every cell."""
         for name, cell in status.items():
             before = self.last[name].state if self.last else ""
             if before not in ("", cell.state) and cell.state in ("done", "failed"):
-                self._say(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
+                self.say(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
             elif before != cell.state == "running" and not self.live.is_started:
-                self._say(f"{cell.state:8}{name}  {cell.reason}".rstrip())
+                self.say(f"{cell.state:8}{name}  {cell.reason}".rstrip())
         self.last = dict(status)
         if self.live.is_started:
             self.live.update(self._draw(status), refresh=True)
@@ -105,7 +105,8 @@ class GridDisplay:
                 running.add_row(Text(name), *describe_progress(cell.progress), Text(cell.reason))
         return Group(bar, Text(line), running)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -143,9 +143,7 @@ def run_study(
         gpu = free.get()
         started.add(name)
         try:
-            return run_cell(
-                cells[name], folder / name, options, gpu=gpu, stopped=stop.is_set
-            )
+            return run_cell(cells[name], folder / name, options, gpu=gpu, stopped=stop.is_set)
         finally:
             free.put(gpu)
             started.discard(name)

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from semisiam.cell import SettingsError
 from semisiam.atomic import read_json, write_json
+from semisiam.cell import SettingsError
 
 BEAT = 5  # s
 STALE = 60  # s without a beat: its host or its network is gone

@@ -184,6 +184,7 @@ def train(
     unlabelled: np.ndarray,
     *,
     checkpoint: Path | None = None,
+    logs: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Train the network for the cell's epochs.
@@ -196,6 +197,7 @@ def train(
         unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
         checkpoint: file to go on from and to write after every epoch; a resumed run ends in
             the very weights and history of an undisturbed one.
+        logs: folder for TensorBoard's logs.
         on_epoch: called with each epoch's row as it ends.
 
     Returns:
@@ -217,6 +219,8 @@ def train(
     if checkpoint:
         save = partial(save_checkpoint, checkpoint, network, rows, cell.hash)
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save()))
+    if logs:
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
     schedule = partial(
         decayed_rate,
         epochs=cell.epochs,
