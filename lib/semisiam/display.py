@@ -112,32 +112,32 @@ class GridDisplay:
 
 def show_status(status: dict[str, Status]) -> None:
     """Print one line a cell, with what there is to say of it, and the counts."""
-    console = Console()
+    lines = []
     for name, cell in status.items():
         remarks = describe_progress(cell.progress) if cell.state == "running" else []
         if cell.state != "failed":
             remarks = [*remarks, f"({cell.reason})" if cell.reason else ""]
-        line = "  ".join([f"{cell.state:8}{name}", *filter(None, remarks)])
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(count_states(status), highlight=False)
+        lines.append("  ".join([f"{cell.state:8}{name}", *filter(None, remarks)]))
+    Console().out(*lines, count_states(status), sep="\n", highlight=False)
 
 
 def show_plan(
     cells: dict[str, Cell], status: dict[str, Status], workers: int, needed: int, free: int
 ) -> None:
     """Print what a grid would do: each cell with its index, state and time, and the sums."""
-    console, seconds = Console(), estimate_seconds(cells, status)
+    lines, seconds = [], estimate_seconds(cells, status)
     for index, (name, cell) in enumerate(status.items()):
         about = f"about {describe_seconds(seconds[name])}" if name in seconds else ""
         remarks = [about, f"({cell.reason})" if cell.reason else ""]
-        line = "  ".join([f"{index:5}  {cell.state:8}{name}", *filter(None, remarks)])
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        lines.append("  ".join([f"{index:5}  {cell.state:8}{name}", *filter(None, remarks)]))
     left = estimate_left(cells, status, workers)
     time = "unknown before the first is done" if left is None else f"about {describe_seconds(left)}"
-    console.print(f"{len(status)} cells: {count_states(status)}", highlight=False)
-    console.print(f"time, with {workers} side by side: {time}", highlight=False)
-    disk = f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free"
-    console.print(disk, highlight=False, soft_wrap=True)
+    lines += [
+        f"{len(status)} cells: {count_states(status)}",
+        f"time, with {workers} side by side: {time}",
+        f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free",
+    ]
+    Console().out(*lines, sep="\n", highlight=False)
 
 
 def show_failed(status: dict[str, Status], folder: Path) -> None:

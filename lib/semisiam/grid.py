@@ -190,7 +190,7 @@ def follow(
     status = dict(status)
     ours = {name: submit(name) for name, cell in status.items() if cell.state != "done"}
     elsewhere: set[str] = set()
-    while ours or elsewhere:
+    while True:
         for name in [name for name, future in ours.items() if future.done()]:
             status[name] = ours.pop(name).result()
             if status[name].state == "running":
@@ -203,9 +203,9 @@ def follow(
                 if status[name].state != "done":
                     ours[name] = submit(name)
         on_change(status)
-        if ours or elsewhere:
-            time.sleep(0.5)
-    return status
+        if not (ours or elsewhere):
+            return status
+        time.sleep(0.5)
 
 
 def list_gpus() -> list[str]:

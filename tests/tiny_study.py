@@ -1,0 +1,146 @@
+"""Studies of a tiny notebook that stands in for the master: real papermill, kernels and files.
+
+It counts epochs of `learning_rate` seconds, keeps its state after each, and ends with a value that
+tells whether each epoch was done once and in order. By its `seed` it raises (1), its kernel exits
+(2), it hangs (3), has no memory (4) or fills the disk (5).
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import yaml
+
+from semisiam.atomic import read_json
+
+NOTEBOOK = """
+import hashlib, os, time
+from pathlib import Path
+import numpy as np
+from semisiam import records
+from semisiam.atomic import read_json, write_json
+from semisiam.cell import Cell
+cell = Cell.from_notebook(globals())
+folder = records.open_folder(cell)
+if cell.seed == 1:
+    raise RuntimeError("seed one is broken")
+if cell.seed == 2:
+    os._exit(3)
+if cell.seed == 3:
+    time.sleep(600)
+if cell.seed == 4:
+    np.zeros(2**60, np.uint8)
+if cell.seed == 5:
+    with records.replacing(folder / "features.npz") as path:
+        path.write_bytes(bytes(2**26))
+state = read_json(folder / "state.json") or {"epoch": 0, "value": ""}
+while state["epoch"] < cell.epochs:
+    time.sleep(cell.learning_rate)
+    epoch = state["epoch"] + 1
+    value = hashlib.sha256(f"{state['value']} {cell.split} {epoch}".encode()).hexdigest()
+    with (folder / "epochs.log").open("a") as log:
+        print(os.getpid(), epoch, file=log)
+    state = {"epoch": epoch, "value": value}
+    write_json(folder / "state.json", state)
+    row = {"epoch": epoch, "loss": 1 / epoch, "seconds": cell.learning_rate}
+    records.write_progress(folder, cell, row, 100)
+(folder / "history.csv").write_text("epoch")
+metrics = {"value": state["value"], "seconds": {"total": 2.0}, "collapsed": cell.split == 3}
+metrics |= {"cwd": str(Path.cwd()), "threads": os.environ["OPENBLAS_NUM_THREADS"]}
+metrics["gpu"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+write_json(folder / "metrics.json", metrics)
+records.write_done(folder, cell)
+"""
+SCRIPT = """
+import signal
+from pathlib import Path
+from semisiam import worker
+from semisiam.cli import main
+worker.MASTER = Path(__file__).with_name("tiny.ipynb")
+if __name__ == "__main__":
+    main()
+"""
+
+
+def write_notebook(folder):
+    cells = [
+        nbformat.v4.new_code_cell("split: int = 0", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(NOTEBOOK),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "tiny.ipynb")
+    (folder / "run.py").write_text(SCRIPT)
+    return folder / "tiny.ipynb"
+
+
+def write_study(folder, splits, seeds=None, **base):
+    """Write some.yaml; `seeds` says which splits misbehave, and how."""
+    rules = [{"when": {"split": k}, "set": {"seed": v}} for k, v in (seeds or {}).items()]
+    base = {"epochs": 1, "learning_rate": 0.01} | base
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump({"base": base, "axes": {"split": splits}, "rules": rules}))
+    return path
+
+
+def name(split):
+    return f"digits-small_cnn-5pct-clean-semi-s{split}"
+
+
+def expected_value(split, epochs):
+    value = ""
+    for epoch in range(1, epochs + 1):
+        value = hashlib.sha256(f"{value} {split} {epoch}".encode()).hexdigest()
+    return value
+
+
+def start(folder, *words, **how):
+    """Start `semisiam` on the tiny notebook, in a session of its own."""
+    command = [sys.executable, str(folder / "run.py"), *map(str, words)]
+    output = (folder / "output.txt").open("ab")
+    how = {"stdout": output, "stderr": subprocess.STDOUT, "cwd": folder} | how
+    with output:
+        return subprocess.Popen(command, start_new_session=True, **how)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def find(root, word):
+    """Find descendants of a process by a word of their command line."""
+    found = []
+    try:
+        for process in psutil.Process(root).children(recursive=True):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    except psutil.NoSuchProcess:
+        pass
+    return found
+
+
+def check_cells(folder, splits, epochs):
+    """Check that every epoch of every cell was done in order, never by two kernels at once."""
+    for split in splits:
+        cell = folder / name(split)
+        assert read_json(cell / "metrics.json")["value"] == expected_value(split, epochs)
+        lines = [line.split() for line in (cell / "epochs.log").read_text().splitlines()]
+        kernels = [pid for pid, _ in lines]
+        changes = sum(a != b for a, b in zip(kernels, kernels[1:], strict=False))
+        assert changes == len(set(kernels)) - 1, "two kernels took turns"
+        done = [int(epoch) for _, epoch in lines]
+        again = len(done) - epochs
+        assert sorted(set(done)) == list(range(1, epochs + 1))
+        assert again <= changes, "an epoch that had been kept was done again"
+
+
+def environment(**extra):
+    return os.environ | extra
