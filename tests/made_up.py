@@ -81,7 +81,7 @@ def describe(cell: Cell, accuracy: float, recalibrated: float | None) -> dict:
         "versions": {"python": "3.11.2", "tensorflow": "2.21.0", "semisiam": "0.1.0"},
         "hardware": {"cpu": "Abacus", "cores": 2, "threads": 1, "memory_gib": 8, "gpus": []},
         "revision": "abc",
-        "finished": "2025-01-01T00:00:00+00:00",
+        "started": "2025-01-01T00:00:00+00:00",
     }
 
 

@@ -19,7 +19,7 @@ PRELOAD = """
 import os
 from pathlib import Path
 from semisiam import cluster, worker
-worker.MASTER = Path(__file__).with_name("tiny.ipynb")
+worker.MASTER = Path(os.environ["NOTEBOOK"])
 if "ALONE" in os.environ:  # as on a host without the shared file system
     cluster._sees = lambda order: False
 """
@@ -42,6 +42,11 @@ class Dask:
     def start_scheduler(self):
         words = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"]
         self.scheduler = self._start(*words)
+        wait_for(self.answers)
+
+    def answers(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start_worker(self, **extra):
         words = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
@@ -51,7 +56,8 @@ class Dask:
 
     def _start(self, *words, **extra):
         command = [sys.executable, "-m", "dask", *words]
-        env = os.environ | {"PYTHONPATH": str(ROOT / "lib"), "TMPDIR": str(self.folder)} | extra
+        env = os.environ | {"NOTEBOOK": str(self.folder / "tiny.ipynb"), **extra}
+        env |= {"PYTHONPATH": str(ROOT / "lib"), "TMPDIR": str(self.folder)}
         with (self.folder / "dask.txt").open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log)
 
@@ -136,7 +142,7 @@ def test_the_scheduler_goes_and_comes_back(dask):
 
 def test_without_a_shared_disk_whole_cells_come_back(dask):
     dask.start_worker(ALONE="1")
-    study = write_study(dask.folder, [0, 1], {1: 1}, epochs=6, learning_rate=0.3)
+    study = write_study(dask.folder, [0, 1], {1: 1}, epochs=30, learning_rate=0.3)
     client = dask.grid(study, "--retries", 0)
     wait_for(at_epoch(dask, 0, 1))
     status = grid.read_status(Study.load(study), dask.folder / "out")
@@ -146,7 +152,7 @@ def test_without_a_shared_disk_whole_cells_come_back(dask):
     assert [cell.state for cell in status.values()] == ["done", "failed"]
     assert status[name(1)].reason == "RuntimeError: seed one is broken"
     assert "seed one is broken" in (dask.cell(1) / "log.txt").read_text()
-    check_cells(dask.folder / "out" / "some", [0], 6)
+    check_cells(dask.folder / "out" / "some", [0], 30)
     assert (dask.cell(0) / "cell.ipynb").exists()
     assert read_json(dask.cell(0) / "metrics.json")["threads"] == str(grid.count_cpus())
     assert not (dask.folder / "out" / "some" / ".arriving" / name(0)).exists()

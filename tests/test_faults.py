@@ -76,7 +76,7 @@ def test_the_master_resumes_bit_for_bit(tmp_path):
     settings = {"epochs": 6, "unlabelled_limit": 256, "test_limit": 150, "label_fraction": 0.2}
     study = tmp_path / "real.yaml"
     study.write_text(yaml.safe_dump({"base": settings}))
-    ((cell_name, cell),) = Study.load(study).cells().items()
+    (cell_name,) = Study.load(study).cells()
     command = [sys.executable, "-m", "semisiam", "grid", str(study), "--threads", "1"]
     subprocess.run([*command, "--outputs", str(tmp_path / "calm")], check=True)
     folder = tmp_path / "stormy" / "real" / cell_name
@@ -86,11 +86,11 @@ def test_the_master_resumes_bit_for_bit(tmp_path):
 
     for epoch, victim in ((2, "ipykernel"), (4, "grid")):
         process = subprocess.Popen([*command, "--retries", "0", "--outputs", tmp_path / "stormy"])
-        wait_for(at_epoch(epoch))
+        wait_for(at_epoch(epoch), 180)
         family = [psutil.Process(process.pid), *find(process.pid, "")]
         next(p for p in family if victim in " ".join(p.cmdline())).kill()
-        assert process.wait(timeout=30) != 0
-        gone, alive = psutil.wait_procs(family, timeout=10)
+        assert process.wait(timeout=60) != 0
+        _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive
     subprocess.run([*command, "--outputs", str(tmp_path / "stormy")], check=True)
     calm = tmp_path / "calm" / "real" / cell_name
@@ -159,7 +159,7 @@ def test_each_way_to_fail_is_told(tiny):
     status = run(tiny, study)
     assert {cell.state for cell in status.values()} == {"failed"}
     assert status[name(1)].reason == "RuntimeError: seed one is broken"
-    assert status[name(2)].reason.startswith("the kernel died: it was ended, or crashed; its memory")
+    assert status[name(2)].reason.startswith("the kernel died: it was ended, or crashed; ")
     assert status[name(4)].reason.startswith("out of memory: ")
     assert "seed one is broken" in (tiny / "out/some" / name(1) / "log.txt").read_text()
 
@@ -280,7 +280,9 @@ def test_status_of_two_thousand_done_cells_takes_under_two_seconds(tiny):
             records.write_done(folder, cell)
     command = [sys.executable, "-m", "semisiam", "status", str(study)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    told = subprocess.run([*command, "--outputs", str(tiny / "out")], capture_output=True, text=True)
+    told = subprocess.run(
+        [*command, "--outputs", str(tiny / "out")], capture_output=True, text=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert told.returncode == 0, told.stderr

@@ -1,63 +1,30 @@
 """The grid on a tiny notebook: real papermill, kernels and files, no training."""
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
-import nbformat
-import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
+from tiny_study import name, write_notebook, write_study
 
-from semisiam import ROOT, grid
+from semisiam import ROOT, display, grid, worker
+from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.cli import main
-
-TINY = """
-from pathlib import Path
-from semisiam import records
-from semisiam.cell import Cell
-cell = Cell.from_notebook(globals())
-folder = records.open_folder(cell)
-if split == 1:
-    raise RuntimeError("split one is broken")
-if split == 2:
-    import os
-    os._exit(3)
-(folder / "history.csv").write_text("")
-records.write_json(folder / "metrics.json", {"collapsed": split == 3, "cwd": str(Path.cwd())})
-records.write_json(folder / "done.json", {"hash": cell.hash})
-"""
+from semisiam.worker import Options, Status
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A notebook that fails on split 1, whose kernel dies on split 2, and that runs otherwise."""
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell("split: int = 0", metadata={"tags": ["parameters"]}),
-            nbformat.v4.new_code_cell(TINY),
-        ],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        },
-    )
-    nbformat.write(notebook, tmp_path / "tiny.ipynb")
-    monkeypatch.setattr(grid, "MASTER", tmp_path / "tiny.ipynb")
+    monkeypatch.setattr(worker, "MASTER", write_notebook(tmp_path))
     return tmp_path
-
-
-def write_study(folder, splits):
-    path = folder / "some.yaml"
-    path.write_text(yaml.safe_dump({"base": {}, "axes": {"split": splits}}))
-    return path
-
-
-def name(split):
-    return f"digits-small_cnn-5pct-clean-semi-s{split}"
 
 
 def invoke(*words):
@@ -65,22 +32,19 @@ def invoke(*words):
 
 
 def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
-    study = write_study(tiny, [0, 1, 2, 3])
+    study = write_study(tiny, [0, 1, 3], {1: 1})
     result = invoke("grid", study, "--outputs", tiny, "--workers", 2)
     assert result.exit_code == 1
-    assert "2 failed:" in result.output
-    assert f"{name(1)}\n    why  RuntimeError: split one is broken\n    log  " in result.output
+    assert "1 failed:" in result.output
+    assert f"{name(1)}\n    why  RuntimeError: seed one is broken\n    log  " in result.output
     status = grid.read_status(Study.load(study), tiny)
-    assert [status[name(i)].state for i in range(4)] == ["done", "failed", "failed", "done"]
-    assert status[name(1)].reason == "RuntimeError: split one is broken"
-    assert "died" in status[name(2)].reason.lower()
-    assert "split one is broken" in (tiny / "some" / name(1) / "log.txt").read_text()
-
+    assert [status[name(i)].state for i in (0, 1, 3)] == ["done", "failed", "done"]
     later = invoke("status", study, "--outputs", tiny)
     assert later.exit_code == 1
-    assert "2 done, 0 running, 2 failed, 0 waiting" in later.output
+    assert "2 done, 0 running, 1 failed, 0 waiting" in later.output
     assert f"{name(0)}\n" in later.output
     assert f"{name(3)}  (collapsed: the embedding is all but constant" in later.output
+    assert invoke("status", study, "--outputs", tiny, "--only", "split=0,3").exit_code == 0
 
 
 def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):
@@ -92,11 +56,11 @@ def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):
     assert done.stat().st_mtime_ns == first
     assert invoke("status", study, "--outputs", tiny).exit_code == 0
 
-    study.write_text(yaml.safe_dump({"base": {"epochs": 4}, "axes": {"split": [0]}}))
+    write_study(tiny, [0], epochs=4)
     status = grid.read_status(Study.load(study), tiny)[name(0)]
-    assert (status.state, status.reason) == ("waiting", "run with other settings")
+    assert (status.state, status.reason) == ("waiting", "run with other settings: epochs 1 → 4")
     assert invoke("grid", study, "--outputs", tiny).exit_code == 0
-    assert json.loads(done.read_text())["hash"] == Cell(epochs=4).hash
+    assert json.loads(done.read_text())["hash"] == Cell(epochs=4, learning_rate=0.01).hash
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"hash": "0"}'])
@@ -143,45 +107,107 @@ def test_an_output_folder_that_cannot_be_written(tiny):
         grid.run_study(study, tiny / "a{b}", workers=1, on_change=print)
 
 
-def test_an_interrupted_grid_ends_its_children_and_goes_on_later(tiny):
-    study = write_study(tiny, [0])
-    slow = nbformat.read(grid.MASTER, as_version=4)
-    slow.cells[1].source = "import time; time.sleep(600)"
-    nbformat.write(slow, grid.MASTER)
-    script = f"""
-from pathlib import Path
-from semisiam import grid
-from semisiam.cli import main
-grid.MASTER = Path({str(grid.MASTER)!r})
-main(["grid", {str(study)!r}, "--outputs", {str(tiny)!r}])
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-    running = tiny / "some" / name(0) / "running.json"
-    family = wait_for(lambda: kernel_of(running))
-    assert grid.read_status(Study.load(study), tiny)[name(0)].state == "running"
-    os.kill(process.pid, 2)
-    assert process.wait(timeout=30) != 0
-    gone, alive = psutil.wait_procs(family, timeout=10)
-    assert len(gone) == 2 and not alive
-    assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
+SETTINGS = {
+    "base": {"dataset": "digits"},
+    "axes": {"backbone": ["small_cnn", "mobilenet_v2"], "split": [0, 1, 2], "attack": ["none"]},
+}
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return value
+def test_cells_are_chosen_by_their_settings():
+    study = Study(name="some", **SETTINGS)
+    assert len(grid.choose_cells(study)) == 6
+    chosen = grid.choose_cells(study, "backbone=mobilenet_v2 split=0,2 bn_momentum=None")
+    assert [(cell.backbone, cell.split) for cell in chosen.values()] == [
+        ("mobilenet_v2", 0),
+        ("mobilenet_v2", 2),
+    ]
+    assert list(grid.choose_index(chosen, 1)) == [list(chosen)[1]]
+    for only, told in (
+        ("spilt=0", "give SETTING=VALUE.* e.g. of backbone, split, attack"),
+        ("split", "give SETTING=VALUE"),
+        ("split=0,7", "no cell has split 7, but 0, 1, 2"),
+        ("dataset=stl10", "no cell has dataset stl10, but digits"),
+    ):
+        with pytest.raises(SettingsError, match=told):
+            grid.choose_cells(study, only)
+    with pytest.raises(SettingsError, match="--index 6: there are 6 cells, 0 to 5"):
+        grid.choose_index(study.cells(), 6)
 
 
-def kernel_of(running):
-    """The papermill process and its kernel, once both are there."""
-    try:
-        papermill = psutil.Process(json.loads(running.read_text())["pid"])
-        kernels = [p for p in papermill.children() if "ipykernel_launcher" in " ".join(p.cmdline())]
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return []
-    return [papermill, *kernels] if kernels else []
+def test_one_cell_by_its_index(tiny):
+    study = write_study(tiny, [0, 1, 4], {1: 1})
+    words = ("grid", study, "--outputs", tiny, "--index")
+    assert invoke(*words, 2).exit_code == 0
+    assert invoke(*words, 2).exit_code == 0
+    states = [cell.state for cell in grid.read_status(Study.load(study), tiny).values()]
+    assert states == ["waiting", "waiting", "done"]
+    assert invoke(*words, 0, "--only", "split=1").exit_code == 1
+    result = invoke(*words, 3)
+    assert result.exit_code == 1
+    assert "there are 3 cells, 0 to 2" in result.output
+
+
+def test_a_dry_run_tells_time_and_disk_and_runs_nothing(tiny):
+    study = write_study(tiny, [0, 1, 2])
+    words = ("grid", study, "--outputs", tiny / "out", "--dry-run")
+    assert "time, with 2 side by side: unknown before the first is done" in invoke(*words).output
+    assert not (tiny / "out").exists()
+    assert invoke("grid", study, "--outputs", tiny / "out", "--index", 0).exit_code == 0
+    result = invoke(*words)
+    assert f"    1  waiting {name(1)}  about 2 s  (not run)" in result.output
+    assert "time, with 2 side by side: about 2 s" in result.output  # 2 x 2 s, two at once
+    assert "disk: about 0.06 GB needed" in result.output  # 2 x (6 + 8) MB, 2 x 18 MB in passing
+
+
+def test_time_is_estimated_from_cells_of_the_same_kind():
+    cells = Study(name="some", **SETTINGS).cells()
+    states = [Status("done", seconds=10), Status("done", seconds=30), Status("waiting")]
+    progress = {"epoch": 2, "epochs": 10, "seconds": 5.0}
+    states += [Status("running", progress=progress), Status("failed"), Status("waiting")]
+    status = dict(zip(cells, states, strict=True))
+    found = grid.estimate_seconds(cells, status)
+    assert list(found.values()) == [20, 8 * 5, 20]  # of the kind; by its epochs; of any kind
+    assert display.estimate_left(cells, status, 2) == 40
+    assert display.estimate_left(cells, dict.fromkeys(cells, Status("waiting")), 2) is None
+
+
+def test_the_disk_is_checked_before_a_run(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    assert grid.check_disk(tmp_path / "new", free // 2) == ""
+    assert "the study needs about" in grid.check_disk(tmp_path / "new", int(free * 1.5))
+    with pytest.raises(SettingsError, match="make room, or set keep_model: false"):
+        grid.check_disk(tmp_path, free * 3)
+
+
+def test_each_gpu_has_one_cell_at_a_time(tiny, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tiny / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: A (UUID: a)'\necho 'GPU 1: B'\n")
+    (tiny / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tiny}:{os.environ['PATH']}")
+    assert grid.list_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-a")
+    assert grid.list_gpus() == ["3", "GPU-a"]
+    study = write_study(tiny, [0, 1], learning_rate=1.0)  # so long that they overlap
+    options = Options(threads=3)
+    grid.run_study(Study.load(study), tiny, workers=8, on_change=lambda _: None, options=options)
+    metrics = [read_json(tiny / "some" / name(split) / "metrics.json") for split in (0, 1)]
+    assert [m["threads"] for m in metrics] == ["3", "3"]
+    assert sorted(m["gpu"] for m in metrics) == ["3", "GPU-a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert grid.list_gpus() == []
+
+
+def test_the_live_table_shows_running_cells():
+    cells = Study(name="some", **SETTINGS).cells()
+    progress = {"epoch": 2, "epochs": 10, "loss": 0.5, "seconds": 60.0, "images_per_second": 123.4}
+    states = [Status("done"), Status("running", progress=progress), *[Status("waiting")] * 4]
+    console = Console(width=120, force_terminal=True, file=io.StringIO())
+    console.print(display.GridDisplay(cells, 2)._draw(dict(zip(cells, states, strict=True))))
+    text = console.file.getvalue()
+    assert "1 done, 1 running, 0 failed, 4 waiting" in text
+    for word in ("epoch 2/10", "loss 0.500", "123 images/s", "8 min left"):
+        assert word in text
+    assert [display.describe_seconds(s) for s in (40, 720, 12600)] == ["40 s", "12 min", "3.5 h"]
 
 
 def test_help_is_complete_and_quick():

@@ -13,7 +13,7 @@ from semisiam import ROOT, grid
 from semisiam.cell import Cell, Study
 from semisiam.records import explain_undone
 
-MEASURED_TIMES = {"seconds", "images_per_second", "finished", "hardware", "revision", "versions"}
+MEASURED_TIMES = {"seconds", "images_per_second", "started", "hardware", "revision", "versions"}
 FILES = {
     "cell.ipynb",
     "params.yaml",
@@ -24,6 +24,7 @@ FILES = {
     "split.json",
     "model.keras",
     "done.json",
+    "kernel.lock",
 }
 
 

@@ -49,7 +49,14 @@ def test_done_means_the_same_settings_and_all_files(tmp_path):
     cell = Cell()
     assert records.explain_undone(tmp_path, cell) == "not run"
     records.write_json(tmp_path / "done.json", {"hash": Cell(epochs=9).hash})
-    assert records.explain_undone(tmp_path, cell) == "run with other settings"
+    stale = "run with other settings, which cannot be read any more"
+    assert records.explain_undone(tmp_path, cell) == stale
+    (tmp_path / "params.yaml").write_text("epochs: 9\nsplit: 0\n")
+    assert records.explain_undone(tmp_path, cell) == "run with other settings: epochs 9 → 3"
+    (tmp_path / "params.yaml").write_text("epochs: 3\n")
+    assert records.explain_undone(tmp_path, cell) == "run by other code"
+    records.write_json(tmp_path / "done.json", {"hash": "0", "results_version": 0})
+    assert records.explain_undone(tmp_path, cell).startswith("run by code of results version 0, ")
     records.write_json(tmp_path / "done.json", {"hash": cell.hash})
     assert records.explain_undone(tmp_path, cell) == "metrics.json is missing"
     for name in ("metrics.json", "history.csv"):
@@ -69,4 +76,4 @@ def test_the_machine_is_described():
     found = records.describe_machine()
     assert found["hardware"]["cores"] >= 1
     assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["finished"].endswith("+00:00")
+    assert found["started"].endswith("+00:00")

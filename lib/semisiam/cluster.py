@@ -13,6 +13,7 @@ import platform
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -61,13 +62,12 @@ class Cluster:
         if is_file and not Path(self.place).is_file():
             raise ClusterError(f"there is no scheduler file {self.place}: is the scheduler up?")
         where = {"scheduler_file": self.place} if is_file else {"address": self.place}
-        try:
-            self.client = Client(**where, timeout=CONNECT, set_as_default=False)
-        except (OSError, ValueError, TypeError, ImportError):
+        self.client = _connect(where)
+        if not self.client:
             raise ClusterError(
                 f"no Dask scheduler answers at {self.place}: is it up, and reachable from here? "
                 "The address is that of `dask scheduler`, tcp://HOST:8786"
-            ) from None
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,6 +139,20 @@ class Cluster:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1)
+
+
+def _connect(where: dict[str, Any]) -> Client | None:
+    """Connect in a thread: at a port that accepts and says nothing, Dask would wait for ever."""
+    made: list[Client] = []
+
+    def connect() -> None:
+        with suppress(OSError, ValueError, TypeError, ImportError):
+            made.append(Client(**where, timeout=CONNECT, set_as_default=False))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(3 * CONNECT)
+    return made[0] if made else None
 
 
 @dataclass
