@@ -60,17 +60,15 @@ def find_holder(folder: Path) -> str:
     holder = read_json(folder / "running.json")
     if not holder:
         return ""
-    name = f"{holder['host']}, process {holder['pid']}"
-    try:
+    trusted: bool | None = True  # without a file there is no lock
+    with suppress(OSError):
         descriptor = os.open(folder / "run.lock", os.O_RDONLY)
-    except OSError:
-        return ""
-    try:
-        trusted = _try_flock(descriptor, fcntl.LOCK_SH)
-        held = trusted is False or _kernel_works(folder) or _beats(folder, trusted)
-        return name if held else ""
-    finally:
-        os.close(descriptor)
+        try:
+            trusted = _try_flock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+    held = trusted is False or _kernel_works(folder) or _beats(folder, trusted)
+    return f"{holder['host']}, process {holder['pid']}" if held else ""
 
 
 def hold_as_kernel(folder: Path) -> None:
