@@ -187,7 +187,8 @@ def test_no_scheduler_is_told_within_seconds(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
-        for place in (address, "tcp://127.0.0.1:9", "nonsense", str(tmp_path / "none.json")):
+        places = (address, "tcp://127.0.0.1:9", "nonsense", str(tmp_path / "none.json"))
+        for place in places:
             started = time.monotonic()
             command = [sys.executable, str(tmp_path / "run.py"), "grid", str(study)]
             command += ["--outputs", str(tmp_path / "out"), "--scheduler", place]

@@ -12,6 +12,7 @@ import os
 import platform
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, KilledWorker, Reschedule, get_worker
+from distributed.comm import parse_host_port
 from distributed.utils import sync
 
 from semisiam import lock
-from semisiam.atomic import write_json
+from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.grid import OnChange, follow, make_folder, read_cell_status, read_status
 from semisiam.records import explain_undone
@@ -58,11 +60,10 @@ class Cluster:
 
     def __enter__(self) -> "Cluster":
         """Connect; raises `ClusterError` if nothing that is a scheduler answers."""
-        is_file = self.place.endswith(".json")
-        if is_file and not Path(self.place).is_file():
-            raise ClusterError(f"there is no scheduler file {self.place}: is the scheduler up?")
-        where = {"scheduler_file": self.place} if is_file else {"address": self.place}
-        self.client = _connect(where)
+        address = self.place
+        if address.endswith(".json"):
+            address = read_json(Path(address)).get("address", "")
+        self.client = _connect(address)
         if not self.client:
             raise ClusterError(
                 f"no Dask scheduler answers at {self.place}: is it up, and reachable from here? "
@@ -141,13 +142,18 @@ class Cluster:
                 time.sleep(1)
 
 
-def _connect(where: dict[str, Any]) -> Client | None:
+def _connect(address: str) -> Client | None:
     """Connect in a thread: at a port that accepts and says nothing, Dask would wait for ever."""
     made: list[Client] = []
+    try:
+        place = parse_host_port(address.partition("://")[2])
+        socket.create_connection(place, CONNECT).close()
+    except (OSError, ValueError):
+        return None
 
     def connect() -> None:
         with suppress(OSError, ValueError, TypeError, ImportError):
-            made.append(Client(**where, timeout=CONNECT, set_as_default=False))
+            made.append(Client(address, timeout=CONNECT, set_as_default=False))
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
@@ -226,8 +232,9 @@ class _Tasks:
         if result["files"] is None:
             return status
         status = _install(self.folder, name, self.cells[name], result["files"]) or status
-        with suppress(Exception):  # a worker that is gone took its folder along, or keeps it
-            self.client.run(_forget, result["place"], workers=[result["worker"]], wait=False)
+        with suppress(Exception):  # a worker that is gone keeps its folder
+            if result["worker"] in self.client.nthreads():
+                self.client.run(_forget, result["place"], workers=[result["worker"]])
         return status
 
     def forget_news(self, name: str) -> None:
