@@ -11,7 +11,9 @@ The library follows the data, one module a stage, in this order:
 Then what surrounds a run:
 
 - `records`, `checkpoint`: what a cell's folder holds, and how a run that was cut off goes on
-- `grid`, `display`: many cells, one process each, and what the terminal shows of them
+- `atomic`, `lock`: files that are whole or not there, and who works on a cell
+- `worker`, `child`: one cell in a process of its own, watched
+- `grid`, `cluster`, `display`: many cells here or on Dask, and what the terminal shows of them
 - `published`, `compare`: the paper's printed numbers, the statistics of a difference
 - `results`, `tables`, `claims`, `figures`, `sections`, `report`: cells to evidence
 - `audit`, `own_images`, `embed`: controls in one process, one's own folder of images
