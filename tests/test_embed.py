@@ -117,8 +117,8 @@ def test_images_of_any_mode_size_and_depth(made, tmp_path):
     [
         ("done.json", r"is not done \(not finished\): run it first"),
         ("params.yaml", "is not a cell's folder: it has no params.yaml"),
-        ("model.keras", r"is damaged .*: run it again"),
-        ("features.npz", r"is damaged .*: run it again"),
+        ("model.keras", r"is not done \(model.keras is missing\): run it first"),
+        ("features.npz", r"is not done \(features.npz is missing\): run it first"),
     ],
 )
 def test_a_cell_that_lacks_a_file(made, cell_copy, broken, message):
@@ -131,14 +131,14 @@ def test_a_cell_that_lacks_a_file(made, cell_copy, broken, message):
 def test_a_cell_with_a_truncated_file(made, cell_copy, broken):
     content = (cell_copy / broken).read_bytes()
     (cell_copy / broken).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"is damaged .*: run it again"):
+    with pytest.raises(DataError, match=rf"is not done \({broken} is damaged: \d+ bytes"):
         embed.embed_images(cell_copy, made[0])
 
 
 def test_a_cell_run_with_other_settings(made, cell_copy):
     settings = yaml.safe_load((cell_copy / "params.yaml").read_text())
     (cell_copy / "params.yaml").write_text(yaml.safe_dump(settings | {"epochs": 2}))
-    with pytest.raises(DataError, match="run with other settings"):
+    with pytest.raises(DataError, match="its params.yaml was changed"):
         embed.embed_images(cell_copy, made[0])
     (cell_copy / "params.yaml").write_text("epochs: many")
     with pytest.raises(DataError, match="cannot be used: epochs = 'many'"):

@@ -54,7 +54,7 @@ def test_done_means_the_same_settings_and_all_files(tmp_path):
     (tmp_path / "params.yaml").write_text("epochs: 9\nsplit: 0\n")
     assert records.explain_undone(tmp_path, cell) == "run with other settings: epochs 9 → 3"
     (tmp_path / "params.yaml").write_text("epochs: 3\n")
-    assert records.explain_undone(tmp_path, cell) == "run by other code"
+    assert records.explain_undone(tmp_path, cell) == records.OTHER_CODE
     records.write_json(tmp_path / "done.json", {"hash": "0", "results_version": 0})
     assert records.explain_undone(tmp_path, cell).startswith("run by code of results version 0, ")
     records.write_json(tmp_path / "done.json", {"hash": cell.hash})

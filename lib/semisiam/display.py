@@ -44,9 +44,9 @@ def describe_seconds(seconds: float | None) -> str:
 
 
 def describe_progress(progress: dict[str, Any]) -> list[str]:
-    """Say how far a cell is: epoch, loss, images per second, time left; all empty before."""
+    """Say how far a cell is: epoch, loss, images per second, time left."""
     if not progress:
-        return ["", "", "", ""]
+        return ["first epoch", "", "", ""]
     left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
     return [
         f"epoch {progress['epoch']}/{progress['epochs']}",
@@ -77,10 +77,11 @@ class GridDisplay:
             self.live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self.console.is_terminal:
             self.live.stop()
-        self.say(count_states(self.last))
+        if error is None:
+            self.say(count_states(self.last))
 
     def __call__(self, status: dict[str, Status]) -> None:
         """Show the status of every cell."""
@@ -97,13 +98,13 @@ class GridDisplay:
     def _draw(self, status: dict[str, Status]) -> Group:
         counts = Counter(cell.state for cell in status.values())
         left = describe_seconds(estimate_left(self.cells, status, self.workers))
-        bar = ProgressBar(len(status), counts["done"] + counts["failed"], width=40)
+        bar, running = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         line = count_states(status) + (f"; about {left} left" if left else "")
-        running = Table.grid(padding=(0, 2))
+        bar.add_row(ProgressBar(len(status), counts["done"] + counts["failed"], width=40), line)
         for name, cell in status.items():
             if cell.state == "running":
                 running.add_row(Text(name), *describe_progress(cell.progress), Text(cell.reason))
-        return Group(bar, Text(line), running)
+        return Group(bar, running)
 
     def say(self, line: str) -> None:
         """Print a line above the table."""

@@ -96,6 +96,8 @@ def _read_cell(folder: Path) -> Cell:
         raise DataError(f"{folder}/params.yaml cannot be used: {error}") from None
     if reason := explain_undone(folder, cell):
         raise DataError(f"the cell in {folder} is not done ({reason}): run it first")
+    if not cell.keep_model:
+        raise DataError(f"the cell in {folder} kept no model: run it with keep_model: true")
     return cell
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # pandas takes half a second to import
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "semisiam")
 RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.json", "model.keras")
 NEEDED = ("metrics.json", "history.csv")
+OTHER_CODE = "run by other code, or its params.yaml was changed"
 SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
 
 
@@ -190,7 +191,7 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
     now = cell.model_dump(exclude=NOT_RESULTS)
     before = {name: old.get(name, Cell.model_fields[name].default) for name in now}
     changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
-    return "run with other settings: " + ", ".join(changed) if changed else "run by other code"
+    return "run with other settings: " + ", ".join(changed) if changed else OTHER_CODE
 
 
 def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
