@@ -138,7 +138,7 @@ def test_a_cell_with_a_truncated_file(made, cell_copy, broken):
 def test_a_cell_run_with_other_settings(made, cell_copy):
     settings = yaml.safe_load((cell_copy / "params.yaml").read_text())
     (cell_copy / "params.yaml").write_text(yaml.safe_dump(settings | {"epochs": 2}))
-    with pytest.raises(DataError, match="its params.yaml was changed"):
+    with pytest.raises(DataError, match=r"its params.yaml was changed"):
         embed.embed_images(cell_copy, made[0])
     (cell_copy / "params.yaml").write_text("epochs: many")
     with pytest.raises(DataError, match="cannot be used: epochs = 'many'"):

@@ -56,7 +56,8 @@ class Cluster:
         self.place = place
         self.patience = patience
         self.client: Client | None = None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we say it ourselves
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves
 
     def __enter__(self) -> "Cluster":
         """Connect; raises `ClusterError` if nothing that is a scheduler answers."""
