@@ -7,6 +7,7 @@ tells whether each epoch was done once and in order. By its `seed` it raises (1)
 
 import hashlib
 import itertools
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,7 @@ def start(folder, *words, **how):
     command = [sys.executable, str(folder / "run.py"), *map(str, words)]
     output = (folder / "output.txt").open("ab")
     how = {"stdout": output, "stderr": subprocess.STDOUT, "cwd": folder} | how
+    how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # may be ignored here
     with output:
         return subprocess.Popen(command, start_new_session=True, **how)
 
