@@ -47,7 +47,7 @@ def test_a_study_survives_twenty_kills(tiny):
     while sum(kills.values()) < 20:
         if process is None or process.poll() is not None:
             process = start(tiny, *words)
-        time.sleep(rng.uniform(0.5, 3.5))
+        time.sleep(rng.uniform(0.3, 2.5))
         word = rng.choice(list(kills))
         victims = [psutil.Process(process.pid)] if word == "grid" else find(process.pid, word)
         if victims and process.poll() is None:

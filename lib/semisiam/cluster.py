@@ -158,7 +158,7 @@ def _connect(address: str) -> Client | None:
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(3 * CONNECT)
+    thread.join(2 * CONNECT)
     return made[0] if made else None
 
 
