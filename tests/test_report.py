@@ -1,5 +1,6 @@
 """The report page: self-contained, complete, honest about what is missing."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -175,8 +176,10 @@ def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
     study, folder = load(tmp_path / "demo.yaml", STUDY), tmp_path / "demo"
     run(study, folder, collapsed=True)
     failed, half, missing = (f"digits-small_cnn-5pct-clean-semi-s{split}" for split in range(3))
+    done = json.loads((folder / failed / "done.json").read_text())
+    why = {"reason": "OutOfLuck: no", "seconds": 1, "hash": done["hash"]}
+    (folder / failed / "failed.json").write_text(json.dumps(why))
     (folder / failed / "done.json").unlink()
-    (folder / failed / "failed.json").write_text('{"reason": "OutOfLuck: no", "seconds": 1}')
     (folder / half / "metrics.json").write_text('{"accuracy": 0.')
     for path in (folder / missing).iterdir():
         path.unlink()
