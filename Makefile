@@ -31,9 +31,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# A dead kernel would hold nbval for half an hour: hence a limit per cell.
+# Two processes, as many as CI has cores; a file's tests, or a notebook's cells, stay in one. A dead
+# kernel would hold nbval for half an hour: hence a limit per cell.
 test: lint
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadscope \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(LAB)
