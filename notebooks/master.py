@@ -247,8 +247,10 @@ plt.show()
 # %%
 test, test_labels = data.test, data.test_labels
 labelled_embeddings, embeddings = model.embed(encoder, labelled), model.embed(encoder, test)
+watch.lap("embedding")
 svm = evaluation.fit_svm(labelled_embeddings, labels)
 as_trained = svm.score(embeddings, test_labels)
+watch.lap("svm")
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
@@ -284,8 +286,10 @@ predictions = svm.predict(embeddings)
 # training loss says.
 
 # %%
+clean_embeddings = model.embed(encoder, clean)
+watch.lap("embedding")
 scores = evaluation.score_embeddings(
-    labelled_embeddings, model.embed(encoder, clean), labels, embeddings, test_labels
+    labelled_embeddings, clean_embeddings, labels, embeddings, test_labels, lap=watch.lap
 )
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
 scores
@@ -301,6 +305,7 @@ if scores["collapsed"]:
 # many are anyway? A cell that never saw a mark says what such a pixel does by itself.
 
 # %%
+watch.lap("evaluation")
 few = evaluation.choose_few(test_labels, seed=cell.seed)
 trigger = evaluation.score_trigger(
     lambda images: svm.predict(model.embed(encoder, images)),
@@ -309,6 +314,7 @@ trigger = evaluation.score_trigger(
     places,
     values,
 )
+watch.lap("trigger")
 pd.DataFrame(trigger).round(3)
 
 # %% [markdown]
@@ -372,6 +378,7 @@ metrics = {
     "trigger": trigger,
     "notes": list(data.notes),
     "seconds": watch.seconds,
+    "seconds_tracing": training.measure_tracing(history),  # of the training
     "images_per_second": speed,
     **machine,
 }

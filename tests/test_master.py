@@ -13,7 +13,15 @@ from semisiam import ROOT, grid
 from semisiam.cell import Cell, Study
 from semisiam.records import explain_undone
 
-MEASURED_TIMES = {"seconds", "images_per_second", "started", "hardware", "revision", "versions"}
+MEASURED_TIMES = {
+    "seconds",
+    "seconds_tracing",
+    "images_per_second",
+    "started",
+    "hardware",
+    "revision",
+    "versions",
+}
 FILES = {
     "cell.ipynb",
     "params.yaml",

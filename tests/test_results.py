@@ -258,7 +258,8 @@ def test_measures_and_times_by_hand(folder):
         "data": 5,
         "model": 10,
         "training": 150,
-        "evaluation": 20,
+        "svm": 5,
+        "evaluation": 15,
         "tsne": 15,
     }
 

@@ -52,6 +52,8 @@ def score_embeddings(
     labels: np.ndarray,
     test: np.ndarray,
     test_labels: np.ndarray,
+    *,
+    lap: Callable[[str], None] = lambda stage: None,
 ) -> dict[str, Any]:
     """Score an embedding in all ways a cell records.
 
@@ -61,6 +63,7 @@ def score_embeddings(
         labels: int (N_l,).
         test: float32 (N_t, D).
         test_labels: int (N_t,).
+        lap: called after each stage with its name: `svm`, `neighbours`, `silhouette`.
 
     Returns:
         accuracy: of the paper's SVM fitted on `labelled`, in [0, 1] like the next two;
@@ -70,13 +73,16 @@ def score_embeddings(
         collapsed: whether the test embedding is all but constant;
         separability: see `measure_separability`.
     """
-    return {
+    scores = {
         "accuracy": float(fit_svm(labelled, labels).score(test, test_labels)),
         "accuracy_linear_svc": score_linear_svc(labelled, labels, test, test_labels),
         "accuracy_clean_fit": float(fit_svm(clean, labels).score(test, test_labels)),
+    }
+    lap("svm")
+    return scores | {
         "embedding_std": float(test.std(axis=0, dtype=np.float64).mean()),
         "collapsed": measure_spread(test) < COLLAPSED,
-        "separability": measure_separability(labelled, labels, test, test_labels),
+        "separability": measure_separability(labelled, labels, test, test_labels, lap=lap),
     }
 
 
@@ -193,7 +199,12 @@ def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def measure_separability(
-    embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    lap: Callable[[str], None] = lambda stage: None,
 ) -> dict[str, float]:
     """Measure the embedding beyond the SVM.
 
@@ -202,6 +213,7 @@ def measure_separability(
         labels: int (N_l,).
         test: float32 (N_t, D).
         test_labels: int (N_t,).
+        lap: called after `neighbours` and `silhouette` with these names.
 
     Returns:
         knn_accuracy: 5 nearest labelled neighbours, in [0, 1];
@@ -212,9 +224,13 @@ def measure_separability(
         dead_units: dimensions that are 0 on every test image.
     """
     knn = KNeighborsClassifier(n_neighbors=min(5, len(embeddings))).fit(embeddings, labels)
+    knn_accuracy = float(knn.score(test, test_labels))
+    lap("neighbours")
+    silhouette = _silhouette(test, test_labels)
+    lap("silhouette")
     return {
-        "knn_accuracy": float(knn.score(test, test_labels)),
-        "silhouette": _silhouette(test, test_labels),
+        "knn_accuracy": knn_accuracy,
+        "silhouette": silhouette,
         "fisher_ratio": _fisher_ratio(test, test_labels),
         "effective_rank": _effective_rank(test),
         "dead_units": int((test == 0).all(axis=0).sum()),

@@ -50,7 +50,8 @@ OF_MODE = {
 }  # may differ between the modes
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
-STAGES = ["data", "model", "training", "evaluation", "tsne"]
+STAGES = ["data", "model", "training", "embedding", "svm", "neighbours", "silhouette"]
+STAGES += ["trigger", "evaluation", "tsne"]  # evaluation: the rest, or all of it in older cells
 SEPARABILITY = ["knn_accuracy", "silhouette", "fisher_ratio", "effective_rank", "dead_units"]
 
 

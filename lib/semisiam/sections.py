@@ -545,6 +545,8 @@ def show_times(cells: pd.DataFrame) -> Section:
     for name in ("training", "pipeline"):
         speed = groups[f"images_per_second.{name}"].mean()
         table[f"{name} (images/s)"] = speed.map("{:,.0f}".format)
+    if "seconds_tracing" in cells:
+        table["tracing, a cell (s)"] = groups["seconds_tracing"].mean().map("{:.1f}".format)
     table = table.rename(index=NAMES).reset_index()
     ax = make_panel((6.4, 1.5 + 0.35 * len(seconds)))
     figures.times(ax, seconds.rename(index=NAMES))

@@ -176,6 +176,11 @@ def measure_training(history: pd.DataFrame, n_views: int) -> float:
     return n_views / float(history["seconds"].iloc[1:].median())
 
 
+def measure_tracing(history: pd.DataFrame) -> float:
+    """Seconds that the first epoch took longer than the others: the first step's tracing."""
+    return float(history["seconds"].iloc[0] - history["seconds"].iloc[1:].median())
+
+
 def train(
     cell: Cell,
     network: keras.Model,

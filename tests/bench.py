@@ -1,0 +1,540 @@
+"""Measure what users feel: `bench.py [--tiny] [--only NAME ...] [--record]`; see `make bench`.
+
+Each measurement runs in a process of its own, the things that it compares in turns. One table goes
+to the terminal; all numbers, and growth.png, to `outputs/bench/` (`--record`: bench.json also to
+`outputs/published/`, from where README shows it). `--tiny` only shows that it runs.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKBONES = ("mobilenet_v2", "inception_v3", "resnet50_v2")
+PEAK_SIZE = 2048
+
+
+def spread(values, digits=3):
+    """Give least, median and largest of repeated measurements, to some significant digits."""
+    numbers = {"min": np.min(values), "median": np.median(values), "max": np.max(values)}
+    return {name: float(f"{value:.{digits}g}") for name, value in numbers.items()}
+
+
+def random_images(n, size):
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+def map_random(path, n, size):
+    """Write n random images, a thousand of them over and over, and map the file."""
+    some = random_images(min(n, 1000), size)
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, size, size, 3))
+    for start in range(0, n, len(some)):
+        images[start : start + len(some)] = some[: n - start]
+    images.flush()
+
+
+def resident_mib():
+    """Memory of this process that is not a mapped file's."""
+    memory = psutil.Process().memory_info()
+    return (memory.rss - memory.shared) / 2**20
+
+
+# In the children: TensorFlow is imported there, and each prints one JSON ------------------------
+
+
+def build(cell, *, own=True):
+    """Build a cell's network with 10 classes; with Keras's own Adam and normalisation if not."""
+    import keras
+
+    from semisiam import model, training
+
+    training.seed_everything([0], deterministic=True)
+    training.prepare_devices(cell)
+    encoder = model.build_encoder(cell.backbone, cell.image_size)
+    network = training.build_network(cell, encoder, 10)
+    if not own:
+        for norm in model.batch_norms(encoder):
+            del norm.call
+        heads = ("y_lab", "y_rot")
+        network.compile(
+            optimizer=keras.optimizers.Adam(cell.learning_rate),
+            loss=dict.fromkeys(heads, "sparse_categorical_crossentropy"),
+            metrics={head: ["accuracy"] for head in heads},
+        )
+    return network, encoder
+
+
+def make_batch(cell):
+    images, labels = random_images(cell.batch_size, cell.image_size), np.arange(cell.batch_size)
+    x = {"labelled": images, "unlabelled": images[::-1]}
+    return x, {"y_lab": labels % 10, "y_rot": labels % 4}
+
+
+class Clock:
+    """Seconds of each epoch, from its begin to its end."""
+
+    def __new__(cls):
+        import keras
+
+        clock = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda *_: clock.begun.append(time.perf_counter()),
+            on_epoch_end=lambda *_: clock.seconds.append(time.perf_counter() - clock.begun[-1]),
+        )
+        clock.begun, clock.seconds = [], []
+        return clock
+
+
+def fit_resident(network, cell, steps):
+    """Train one epoch on a batch that is there already: seconds."""
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(make_batch(cell)).batch(cell.batch_size).cache()
+    clock = Clock()
+    options = {"steps_per_epoch": steps, "shuffle": False, "verbose": 0, "callbacks": [clock]}
+    network.fit(data.repeat(), **options)
+    return clock.seconds[0]
+
+
+def fit_real(network, cell, steps):
+    """Train one epoch as users do: seconds."""
+    from semisiam import training
+
+    labelled = random_images(2 * cell.batch_size, cell.image_size)
+    unlabelled = random_images(steps * cell.batch_size, cell.image_size)
+    history = training.train(cell, network, labelled, np.arange(len(labelled)) % 10, unlabelled)
+    return history["seconds"].iloc[0]
+
+
+def matrix_peak():
+    """GFLOP/s of a large product of float32 matrices, on all threads."""
+    import tensorflow as tf
+
+    a = tf.random.stateless_normal((PEAK_SIZE, PEAK_SIZE), seed=(0, 0))
+    started = time.perf_counter()
+    tf.linalg.matmul(a, a).numpy()
+    return 2 * PEAK_SIZE**3 / (time.perf_counter() - started) / 1e9
+
+
+def count_flops(encoder):
+    """Floating-point operations of convolutions and dense layers, one image, forward."""
+    total = 0
+    for layer in encoder.layers:
+        if hasattr(layer, "layers"):
+            total += count_flops(layer)
+        elif getattr(layer, "kernel", None) is not None:
+            places = np.prod(layer.output.shape[1:-1], dtype=int)
+            total += 2 * int(np.prod(layer.kernel.shape)) * int(places)
+    return total
+
+
+def profile(run):
+    """Shares of operations' time in `run`, by type, the largest first (TensorFlow's profiler)."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            run()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(file.read_bytes())
+    seconds = {}
+    for plane in space.planes:
+        names = {key: value.name for key, value in plane.event_metadata.items()}
+        for event in itertools.chain.from_iterable(line.events for line in plane.lines):
+            name, _, kind = names[event.metadata_id].rpartition(":")
+            if name and kind.isidentifier() and "::" not in names[event.metadata_id]:
+                seconds[kind] = seconds.get(kind, 0) + event.duration_ps
+    total = sum(seconds.values()) or 1
+    first = sorted(seconds, key=seconds.get, reverse=True)[:8]
+    return {kind: round(seconds[kind] / total, 3) for kind in first}
+
+
+def step(backbone, size, steps, turns, other):
+    """Compare real epochs with a resident batch, and our step with another in turns.
+
+    `other` is `keras` (its own Adam and normalisation), a precision, or `none`.
+    """
+    from semisiam.cell import Cell
+
+    shared = {"backbone": backbone, "image_size": size, "epochs": 1}
+    cell = Cell(**shared)
+    network, encoder = build(cell)
+    images = 2 * cell.batch_size * steps
+    fit_resident(network, cell, 1)
+    found = {"real": [], "resident": [], "other": [], "peak": [matrix_peak()]}
+    if other != "none":
+        other_cell = Cell(**shared, precision="float32" if other == "keras" else other)
+        other_network, _ = build(other_cell, own=other != "keras")
+        fit_resident(other_network, cell, 1)
+    for _ in range(turns):
+        found["resident"].append(images / fit_resident(network, cell, steps))
+        found["real"].append(images / fit_real(network, cell, steps))
+        found["peak"].append(matrix_peak())
+        if other != "none":
+            found["other"].append(images / fit_resident(other_network, cell, steps))
+    fed = np.divide(found["real"], found["resident"])
+    gflop = 3 * count_flops(encoder) / 1e9  # forward, and twice that backward
+    result = {
+        "images_per_second": spread(found["real"]),
+        "real_over_resident": spread(fed),
+        "gflop_per_image": round(gflop, 3),
+        "gflops": spread(gflop * np.array(found["resident"])),
+        "peak_gflops": spread(found["peak"]),
+        "share_of_peak": spread(gflop * np.array(found["resident"]) / found["peak"][1:]),
+        "time_by_operation": profile(lambda: fit_resident(network, cell, 1)),
+    }
+    if other != "none":
+        result[f"over_{other}"] = spread(np.divide(found["resident"], found["other"]))
+    return result
+
+
+def give_speed(batches, seconds, cpu):
+    images = batches * 2 * 64
+    return {"images_per_second": images / seconds, "images_per_cpu_second": images / cpu}
+
+
+def pipeline(path, batches):
+    """Prepare batches of 64 + 64 from a memory-mapped array, and do nothing with them."""
+    from semisiam import training
+    from semisiam.cell import Cell
+
+    images = np.load(path, mmap_mode="r")
+    cell = Cell(backbone="mobilenet_v2", image_size=images.shape[1])
+    training.prepare_devices(cell)
+    labelled = np.array(images[:1000])
+    before = resident_mib()
+    data = training.make_batches(cell, labelled, np.arange(1000) % 10, images, itertools.count())
+    iterator = iter(data)
+    memory = []
+    for _ in range(5):
+        next(iterator)
+    started, cpu = time.perf_counter(), time.process_time()
+    for number in range(batches):
+        next(iterator)
+        if number % 50 == 0:
+            memory.append(resident_mib() - before)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    speed = {
+        "images_per_second": batches * 128 / seconds,
+        "images_per_cpu_second": batches * 128 / cpu,
+    }
+    return speed | {"memory_mib": max(memory)}
+
+
+def plain_pipeline(path, batches):
+    """Do the same in plain NumPy, image by image, into float32."""
+    images = np.load(path, mmap_mode="r")
+    labelled, labels = np.array(images[:1000]), np.arange(1000) % 10
+    rng = np.random.default_rng(0)
+
+    def generate():
+        order, turns = rng.permutation(len(images)), rng.integers(0, 4, len(images))
+        for start in range(0, len(order), 64):
+            rows, k = order[start : start + 64], turns[start : start + 64]
+            turned = [np.rot90(images[i], n) for i, n in zip(rows, k, strict=True)]
+            yield (
+                np.stack(turned).astype(np.float32),
+                labelled[rows % 1000].astype(np.float32),
+                labels[rows % 1000],
+                k,
+            )
+
+    endless = itertools.chain.from_iterable(generate() for _ in itertools.count())
+    next(endless)
+    started, cpu = time.perf_counter(), time.process_time()
+    for _ in range(batches):
+        next(endless)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return give_speed(batches, seconds, cpu)
+
+
+def first(kind, backbone, size, folder):
+    """Time from the start of this process to the end of the first step, and to the imports' end.
+
+    `notebook` runs master's own cells up to there, `keras` compiles and fits the same model.
+    """
+    started = psutil.Process().create_time()
+    result = {}
+
+    def stop(*_, **__):
+        result.update(seconds=time.time() - started, cpu=time.process_time())
+        print(json.dumps(result), flush=True)
+        os._exit(0)
+
+    settings = {"backbone": backbone, "image_size": size, "epochs": 1}
+    if kind == "keras":
+        import keras
+
+        from semisiam.cell import Cell
+
+        network, _ = build(Cell(**settings), own=False)
+        x, y = make_batch(Cell(**settings))
+        end = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+        network.fit(x, y, verbose=0, callbacks=[end])
+    from semisiam import training
+
+    training._Recorder.on_train_batch_end = stop
+    cells = (ROOT / "notebooks" / "master.py").read_text().split("\n# %%")
+    namespace = {"__name__": "__main__"}
+    for text in cells[1:]:
+        title, _, code = text.partition("\n")
+        exec(code, namespace)
+        if "import" in code and "imported" not in result:
+            result["imported"] = time.time() - started
+        if "parameters" in title:
+            namespace |= settings | {"output_dir": folder}
+    raise AssertionError("the master never trained")
+
+
+def evaluate(n_labelled, n_test, turns):
+    """Seconds of each part of the evaluation on random embeddings of ten classes."""
+    from semisiam import evaluation
+    from semisiam.records import Stopwatch
+
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(10, 128))
+
+    def draw(n):
+        labels = np.arange(n) % 10
+        return np.maximum(centres[labels] + rng.normal(size=(n, 128)), 0).astype("float32"), labels
+
+    found = []
+    for _ in range(turns):
+        (labelled, labels), (test, test_labels) = draw(n_labelled), draw(n_test)
+        watch = Stopwatch()
+        evaluation.score_embeddings(labelled, labelled, labels, test, test_labels, lap=watch.lap)
+        watch.lap("rest")
+        evaluation.project(test, seed=0)
+        watch.lap("tsne")
+        found.append(watch.seconds)
+    return {stage: spread([seconds[stage] for seconds in found]) for stage in found[0]}
+
+
+def embed(backbone, size, n_images, turns):
+    """Images per second of the encoder in inference mode."""
+    from semisiam import model
+    from semisiam.cell import Cell
+
+    _, encoder = build(Cell(backbone=backbone, image_size=size))
+    images = random_images(n_images, size)
+    model.embed(encoder, images[:256])
+    speeds = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        model.embed(encoder, images)
+        speeds.append(n_images / (time.perf_counter() - started))
+    return spread(speeds)
+
+
+def growth(counts, sizes, n_labelled, folder):
+    """Seconds and memory of an epoch of small_cnn against N_u, image size and N_l."""
+    from semisiam import training
+    from semisiam.cell import Cell
+
+    rows = []
+    networks = {}
+
+    def epoch(what, n_u=1000, size=32, n_l=100):
+        cell = Cell(image_size=size, epochs=1)
+        path = Path(folder) / f"{n_u}-{size}.npy"
+        if not path.exists():
+            map_random(path, n_u, size)
+        unlabelled = np.load(path, mmap_mode="r")
+        labelled = random_images(n_l, size)
+        if size not in networks:
+            networks[size], _ = build(cell)
+            fit_real(networks[size], cell, 2)
+        y = np.arange(n_l) % 10
+        history = training.train(cell, networks[size], labelled, y, unlabelled)
+        row = {"against": what, "n_unlabelled": n_u, "image_size": size, "n_labelled": n_l}
+        seconds = float(f"{history['seconds'].iloc[0]:.3g}")
+        rows.append(row | {"seconds": seconds, "memory_mib": round(resident_mib())})
+
+    for n_u in counts:
+        epoch("n_unlabelled", n_u=n_u)
+    for n_l in n_labelled:
+        epoch("n_labelled", n_u=max(n_labelled), n_l=n_l)
+    for size in sizes:
+        epoch("image_size", size=size)
+    return rows
+
+
+# In the parent ---------------------------------------------------------------------------------
+
+
+def child(name, *args):
+    """Run one of the functions above in a process of its own, and return what it found."""
+    command = [sys.executable, __file__, "--child", name, json.dumps(args)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def bench_steps(tiny):
+    sizes = {
+        "mobilenet_v2": (6, "keras"),
+        "inception_v3": (2, "none"),
+        "resnet50_v2": (2, "mixed_bfloat16"),
+    }
+    if tiny:
+        return {"small_cnn": child("step", "small_cnn", 32, 2, 2, "none")}
+    return {name: child("step", name, 96, n, 2, other) for name, (n, other) in sizes.items()}
+
+
+def bench_pipeline(tiny):
+    n, batches, turns = (1000, 10, 1) if tiny else (100_000, 300, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "images.npy")
+        map_random(path, n, 96)
+        turns = [
+            (child("pipeline", path, batches), child("plain_pipeline", path, batches))
+            for _ in range(turns)
+        ]
+    speeds = {}
+    for name in ("images_per_second", "images_per_cpu_second"):
+        ours, plain = ([turn[i][name] for turn in turns] for i in (0, 1))
+        speeds |= {name: spread(ours), f"plain_{name}": spread(plain)}
+        speeds[f"{name}_ratio"] = spread(np.divide(ours, plain))
+    return speeds | {"memory_mib": spread([ours["memory_mib"] for ours, _ in turns])}
+
+
+def bench_first(tiny):
+    backbone, size, turns = ("small_cnn", 32, 1) if tiny else ("mobilenet_v2", 96, 2)
+    from semisiam import datasets
+
+    datasets.load("digits", size)  # prepared once, as by earlier cells
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = [
+            [child("first", kind, backbone, size, folder) for kind in ("notebook", "keras")]
+            for _ in range(turns)
+        ]
+    result = {"imports": spread([ours["imported"] for ours, _ in pairs])}
+    for name in ("seconds", "cpu"):
+        ours, keras = ([pair[i][name] for pair in pairs] for i in (0, 1))
+        result |= {name: spread(ours), f"keras_{name}": spread(keras)}
+        result[f"{name}_ratio"] = spread(np.divide(ours, keras))
+    return result
+
+
+def bench_workers(tiny):
+    """A study of short cells by one worker and by two; what a cell takes beyond its own stages."""
+    study = "base: {epochs: 20}\naxes: {split: [0, 1, 2, 3]}\n"
+    if tiny:
+        return {}
+    seconds, inside = {1: [], 2: []}, []
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "bench.yaml"
+            path.write_text(study)
+            command = [sys.executable, "-m", "semisiam", "grid", path, "--outputs", folder]
+            started = time.perf_counter()
+            subprocess.run(
+                [*command, "--workers", str(workers)], check=True, stderr=subprocess.DEVNULL
+            )
+            seconds[workers].append(time.perf_counter() - started)
+            if workers == 1:
+                files = Path(folder).glob("bench/*/metrics.json")
+                inside = [json.loads(file.read_text())["seconds"]["total"] for file in files]
+    return {
+        "one_worker_seconds": spread(seconds[1]),
+        "two_workers_seconds": spread(seconds[2]),
+        "speedup": spread(np.divide(seconds[1], seconds[2])),
+        "seconds_a_cell": round(seconds[1][0] / len(inside), 1),
+        "seconds_a_cell_inside": spread(inside),
+    }
+
+
+def bench_evaluation(tiny):
+    if tiny:
+        return {"seconds": child("evaluate", 60, 200, 1)}
+    speed = child("embed", "mobilenet_v2", 96, 1024, 3)
+    return {"seconds": child("evaluate", 600, 10_000, 2), "embedded_images_per_second": speed}
+
+
+def bench_growth(tiny):
+    few = [[128, 256], [32], [16, 32]]
+    many = [[1000, 10_000, 100_000], [32, 64, 96, 128], [100, 1000, 10_000]]
+    with tempfile.TemporaryDirectory() as folder:
+        return child("growth", *(few if tiny else many), folder)
+
+
+def draw_growth(rows, path):
+    """Plot seconds and memory of an epoch against N_u, image size and N_l."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained", sharex="col")
+    for column, what in zip(axes.T, ("n_unlabelled", "image_size", "n_labelled"), strict=True):
+        of = [row for row in rows if row["against"] == what]
+        for ax, name in zip(column, ("seconds", "memory_mib"), strict=True):
+            ax.plot([row[what] for row in of], [row[name] for row in of], "o-")
+            ax.set(xscale="log", yscale="log" if name == "seconds" else "linear", ylabel=name)
+        column[1].set(xlabel=what, ylim=(0, None))
+    fig.savefig(path, dpi=100)
+
+
+BENCHES = {
+    "step": bench_steps,
+    "pipeline": bench_pipeline,
+    "first_step": bench_first,
+    "workers": bench_workers,
+    "evaluation": bench_evaluation,
+    "growth": bench_growth,
+}
+
+
+def flatten(value, path=()):
+    """Yield (dotted name, `median (min to max)` or the value) of nested numbers."""
+    if isinstance(value, dict) and "median" in value:
+        yield ".".join(path), f"{value['median']:,} ({value['min']:,} to {value['max']:,})"
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from flatten(part, (*path, key))
+    elif isinstance(value, list):
+        for row in value:
+            yield ".".join((*path, row["against"])), json.dumps(row)
+    else:
+        yield ".".join(path), value
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=BENCHES, default=list(BENCHES))
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        name, args = options.child
+        print(json.dumps(globals()[name](*json.loads(args))))
+        return
+    from semisiam.records import describe_machine, write_json
+
+    folder = ROOT / "outputs" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / ("tiny.json" if options.tiny else "bench.json")
+    found = json.loads(file.read_text()) if file.exists() else {}
+    for name in options.only:
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        found[name] = BENCHES[name](options.tiny)
+        write_json(file, found | {"machine": describe_machine()})
+    if found.get("growth"):
+        draw_growth(found["growth"], folder / "growth.png")
+    for name, value in flatten({key: found[key] for key in BENCHES if key in found}):
+        print(f"{name:55}{value}")
+    if options.record:
+        write_json(ROOT / "outputs" / "published" / "bench.json", json.loads(file.read_text()))
+
+
+if __name__ == "__main__":
+    main()
