@@ -3,6 +3,7 @@
 #   make demo PYTHON=python3.12         another Python (3.11 to 3.13)
 #   make notebooks NOTEBOOKS="master"   only these, by name
 #   make lab LAB="--no-browser"         options for JupyterLab
+#   make bench BENCH="--only step"      options of tests/bench.py; --record keeps the numbers
 #   make lock LOCK=--upgrade            newer versions, where pyproject.toml allows them
 
 PYTHON ?= python3
@@ -11,12 +12,13 @@ BIN := .venv/bin
 READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --progress-bar off --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint lab notebooks lock clean
+.PHONY: help demo test lint lab bench notebooks lock clean
 
 help:
 	@echo "make demo       a small study on built-in images: outputs/demo/report.html"
 	@echo "make test       lint, unit tests and every notebook"
 	@echo "make lab        JupyterLab, on this machine only"
+	@echo "make bench      speed and memory on this machine, a quarter of an hour: outputs/bench/"
 	@echo "make notebooks  execute every notebook again from its .py"
 	@echo "make lint       ruff, check and format"
 	@echo "make lock       requirements.lock from pyproject.toml (needs uv)"
@@ -39,6 +41,9 @@ test: lint
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(LAB)
+
+bench: $(READY)
+	$(BIN)/python tests/bench.py $(BENCH)
 
 notebooks: $(READY)
 	$(BIN)/python tests/pairing.py build $(NOTEBOOKS)

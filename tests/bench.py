@@ -493,6 +493,34 @@ BENCHES = {
 }
 
 
+TABLE = [  # what, its place in bench.json with * for each backbone, the target
+    ("a real epoch over one resident batch: images/s", "step.*.real_over_resident", "≥ 0.97"),
+    ("our step over Keras's own: images/s", "step.*.over_keras", ""),
+    ("float32 over bfloat16: images/s", "step.*.over_mixed_bfloat16", ""),
+    ("GFLOP/s over the matrix peak", "step.*.share_of_peak", ""),
+    ("start to first step over plain Keras: seconds", "first_step.seconds_ratio", "≤ 0.65"),
+    ("the same in processor time", "first_step.cpu_ratio", ""),
+    ("input pipeline: images/s", "pipeline.images_per_second", "≥ 60,000"),
+    ("input pipeline over plain NumPy: images/s", "pipeline.images_per_second_ratio", "≥ 4"),
+    ("the same, images per second of processor time", "pipeline.images_per_cpu_second_ratio", ""),
+    ("input pipeline: memory (MiB)", "pipeline.memory_mib", "< 600"),
+    ("two one-thread workers over one of two threads", "workers.speedup", "≥ 1.15"),
+    ("evaluation without embedding (s)", "evaluation.seconds.total", ""),
+]
+
+
+def make_table(found):
+    """Write the recorded numbers as README shows them: median (least to largest)."""
+    numbers = dict(flatten({key: found[key] for key in BENCHES if key in found}))
+    lines = ["| | median (least to largest) | target |", "|---|---|---|"]
+    for what, place, target in TABLE:
+        for backbone in BACKBONES if "*" in place else ("",):
+            if (name := place.replace("*", backbone)) in numbers:
+                of = f"{backbone}: " if backbone else ""
+                lines.append(f"| {of}{what} | {numbers[name]} | {target} |")
+    return "\n".join(lines)
+
+
 def flatten(value, path=()):
     """Yield (dotted name, `median (min to max)` or the value) of nested numbers."""
     if isinstance(value, dict) and "median" in value:
@@ -531,7 +559,7 @@ def main():
     if found.get("growth"):
         draw_growth(found["growth"], folder / "growth.png")
     for name, value in flatten({key: found[key] for key in BENCHES if key in found}):
-        print(f"{name:55}{value}")
+        print(f"{name:65} {value}")
     if options.record:
         write_json(ROOT / "outputs" / "published" / "bench.json", json.loads(file.read_text()))
 

@@ -1,0 +1,35 @@
+"""That the benchmark runs, and that README shows what it recorded; no test is timed."""
+
+import json
+
+import bench
+import pytest
+
+from semisiam import ROOT
+
+RECORDED = ROOT / "outputs" / "published" / "bench.json"
+
+
+@pytest.mark.parametrize("name", bench.BENCHES)
+def test_a_tiny_benchmark_runs(name, monkeypatch):
+    start = bench.child
+
+    def run_here(function, *args):  # without the seconds of TensorFlow's import
+        if function == "first":  # which ends its process
+            return start(function, *args)
+        return getattr(bench, function)(*args)
+
+    monkeypatch.setattr(bench, "child", run_here)
+    json.dumps(bench.BENCHES[name](tiny=True))
+
+
+def test_flops_by_hand():
+    from semisiam import model
+
+    forward = 2 * (3 * 9 * 32 * 16**2 + 32 * 9 * 64 * 8**2 + 64 * 9 * 128 * 4**2)
+    dense = 2 * (128 * 4096 + 4096 * 128)
+    assert bench.count_flops(model.build_encoder("small_cnn", 32)) == forward + dense
+
+
+def test_the_readme_shows_the_recorded_numbers():
+    assert bench.make_table(json.loads(RECORDED.read_text())) in (ROOT / "README.md").read_text()
