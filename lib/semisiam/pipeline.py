@@ -2,7 +2,7 @@
 
 Every order and every pretext label is drawn from (seed, epoch) alone and each batch is cut from it
 by position, so a run that is resumed at an epoch sees the very batches it would have seen.
-Images stay uint8 in the array they came in; only one batch at a time is copied.
+Images stay uint8 in the array they came in; two batches at a time are copied, ahead of the step.
 """
 
 import mmap
