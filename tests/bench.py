@@ -555,7 +555,9 @@ def main():
     for name in options.only:
         print(f"measuring {name}", file=sys.stderr, flush=True)
         found[name] = BENCHES[name](options.tiny)
-        write_json(file, found | {"machine": describe_machine()})
+        busy = {"load": round(os.getloadavg()[1], 1)}  # over the cores: other work disturbed this
+        found["machine"] = describe_machine() | busy
+        write_json(file, found)
     if found.get("growth"):
         draw_growth(found["growth"], folder / "growth.png")
     for name, value in flatten({key: found[key] for key in BENCHES if key in found}):
