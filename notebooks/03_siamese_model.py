@@ -110,8 +110,7 @@ lines = [
     ("outputs=[y_labeled, y_rotation])", model.build_siamese, '{"y_lab": '),
     ("semi.compile(optimizer=opt,", training.build_network, "optimizer="),
     ("loss={'y_lab': ..., 'y_rot': ...})", training.build_network, "loss="),
-    ("returns [x_lab, x_rot],", pipeline.siamese_batches, '{"labelled": labelled['),
-    ("[y_lab, y_rot]", pipeline.siamese_batches, '{"y_lab": labels['),
+    ("returns [x_lab, x_rot], [y_lab, y_rot]", pipeline.siamese_batches, "return labelled["),
     ("history = semi.fit(train_generator)", training.train, "network.fit("),
 ]
 

@@ -72,6 +72,16 @@ def test_a_damaged_done_file_does_not_count(tiny, text):
     assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}'])
+def test_a_damaged_word_on_who_runs_a_cell_says_nothing(tiny, text):
+    study = write_study(tiny, [0])
+    folder = tiny / "some" / name(0)
+    folder.mkdir(parents=True)
+    (folder / "running.json").write_text(text)
+    (folder / "run.lock").touch()
+    assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
+
+
 def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
     (tiny / "here").mkdir()
     monkeypatch.chdir(tiny / "here")

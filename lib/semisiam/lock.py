@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import SettingsError
@@ -57,7 +58,7 @@ def beat(folder: Path) -> None:
 
 def find_holder(folder: Path) -> str:
     """Name who works on a cell, `HOST, process PID`; empty if nobody does."""
-    holder = read_json(folder / "running.json")
+    holder = _read_holder(folder)
     if not holder:
         return ""
     trusted: bool | None = True  # without a file there is no lock
@@ -84,6 +85,11 @@ def hold_as_kernel(folder: Path) -> None:
     except OSError:
         pass  # a file system without locks
     # The descriptor stays open: closing any on this file would drop the process's lock.
+
+
+def _read_holder(folder: Path) -> dict[str, Any]:
+    holder = read_json(folder / "running.json")
+    return holder if {"host", "pid"} <= set(holder) else {}  # a damaged one says nothing
 
 
 def _try_flock(descriptor: int, kind: int) -> bool | None:
@@ -120,7 +126,7 @@ def _kernel_works(folder: Path) -> bool:
 
 def _beats(folder: Path, trusted: bool | None, clock: int | None = None) -> bool:
     """Say whether `running.json` speaks of a holder that our locks cannot tell of."""
-    holder = read_json(folder / "running.json")
+    holder = _read_holder(folder)
     if not holder or (trusted and holder["host"] == HERE):
         return False
     now = os.fstat(clock).st_mtime if clock else time.time()
