@@ -153,11 +153,11 @@ for mode, (on_l, on_t) in embedded.items():
 
 # %% [markdown]
 # The second column is the entry of Tables I-VI, and there the unlabelled images seem to be worth
-# some 16 points. The first means little, as 55 points in 128 dimensions can nearly always be
+# some 15 points. The first means little, as 55 points in 128 dimensions can nearly always be
 # separated; yet for `supervised` it is not 1.00, although that network had every labelled image
 # right. Keep this as a clue.
 #
-# Are 16 points more than noise? An accuracy of 0.6 on 599 images has a standard error of
+# Are 15 points more than noise? An accuracy of 0.6 on 599 images has a standard error of
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -165,10 +165,10 @@ n_test = len(data.test)
 print(f"sqrt(0.6 x 0.4 / {n_test}) = {np.sqrt(0.6 * 0.4 / n_test):.3f}")
 
 # %% [markdown]
-# or two points: the test set is large enough to tell 16 points. But it is one labelled set only,
+# or two points: the test set is large enough to tell 15 points. But it is one labelled set only,
 # and another draw of 55 images moves both accuracies. Hence five splits in the paper (section
 # III-B), and hence the pairs of cells on the same split that [06_results](06_results.ipynb)
-# compares. Hold on to the 16 points until the end of this notebook.
+# compares. Hold on to the 15 points until the end of this notebook.
 
 # %% [markdown]
 # ### Two baselines that the tables do not have
@@ -344,7 +344,7 @@ table.loc["gain"] = table.loc["semi"] - table.loc["supervised"]
 table.round(3)
 
 # %% [markdown]
-# The same two sets of weights, and of 16 points fewer than five are left. The supervised network
+# The same two sets of weights, and of 15 points fewer than five are left. The supervised network
 # had learnt nearly as much; it was the one that was read wrongly.
 
 # %%
@@ -371,7 +371,7 @@ print("as trained, a gain of over 10 points; re-estimated, under 8")
 # - It is fitted on $D_l$ and scored on test images that nothing has seen. On these 55 digits the
 #   raw pixels beat both networks.
 # - The ± of Tables VII-X is over classes; that of Tables I-VI over the five labelled sets.
-# - `semi` was 16 points better as trained and under five with statistics re-estimated. After few
+# - `semi` was 15 points better as trained and under five with statistics re-estimated. After few
 #   updates an accuracy says as much about batch normalisation's memory as about the weights.
 #
 # Next: [06_results](06_results.ipynb) reads the tables that many cells give. Each of them is a run

@@ -273,9 +273,10 @@ assert triggers[["supervised", "rotation", "marked at random", "marked, median"]
 print("trained on marks: over 15 % follow one; otherwise, or behind a median filter, under 5 %")
 
 # %% [markdown]
-# **Answer, live.** The networks learnt the marks, in both modes: one pixel moves a third of the
-# images to another class. A median filter over the labelled images takes the mark away, and with it
-# the trigger; where the mark was not, it costs a few points, since it blurs digits too.
+# **Answer, live.** The networks learnt the marks, in both modes: one pixel moves about a third of
+# the images to another class. A median filter over the labelled images takes the mark away, and
+# with it the trigger. It blurs the images too; what that costs where there is no mark is a question
+# for a recorded study (`params/studies/audit_controls.yaml`).
 
 # %% [markdown]
 # ## 5. Which task suits which images?
@@ -297,8 +298,8 @@ plt.show()
 Code(inspect.getsource(pretext.transform), language="python")
 
 # %% [markdown]
-# A task can only teach what its images have. Digits have an upright, cells under a microscope have
-# none: there, the rotation of a single image cannot be told, but how tiles fit together can.
+# A task can only teach what its images have. Digits have an upright; cells under a microscope have
+# none, so there the rotation of an image may say little, and how its tiles fit together more.
 
 # %%
 fig, ax = plt.subplots(figsize=(6.5, 2.1))
@@ -309,8 +310,7 @@ plt.show()
 
 # %% [markdown]
 # **Answer, live.** On these digits no task stands out from the baseline with equal updates, and the
-# jigsaw looks worse: 8 × 8 digits have little to say at their seams. One labelled set decides
-# nothing.
+# jigsaw looks worse. One labelled set decides nothing.
 
 # %% [markdown]
 # ## What would we advise someone with 600 labels today?

@@ -123,3 +123,13 @@ def test_images_stand_side_by_side_around_their_centre(ax):
     boxes = [panel.get_window_extent().transformed(into_data) for panel in ax.child_axes]
     middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
     np.testing.assert_allclose(middles, [(2, 3), (4, 3), (6, 3), (8, 3)], atol=0.02)
+
+
+def test_dots_and_rings_stand_in_the_row_of_their_control(ax):
+    table = pd.DataFrame({"before": [10.0, 20, 30], "after": [40.0, 20, 60]}, index=["a", "a", "b"])
+    figures.dots(ax, table, chance=5)
+    dots, rings, chance = ax.lines
+    assert dots.get_xydata().tolist() == [[10, 0], [20, 0], [30, 1]]
+    assert rings.get_xydata().tolist() == [[40, 0], [20, 0], [60, 1]]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert chance.get_xdata()[0] == 5

@@ -317,15 +317,16 @@ def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) 
 
 
 def dots(ax: Axes, table: pd.DataFrame, chance: float | None = None) -> Axes:
-    """Draw accuracies in %, one row a control and one kind of dot a column, a line between them.
+    """Draw two accuracies in %, one row a control, as a dot and a ring with a line between them.
 
-    Rows may repeat a name, for one dot a split; `chance` in % is drawn as a line.
+    `table` has the two as its columns. Rows may repeat a name, for one dot a split; `chance`, in %,
+    is drawn as a line.
     """
     names = list(dict.fromkeys(table.index))
     rows = np.array([names.index(name) for name in table.index])
     ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.85", zorder=0)
-    for what, face in zip(table, ("0.2", "white", "0.7"), strict=False):
-        ax.plot(table[what], rows, "o", color="0.2", markerfacecolor=face, label=what)
+    for what, face, size in zip(table, ("0.2", "none"), (4, 8), strict=True):  # both show if alike
+        ax.plot(table[what], rows, "o", color="0.2", markerfacecolor=face, ms=size, label=what)
     if chance is not None:
         ax.axvline(chance, color="0.6", linestyle=":", label="chance")
     ax.set_yticks(range(len(names)), names)
