@@ -161,8 +161,8 @@ print(f"mode {cell.mode}, backbone {cell.backbone}, {cell.epochs} epochs, attack
 # %% [markdown]
 # ## The notebooks
 #
-# Each runs in one to three minutes on two cores, on the digits. Read in this order; at the end of each
-# are exercises.
+# Each runs in one to three minutes on two cores, on the digits. Read in this order; at the end of
+# each are exercises.
 #
 # | notebook | its question |
 # |---|---|

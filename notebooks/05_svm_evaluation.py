@@ -254,8 +254,8 @@ for ax, mode in zip(axes, predictions, strict=True):
 plt.show()
 
 # %% [markdown]
-# For a 5, and a 9 for a 3, in both modes. Rows are the true class: what is off the diagonal costs
-# recall in its row and precision in its column.
+# For a 5, in both modes. Rows are the true class: what is off the diagonal costs recall in its row
+# and precision in its column.
 
 # %%
 # NBVAL_CHECK_OUTPUT
