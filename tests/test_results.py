@@ -240,6 +240,32 @@ def test_a_recorded_set_gives_the_same_tables(folder, tmp_path_factory):
     assert sorted(path.suffix for path in home.iterdir()) == [".csv"] * 3 + [".json"]
 
 
+def test_a_study_is_recorded_from_several_machines(tmp_path):
+    home = tmp_path / "published"
+    for split, accuracy in [(0, 0.5), (1, 0.6)]:
+        write_cell(tmp_path / str(split), accuracy, mode="semi", split=split, **BASE)
+        results.record(tmp_path / str(split), home)
+    cells = results.collect(home)
+    assert cells[["split", "accuracy"]].to_numpy().tolist() == [[0, 0.5], [1, 0.6]]
+    assert results.read_details(home, cells["cell"], "report")["cell"].nunique() == 2
+    assert set(results.read_details(home, cells["cell"], "tsne")["cell"]) == {cells["cell"][0]}
+    write_cell(tmp_path / "again", 0.7, mode="semi", split=1, **BASE)
+    results.record(tmp_path / "again", home)
+    assert results.collect(home)["accuracy"].tolist() == [0.5, 0.7]
+
+
+def test_a_record_by_other_code_goes(tmp_path, monkeypatch):
+    home = tmp_path / "published"
+    with monkeypatch.context() as other:
+        other.setattr("semisiam.cell.RESULTS_VERSION", -1)
+        other.setattr("semisiam.records.RESULTS_VERSION", -1)
+        write_cell(tmp_path / "then", 0.5, mode="semi", split=0, **BASE)
+        results.record(tmp_path / "then", home)
+    write_cell(tmp_path / "now", 0.6, mode="semi", split=1, **BASE)
+    results.record(tmp_path / "now", home)
+    assert results.collect(home)["accuracy"].tolist() == [0.6]
+
+
 def test_numbered_classes_stay_text(tmp_path):
     home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
     report = pd.read_csv(home / "report.csv").assign(**{"class": ["0", "1"]})

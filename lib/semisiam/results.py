@@ -141,22 +141,38 @@ def record(folder: Path, target: Path) -> Path:
         folder: `outputs/STUDY`.
         target: e.g. `outputs/published/STUDY`; gets cells.json, report.csv, history.csv and
             tsne.csv (the first split of each combination), without any path of this machine.
+            Cells recorded there before, by code of the same results version, stay if `folder` does
+            not have them: a study may be recorded from several machines.
 
     Returns:
         `target`, which `collect` and `read_details` read like the study's own folder.
     """
-    cells = collect(folder)
-    runs = [
-        run | {"settings": {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}}
+    runs = {run["cell"]: run for run in _read_recorded(target)} | {
+        run["cell"]: run
+        | {"settings": {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}}
         for run in _read_runs(folder)
-    ]
+    }
+    here = collect(folder)["cell"]
+    before = sorted(set(runs) - set(here))
+    tables = {
+        kind: pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
+        for kind in ("report", "history", "tsne")
+    }
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "cells.json", runs)
-    names = {"report": cells["cell"], "history": cells["cell"], "tsne": pick_first(cells)["cell"]}
-    for kind, wanted in names.items():
-        table = read_details(folder, wanted, kind)
+    write_json(target / "cells.json", [runs[name] for name in sorted(runs)])
+    shown = pick_first(collect(target))["cell"]
+    tables["tsne"] = tables["tsne"][tables["tsne"]["cell"].isin(shown)]
+    for kind, table in tables.items():
+        table = table.sort_values("cell", kind="stable")
         table.to_csv(target / f"{kind}.csv", index=False, float_format="%.5g")
     return target
+
+
+def _read_recorded(target: Path) -> Iterable[dict[str, Any]]:
+    file = target / "cells.json"
+    for run in json.loads(file.read_text("utf-8")) if file.exists() else []:
+        if Cell.check(run["settings"]).hash == run["metrics"]["hash"]:
+            yield run
 
 
 def pick_first(cells: pd.DataFrame) -> pd.DataFrame:
