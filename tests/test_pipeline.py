@@ -1,12 +1,19 @@
 """Images here are constant and carry their index as value, so that batches can be read back."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from semisiam import pretext
-from semisiam.pipeline import image_batches, order_passes, siamese_batches, supervised_batches
+from semisiam.pipeline import (
+    _open_rows,
+    image_batches,
+    order_passes,
+    siamese_batches,
+    supervised_batches,
+)
 
 
 def numbered(n, size=2):
@@ -110,6 +117,18 @@ def test_images_in_order_from_a_memory_map(tmp_path):
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     batches = list(image_batches(images, 2).as_numpy_iterator())
     assert [batch[:, 0, 0, 0].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+def test_rows_of_a_memory_map_and_of_parts_of_it(tmp_path):
+    np.save(tmp_path / "images.npy", numbered(9))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    rows = np.array([3, 0, 3])
+    for part in (mapped, mapped[2:8], mapped[::2], mapped[:, :2], np.array(mapped)):
+        assert (_open_rows(part)(rows) == part[rows]).all()
+    pick = _open_rows(mapped)
+    os.truncate(tmp_path / "images.npy", 200)
+    with pytest.raises(OSError, match="has become shorter"):
+        pick(np.array([8]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")

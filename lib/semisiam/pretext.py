@@ -41,32 +41,24 @@ TASKS: dict[str, list[Transform]] = {
 }
 
 
-def transform(
-    images: np.ndarray,
-    labels: np.ndarray,
-    task: str = "rotation",
-    *,
-    rows: np.ndarray | None = None,
-) -> np.ndarray:
+def transform(images: np.ndarray, labels: np.ndarray, task: str = "rotation") -> np.ndarray:
     """Change each image by the transform that its pretext label names.
 
     Args:
         images: (N, S, S, C), square, any dtype; not changed.
-        labels: int (B,), from 0; for `rotation` quarter turns.
+        labels: int (N,), from 0; for `rotation` quarter turns.
         task: a key of `TASKS`.
-        rows: int (B,), which images; all N if None. It spares a copy of them.
 
     Returns:
-        The changed images, (B, S, S, C), same dtype.
+        The changed images, (N, S, S, C), same dtype.
     """
     pixels = _as_pixels(images)
-    rows = np.arange(len(images)) if rows is None else rows
-    changed = np.empty((len(rows), *pixels.shape[1:]), pixels.dtype)
+    changed = np.empty_like(pixels)
     for label, change in enumerate(TASKS[task]):
         chosen = labels == label
         if chosen.any():
-            changed[chosen] = change(pixels[rows[chosen]])
-    return changed.view(images.dtype).reshape(-1, *images.shape[1:])
+            changed[chosen] = change(pixels[chosen])
+    return changed.view(images.dtype).reshape(images.shape)
 
 
 def transform_all(images: np.ndarray, task: str = "rotation") -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ COLUMNS = (
     "learning_rate",
 )
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TOP_PAD, M_MMAP_THRESHOLD = -2, -3  # of glibc's malloc.h
 
 
 def seed_everything(seed: list[int], *, deterministic: bool) -> None:
@@ -52,8 +52,8 @@ def prepare_devices(cell: Cell) -> None:
     """Set the precision of the layers built from here on, and how memory is taken."""
     keras.config.set_dtype_policy(cell.precision)
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a batch's memory for
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the next, its page faults take longer than its copy
-        mallopt(M_TRIM_THRESHOLD, 256 << 20)
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the next, its page faults take longer than its copy;
+        mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold is not
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
 
