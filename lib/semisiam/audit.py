@@ -1,12 +1,16 @@
-"""Controls in one process: what the audit notebook runs beside the recorded cells."""
+"""Controls of the audit: live ones in one process, and recorded ones compared over splits."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from semisiam import attack as attacks
-from semisiam import evaluation, model, splits, training
+from semisiam import evaluation, model, results, splits, training
 from semisiam.cell import Cell
+from semisiam.compare import compare_paired
 from semisiam.datasets import Dataset
 from semisiam.defence import defend
 
@@ -80,3 +84,43 @@ def _score(cell, data, encoder, network, labelled, clean, labels, marks):
         "clean fit": on_clean.score(embedded, test_labels),
         "trigger": float(np.mean([row["flipped"] for row in rows])),
     }
+
+
+def read_controls(folder: Path) -> pd.DataFrame:
+    """Read a study whose cells are `variants`, as `run_control` would have scored them.
+
+    Args:
+        folder: as for `results.collect`.
+
+    Returns:
+        Indexed by control (the variant's name) and split: `updates`, and in percent `as trained`,
+        `re-estimated`, `clean fit` and `trigger`.
+    """
+    cells = results.collect(folder)
+    flipped = [np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]]
+    scores = cells[[*results.MEASURES, "accuracy_clean_fit"]].astype(float).assign(trigger=flipped)
+    names = [*results.MEASURES.values(), "clean fit", "trigger"]
+    table = (100 * scores).set_axis(names, axis=1).assign(updates=cells["n_updates"])
+    control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
+    return table.set_index([control, cells["split"]]).sort_index()
+
+
+def compare_controls(
+    controls: pd.DataFrame, pairs: Iterable[tuple[str, str]], measure: str = "re-estimated"
+) -> pd.DataFrame:
+    """Estimate what one setting changes, paired over the splits of both controls.
+
+    Args:
+        controls: from `read_controls`.
+        pairs: (control, reference), each a control's name.
+        measure: a column of `controls`.
+
+    Returns:
+        Indexed by `control - reference`: the columns of `compare.compare_paired`, in points.
+    """
+    values = controls[measure]
+    rows = {
+        f"{control} - {reference}": compare_paired(values[control] - values[reference])
+        for control, reference in pairs
+    }
+    return pd.DataFrame(rows).T
