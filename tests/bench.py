@@ -1,14 +1,15 @@
 """Measure what users feel: `bench.py [--tiny] [--only NAME ...] [--record]`; see `make bench`.
 
 Each measurement runs in a process of its own, the things that it compares in turns. One table goes
-to the terminal; all numbers, and growth.png, to `outputs/bench/` (`--record`: bench.json also to
-`outputs/published/`, from where README shows it). `--tiny` only shows that it runs.
+to the terminal; all numbers, and growth.png, to `outputs/bench/` (`--record`: also to
+`outputs/published/`, from where README shows them). `--tiny` only shows that it runs.
 """
 
 import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -478,13 +479,20 @@ def draw_growth(rows, path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained", sharex="col")
-    for column, what in zip(axes.T, ("n_unlabelled", "image_size", "n_labelled"), strict=True):
+    fig, axes = plt.subplots(2, 3, figsize=(9, 4.5), layout="constrained", sharex="col")
+    titles = {
+        "n_unlabelled": "unlabelled images, 32 px",
+        "image_size": "image size (px), 1,000 unlabelled",
+        "n_labelled": "labelled images, 10,000 unlabelled",
+    }
+    for column, (what, title) in zip(axes.T, titles.items(), strict=True):
         of = [row for row in rows if row["against"] == what]
         for ax, name in zip(column, ("seconds", "memory_mib"), strict=True):
-            ax.plot([row[what] for row in of], [row[name] for row in of], "o-")
-            ax.set(xscale="log", yscale="log" if name == "seconds" else "linear", ylabel=name)
-        column[1].set(xlabel=what, ylim=(0, None))
+            ax.plot([row[what] for row in of], [row[name] for row in of], "o-", color="0.2")
+        column[0].set(xscale="log", yscale="log")
+        column[1].set(xlabel=title, ylim=(0, None))
+    axes[0, 0].set_ylabel("seconds an epoch")
+    axes[1, 0].set_ylabel("memory (MiB)")
     fig.savefig(path, dpi=100)
 
 
@@ -568,7 +576,8 @@ def main():
     for name, value in flatten({key: found[key] for key in BENCHES if key in found}):
         print(f"{name:65} {value}")
     if options.record:
-        write_json(ROOT / "outputs" / "published" / "bench.json", json.loads(file.read_text()))
+        for recorded in (file, folder / "growth.png"):
+            shutil.copy(recorded, ROOT / "outputs" / "published" / recorded.name)
 
 
 if __name__ == "__main__":
