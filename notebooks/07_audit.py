@@ -292,7 +292,24 @@ ax.set_xlabel("difference in test accuracy (points, 95 % interval)")
 plt.show()
 
 # %%
-changes["re-estimated"][["mean", "low", "high", "n"]].astype(float).round(1)
+table = pd.concat({m: t[["mean", "low", "high"]] for m, t in changes.items()}, axis=1)
+table.astype(float).round(1)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+hidden, left = table["as trained"], table["re-estimated"]
+assert hidden.loc["rotation - supervised", "low"] > left.loc["rotation - supervised", "mean"]
+assert hidden.loc["no-task - equal-updates", "low"] > 20
+assert (left["low"].iloc[1:] < 0).all() and (left["high"].iloc[1:] > 0).all()
+print("re-estimated, only the whole gain is told from none; no part of it is")
+
+# %% [markdown]
+# **Answer.** At this scale, statistics and updates first. As trained the siamese network leads the
+# baseline by 34 points (26 to 42). Unlabelled images that pass the encoder *without any task* bring
+# 28 of them over a baseline with equal updates (24 to 31): they give batch normalisation more
+# updates of its averages, two a step, and other images. Re-estimated, the lead is 16 (5 to 27), and
+# 4 over equal updates (−2 to +10). The task itself adds 1 point to no task (−5 to +6). Three
+# labelled sets leave room for a few points of either; 34 they do not.
 
 # %% [markdown]
 # ## 4. Where does the attack act?
@@ -386,7 +403,14 @@ ax.set_xlabel("difference in test accuracy (points, 95 % interval)")
 plt.show()
 
 # %% [markdown]
-# **Answer.** TODO
+# **Answer.** The gain does hold under attack where the attack does nothing, and that is so at this
+# scale: a mark in every labelled image of a class costs the siamese network 0.2 points (−5 to +4),
+# its trigger moves 2 % of the images, and there is nothing for a defence to mend. Only four pixels
+# a class, placed likewise, cost some (8 points, 4 to 11; one of twelve differences here, not
+# corrected for that). A few hundred updates do not teach this network a pixel. The paper's
+# thousand do, as the section before shows, and there it acts in both: part of the loss is in the
+# SVM, which a clean fit gets back, the rest in the encoder. So an attack has to be judged at a
+# scale at which the network learns it.
 
 # %% [markdown]
 # ## 5. Which task suits which images?
@@ -422,49 +446,53 @@ plt.show()
 # On these digits no task stands out from the baseline with equal updates, and the jigsaw looks
 # worse. One labelled set decides nothing.
 #
-# ### Recorded: clothes, which have an upright, and malaria cells, which have none
+# ### Recorded: clothes, which have an upright
 #
-# Fashion-MNIST as in section 3; malaria at 32 pixels, 2,000 unlabelled images, 100 labels, 10
-# epochs (`params/studies/audit_tasks.yaml`). Each task against the baseline with equal updates:
+# Fashion-MNIST as in section 3, each task against the baseline with equal updates:
 
 # %%
-cells = read_controls(recorded / "audit_tasks")
 tasks = ["no-task", "rotation", "rotation-all", "rotation-flip", "jigsaw"]
-changes = {
-    name: compare_controls(
-        study, [(task, "equal-updates") for task in tasks if task in study.index.levels[0]]
-    )
-    for name, study in (("Fashion-MNIST", controls), ("malaria", cells))
-}
+pairs = [(task, "equal-updates") for task in tasks]
+changes = {measure: compare_controls(controls, pairs, measure) for measure in measures}
 fig, ax = plt.subplots(figsize=(6.5, 2.8))
 figures.differences(ax, changes)
-ax.set_title("recorded, re-estimated, three labelled sets", pad=22)
+ax.set_title("recorded: Fashion-MNIST, 32 px, 100 labels, three labelled sets", pad=22)
 ax.set_xlabel("difference in test accuracy (points, 95 % interval)")
 plt.show()
 
 # %%
-cells[["as trained", "re-estimated"]].groupby("control", sort=False).agg(["mean", "std"]).round(1)
+table = pd.concat({m: t[["mean", "low", "high"]] for m, t in changes.items()}, axis=1)
+table.astype(float).round(1)
 
 # %% [markdown]
-# **Answer.** TODO
+# **Answer.** Re-estimated, no task is told from a baseline with equal updates: from −2 points (the
+# jigsaw) to +5 (all four rotations), each interval holds 0. As trained every one looks like 28 to
+# 36 points, the one without a task too. Malaria cells, which have no upright, are the next to ask
+# (`params/studies/audit_tasks.yaml`, not recorded yet).
 
 # %% [markdown]
 # ## What would we advise someone with 600 labels today?
 #
 # 1. Look at the training accuracy beside the test accuracy. If the first is 1 and the second is at
-#    chance, suspect the statistics before the method: re-estimate them, it takes seconds.
-# 2. Compare at equal updates, and with the same labelled images.
-# 3. If labels come from elsewhere, look for marks: a mean image per class shows a fixed pixel, and
-#    a median filter is a cheap test of whether the accuracy hangs on one.
+#    chance, suspect the statistics before the method: re-estimate them, it takes seconds, or train
+#    with a momentum of 0.99. At 600 labels either is worth 66 points to MobileNetV2.
+# 2. Then give the labelled images as many updates as the alternative would get.
+# 3. Only then try unlabelled images, first without a task, over five labelled sets or more: expect
+#    points, not tens of points.
+# 4. If labels come from elsewhere, look for marks: a mean image per class shows a fixed pixel, and
+#    a median filter is a cheap test of whether the accuracy hangs on one. Here one pixel a class
+#    cost a network that learnt it 16 to 22 points of 76.
 #
 # ## Summary
 #
 # - A published baseline at exact chance is a network that learnt, behind statistics that had not
 #   caught up; most of the largest published gain is repaired without unlabelled images.
-# - Each cause of a gain has a control that is one setting: `bn_recalibrate`, `equal_updates`,
-#   `pretext`, `attack`, `defence`.
+# - At a reduced scale, most of the rest of the gain is made by updates, and by unlabelled images
+#   that pass batch normalisation without a task; the task itself is not told from nothing.
+# - The attack is real where a network trains long enough to learn it, in the paper's own setting of
+#   the baseline, whose published 10.0 % in both columns cannot show it.
 # - Live runs show how the controls work; only recorded ones, over several labelled sets, weigh
-#   them.
+#   them. Not recorded: any siamese network at the paper's scale.
 #
 # Next: [08_own_images](08_own_images.ipynb).
 #
@@ -474,5 +502,5 @@ cells[["as trained", "re-estimated"]].groupby("control", sort=False).agg(["mean"
 #
 # 1. `slow_momentum = 0.999`: what share of the start will be left, and will the repair still reach
 #    the same accuracy?
-# 2. `split = 1`: which of the answers marked "live" will turn round?
+# 2. `split = 1`: which of the live differences will turn round?
 # 3. `label_fraction = 0.2`: what will be left of the difference that slow statistics make?
