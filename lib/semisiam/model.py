@@ -235,13 +235,16 @@ def score_modes(
 
     Args:
         classifier: from `build_classifier`; left as it was.
-        images: uint8 (N, S, S, 3), D_l as trained on.
+        images: uint8 (N, S, S, 3), D_l as trained on; scored in an order drawn at random, since D_l
+            is sorted by class and a batch of one class has other statistics than training's.
         labels: int (N,).
         batch_size: as in training.
 
     Returns:
         `training` and `inference`, each in [0, 1].
     """
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[order], labels[order]
     right = dict.fromkeys(("training", "inference"), 0)
     start = 0
     with _kept_statistics(classifier.get_layer("encoder")):
