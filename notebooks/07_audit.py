@@ -224,10 +224,10 @@ ax.set_ylabel("backbone")
 plt.show()
 
 # %% [markdown]
-# Chance is here the share of the larger class. Beside the published accuracies (Table V), with `n`
-# labelled sets of ours; the paper's test set is seven times as large. The last column is what would be left of the published
-# gain if its baseline were ours, re-estimated: an indication, since their runs and ours are not
-# paired.
+# Chance is here the share of the larger class. Beside the published accuracies (Table V), with
+# `n` labelled sets of ours; the paper's test set is seven times as large. The last column is what
+# would be left of the published gain if its baseline were ours, re-estimated: an indication,
+# since their runs and ours are not paired.
 
 # %%
 printed = published.read_printed("accuracy")
@@ -241,15 +241,16 @@ beside["left of the gain"] = beside["published semi"] - beside["ours, re-estimat
 beside.round(1)
 
 # %% [markdown]
-# **Answer.** It depends on the backbone, and statistics are not all of it. For Fashion-MNIST most of
-# the published +69.6 points is repaired without a single unlabelled image. For malaria MobileNetV2 as
-# trained predicts one class for everything; re-estimated it gains 7 to 12 points and still lacks
-# some 20 to the published siamese network. InceptionV3's baseline is not at chance here at all: as
-# trained 90 %, re-estimated 94 %, where the paper has 60 and 92 % *with* unlabelled images. And
-# ResNet50V2 knows every labelled image, stays near chance and is not repaired: 137 images were too
-# few for it, so there a gain of some 30 points may be one of learning. The last two are one labelled
-# set each. Over all published gains there is a pattern, gains where much is left, but a pattern is no
-# proof: few labels leave much *and* make unlabelled images worth more.
+# **Answer.** It depends on the backbone, and statistics are not all of it. For Fashion-MNIST most
+# of the published +69.6 points is repaired without a single unlabelled image. For malaria
+# MobileNetV2 as trained predicts one class for everything; re-estimated it gains 7 to 12 points
+# and still lacks some 20 to the published siamese network. InceptionV3's baseline is not at
+# chance here at all: as trained 90 %, re-estimated 94 %, where the paper has 60 and 92 % *with*
+# unlabelled images. And ResNet50V2 knows every labelled image, stays near chance and is not
+# repaired: 137 images were too few for it, so there a gain of some 30 points may be one of
+# learning. The last two are one labelled set each. Over all published gains there is a pattern,
+# gains where much is left, but a pattern is no proof: few labels leave much *and* make unlabelled
+# images worth more.
 
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?

@@ -163,6 +163,9 @@ def test_the_class_head_in_both_modes_where_the_statistics_are_wrong():
     values = np.array([10, 11, 20, 21], np.uint8).reshape(4, 1, 1, 1)
     scores = model.score_modes(classifier, values, np.array([0, 0, 1, 1]), batch_size=4)
     assert scores == {"training": 1.0, "inference": 0.5}  # moving mean 0: all are above it
+    by_class = np.repeat(values[1:3], 32, axis=0)  # sorted, as D_l is: batches are mixed anyway
+    scores = model.score_modes(classifier, by_class, np.repeat([0, 1], 32), batch_size=32)
+    assert scores == {"training": 1.0, "inference": 0.5}
     assert model.batch_norms(encoder)[0].moving_mean.numpy().item() == 0
 
 
