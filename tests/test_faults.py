@@ -40,12 +40,13 @@ def run(folder, study, *, on_change=lambda status: None, **how):
 
 @pytest.mark.slow
 def test_a_study_survives_twenty_kills(tiny):
-    epochs, splits, rng = 12, range(4), random.Random(0)
+    epochs, splits, rng = 12, range(12), random.Random(0)
     study = write_study(tiny, list(splits), epochs=epochs, learning_rate=0.2)
     words = ("grid", study, "--outputs", tiny / "out", "--workers", 2, "--retries", 2)
     kills, process = {"grid": 0, "semisiam.child": 0, "ipykernel": 0}, None
     while sum(kills.values()) < 20:
         if process is None or process.poll() is not None:
+            assert process is None or process.returncode != 0, f"done after {kills}: more cells"
             process = start(tiny, *words)
         time.sleep(rng.uniform(0.3, 2.5))
         word = rng.choice(list(kills))
