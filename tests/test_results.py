@@ -120,6 +120,20 @@ def test_no_pair_at_all_gives_an_empty_comparison(tmp_path):
     assert results.compare_modes(results.collect(tmp_path)).empty
 
 
+def test_a_mean_gain_and_a_mean_cost_count_each_split_once(folder):
+    for split, semi in enumerate((0.15, 0.20, 0.25)):  # 5, 10, 15 points, beside 60, 65, 70
+        settings = BASE | {"label_fraction": 0.05, "split": split}
+        write_cell(folder, 0.10, mode="supervised", **settings)
+        write_cell(folder, semi, mode="semi", **settings)
+    cells = results.collect(folder)
+    gain = results.average_differences(cells).loc[("fashion_mnist", "none")]
+    assert (gain["n"], gain["mean"]) == (3, pytest.approx(37.5))
+    assert gain["std"] == pytest.approx(5.0)  # of 32.5, 37.5, 42.5
+    cost = results.average_differences(cells, of="attack").loc[("fashion_mnist", "semi")]
+    assert (cost["n"], cost["mean"]) == (2, pytest.approx(10.5))  # 70 - 60 and 75 - 64 at 1 %
+    assert cost["std"] == pytest.approx(np.sqrt(0.5))
+
+
 def test_holm_is_taken_over_the_grid(folder):
     for split, semi in enumerate((0.13, 0.12, 0.10)):  # 3, 2, 0 points: p = 0.199
         settings = BASE | {"label_fraction": 0.05}

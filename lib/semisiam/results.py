@@ -17,7 +17,7 @@ import yaml
 
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.compare import compare_paired, correct_holm
-from semisiam.published import MODES, ROW, SCORES, read_printed
+from semisiam.published import ATTACKS, MODES, ROW, SCORES, read_printed
 from semisiam.records import explain_undone, write_json
 
 MEASURES = {"accuracy": "as trained", "accuracy_recalibrated": "re-estimated"}
@@ -263,18 +263,49 @@ def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFram
     Raises:
         MixtureError: see `check_scale`.
     """
-    cells = cells[cells["duplicate_of"] == ""]
-    check_scale(cells)
     keys = [*ROW, "attack"]
-    wide = cells.pivot(index=[*keys, "split"], columns="mode", values=measure).astype(float) * 100
-    delta = wide.reindex(columns=MODES).diff(axis=1)["semi"].dropna()
+    delta = _subtract(cells, measure, "mode")
     rows = {key: compare_paired(group) for key, group in delta.groupby(keys)}
-    index = pd.MultiIndex.from_tuples(rows, names=keys) if rows else wide.droplevel("split").index
+    index = pd.MultiIndex.from_tuples(rows, names=keys) if rows else delta.droplevel("split").index
     table = pd.DataFrame(list(rows.values()), index=index[: len(rows)])
     table = table if rows else table.reindex(columns=list(compare_paired([])))
     printed = read_printed("delta").set_index(keys)["delta"].rename("published")
     table = in_order(table.assign(p_holm=correct_holm(table["p"])).join(printed))
     return table.assign(difference=table["mean"] - table["published"])
+
+
+def average_differences(
+    cells: pd.DataFrame, measure: str = "accuracy", *, of: str = "mode"
+) -> pd.DataFrame:
+    """Estimate a mean difference over backbones and fractions, paired over the splits.
+
+    Args:
+        cells: from `collect`.
+        measure: a key of `MEASURES`.
+        of: `mode`, the gain semi - supervised, or `attack`, what the attack costs: none - pixel.
+
+    Returns:
+        Indexed by dataset and the other of mode and attack: the columns of
+        `compare.compare_paired` in points, each split counted once.
+
+    Raises:
+        MixtureError: see `check_scale`.
+    """
+    difference = _subtract(cells, measure, of)
+    keys = ["dataset", *({"mode", "attack"} - {of})]
+    by_split = difference.groupby([*keys, "split"]).mean()
+    rows = {key: compare_paired(values) for key, values in by_split.groupby(keys)}
+    return in_order(pd.DataFrame(rows).T.rename_axis(keys))
+
+
+def _subtract(cells: pd.DataFrame, measure: str, of: str) -> pd.Series:
+    """Subtract in points, for each combination and split: modes or attacks, in their order."""
+    cells = cells[cells["duplicate_of"] == ""]
+    check_scale(cells)
+    other = {"mode": "attack", "attack": "mode"}[of]
+    wide = cells.pivot(index=[*ROW, other, "split"], columns=of, values=measure)
+    order = {"mode": MODES, "attack": ATTACKS}[of]
+    return (wide.reindex(columns=order).astype(float) * 100).diff(axis=1)[order[1]].dropna()
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,123 @@
+"""Build what README shows from `outputs/published/`: `findings.py`; see `make readme`.
+
+Between its markers README holds the tables that this writes; the figure goes to
+`outputs/published/findings.png`. A test holds both to the recorded numbers.
+"""
+
+import re
+
+import bench
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from semisiam import ROOT, figures, results, tables
+from semisiam.atomic import read_json, replacing
+from semisiam.published import ROW, read_printed
+
+PUBLISHED = ROOT / "outputs" / "published"
+STUDIES = ("stl10_small", "fashion_small", "malaria_small")
+README = ROOT / "README.md"
+FIGURE = PUBLISHED / "findings.png"
+
+
+def read_studies() -> pd.DataFrame:
+    """Read the cells of all reduced studies."""
+    return pd.concat([results.collect(PUBLISHED / name) for name in STUDIES], ignore_index=True)
+
+
+def write_baselines() -> str:
+    """Write the baselines at the paper's scale, as trained and re-estimated, beside the paper's."""
+    fashion = results.collect(PUBLISHED / "fashion_baseline")
+    # 137 labels are the paper's 1 % there, and drawn from a pool of 2,000
+    malaria = results.collect(PUBLISHED / "audit_malaria").assign(percent=1.0)
+    found = [
+        {measure: results.summarise(cells, measure) for measure in results.MEASURES}
+        for cells in (fashion, malaria)
+    ]
+    lines = ["| supervised baseline | labelled sets | as trained | re-estimated | paper |"]
+    lines.append("|---|---|---|---|---|")
+    for cells, of in zip((fashion, malaria), found, strict=True):
+        n_labelled = cells["n_labelled"].iloc[0]
+        for key, row in of["accuracy"].iterrows():
+            dataset, _, backbone, _, attack = (results.NAMES.get(part, part) for part in key)
+            texts = [write_mean(of[measure].loc[key]) for measure in results.MEASURES]
+            texts.append(f"{row['published_mean']:.1f} ± {row['published_std']:.1f}")
+            what = f"{dataset}, {n_labelled} labels, {backbone}, {attack.lower()}"
+            lines.append(f"| {what} | {row['n']:.0f} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def write_gains(cells: pd.DataFrame) -> str:
+    """Write mean gains by unlabelled images, and mean costs of the attack, with intervals."""
+    lines = ["| points of accuracy | as trained | re-estimated | paper |", "|---|---|---|---|"]
+    for of, (first, second) in {"mode": ("semi", "supervised"), "attack": ("none", "pixel")}.items():
+        found = {name: results.average_differences(cells, name, of=of) for name in results.MEASURES}
+        printed = average_printed(cells, of, first, second)
+        for dataset, other in found["accuracy"].index:
+            rows = [table.loc[(dataset, other)] for table in found.values()]
+            what = "gain by unlabelled images" if of == "mode" else "cost of the attack"
+            what = f"{results.NAMES[dataset]}: {what}, {results.NAMES[other].lower()}"
+            texts = [*map(write_interval, rows), tables.write_signed(printed[dataset, other])]
+            lines.append(f"| {what} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def average_printed(cells: pd.DataFrame, of: str, first: str, second: str) -> pd.Series:
+    """Average the same difference of the printed means, over the combinations that were run."""
+    other = {"mode": "attack", "attack": "mode"}[of]
+    printed = read_printed("accuracy").set_index(ROW)
+    run = pd.MultiIndex.from_frame(cells[ROW].drop_duplicates())
+    wide = printed[printed.index.isin(run)].pivot_table("mean", [*ROW, other], of)
+    return (wide[first] - wide[second]).groupby(["dataset", other]).mean()
+
+
+def write_mean(row: pd.Series) -> str:
+    """Write mean ± std, or the one number where there is one run."""
+    return f"{row['mean']:.1f}" + (f" ± {row['std']:.1f}" if row["n"] > 1 else "")
+
+
+def write_interval(row: pd.Series) -> str:
+    """Write a mean difference with its 95 % interval."""
+    mean, low, high = (tables.write_signed(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def draw(cells: pd.DataFrame) -> Figure:
+    """Draw every gain of the reduced studies beside the published one."""
+    gathered = tables.gather_gains(cells)
+    fig, axes = plt.subplots(1, len(gathered), figsize=(10, 4), sharey=True)
+    for ax, (dataset, sources) in zip(axes, gathered.items(), strict=True):
+        figures.differences(ax, sources).set(title=results.NAMES[dataset], xlabel="")
+        ax.get_legend().remove()
+    fig.supxlabel("gain by unlabelled images (points, 95 % interval)", fontsize=9)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return fig
+
+
+def fill_in(text: str) -> str:
+    """Put the tables between README's markers."""
+    cells = read_studies()
+    blocks = {
+        "baselines": write_baselines(),
+        "gains": write_gains(cells),
+        "bench": bench.make_table(read_json(PUBLISHED / "bench.json")),
+    }
+    for name, block in blocks.items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        text, count = re.subn(pattern, lambda m, b=block: m[1] + b + m[2], text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"README.md needs <!-- {name} --> and <!-- end --> once")
+    return text
+
+
+def main() -> None:
+    """Write README's tables and the figure anew."""
+    with replacing(README) as temporary:
+        temporary.write_text(fill_in(README.read_text("utf-8")), "utf-8")
+    with replacing(FIGURE) as temporary:
+        draw(read_studies()).savefig(temporary, format="png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
