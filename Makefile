@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --progress-bar off --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint lab bench notebooks lock clean
+.PHONY: help demo test lint lab bench notebooks readme lock clean
 
 help:
 	@echo "make demo       a small study on built-in images: outputs/demo/report.html"
@@ -20,6 +20,7 @@ help:
 	@echo "make lab        JupyterLab, on this machine only"
 	@echo "make bench      speed and memory on this machine, a quarter of an hour: outputs/bench/"
 	@echo "make notebooks  execute every notebook again from its .py"
+	@echo "make readme     README's tables and figure from outputs/published/"
 	@echo "make lint       ruff, check and format"
 	@echo "make lock       requirements.lock from pyproject.toml (needs uv)"
 	@echo "make clean      remove .venv and caches; outputs/ stays"
@@ -47,6 +48,9 @@ bench: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tests/pairing.py build $(NOTEBOOKS)
+
+readme: $(READY)
+	$(BIN)/python tests/findings.py
 
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

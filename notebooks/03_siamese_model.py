@@ -24,7 +24,7 @@ from sklearn.svm import SVC
 
 from semisiam import datasets, evaluation, figures, model, pipeline, published, splits, training
 from semisiam.cell import Cell
-from semisiam.pretext import transform_all
+from semisiam.pretext import transform, transform_all
 
 # %% [markdown]
 # ## Parameters
@@ -175,6 +175,13 @@ encoder = model.build_encoder(cell.backbone, cell.image_size)
 network = training.build_network(cell, encoder, len(data.class_names))
 batches = training.make_batches(cell, labelled, labels, data.unlabelled, range(1))
 inputs, targets = next(batches.as_numpy_iterator())
+
+# %% [markdown]
+# Unlabelled images come upright, each with the turn that is meant for it: the training step turns
+# them on the device, so that no host holds a GPU up. Here we turn them ourselves.
+
+# %%
+inputs["unlabelled"] = transform(inputs["unlabelled"], targets["y_rot"])
 
 # %%
 # NBVAL_CHECK_OUTPUT

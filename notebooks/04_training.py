@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Code
 
-from semisiam import datasets, figures, model, pipeline, splits, training
+from semisiam import datasets, figures, model, pipeline, pretext, splits, training
 from semisiam.cell import Cell
 
 # %% [markdown]
@@ -92,13 +92,13 @@ batches = pipeline.siamese_batches(
 # NBVAL_CHECK_OUTPUT
 for inputs, targets in batches:
     print("labelled  ", inputs["labelled"][:, 0, 0, 0], " classes", targets["y_lab"])
-    print("unlabelled", inputs["unlabelled"][:, 0, 0, 0], " turned ", targets["y_rot"] * 90)
+    print("unlabelled", inputs["unlabelled"][:, 0, 0, 0], " angles ", targets["y_rot"] * 90)
 
 # %% [markdown]
-# Two steps. Every unlabelled image comes once, turned by one of four angles; each angle comes
-# equally often. Every step has as many labelled images as unlabelled ones, "balancing the
-# supervised and self-supervised tasks" (section III). Which labelled image stands beside which
-# unlabelled one means nothing: the two streams are shuffled apart.
+# Two steps. Every unlabelled image comes once, with one of four angles, by which the step will turn
+# it; each angle comes equally often. Every step has as many labelled images as unlabelled ones,
+# "balancing the supervised and self-supervised tasks" (section III). Which labelled image stands
+# beside which unlabelled one means nothing: the two streams are shuffled apart.
 
 # %% [markdown]
 # ## The same for the digits
@@ -131,7 +131,8 @@ angles = [f"{90 * k}°" for k in targets["y_rot"][:8]]
 # %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 3.2))
 figures.examples(axes[0], inputs["labelled"][:8], classes, columns=8)
-figures.examples(axes[1], inputs["unlabelled"][:8], angles, columns=8)
+turned = pretext.transform(inputs["unlabelled"], targets["y_rot"])
+figures.examples(axes[1], turned[:8], angles, columns=8)
 axes[0].set_title("labelled, with class")
 axes[1].set_title("unlabelled, with the angle it was turned by")
 plt.show()

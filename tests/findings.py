@@ -51,7 +51,10 @@ def write_baselines() -> str:
 def write_gains(cells: pd.DataFrame) -> str:
     """Write mean gains by unlabelled images, and mean costs of the attack, with intervals."""
     lines = ["| points of accuracy | as trained | re-estimated | paper |", "|---|---|---|---|"]
-    for of, (first, second) in {"mode": ("semi", "supervised"), "attack": ("none", "pixel")}.items():
+    for of, (first, second) in {
+        "mode": ("semi", "supervised"),
+        "attack": ("none", "pixel"),
+    }.items():
         found = {name: results.average_differences(cells, name, of=of) for name in results.MEASURES}
         printed = average_printed(cells, of, first, second)
         for dataset, other in found["accuracy"].index:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from semisiam import model
+from semisiam import model, pretext
 from semisiam.cell import Cell
 from semisiam.training import build_network
 
@@ -115,6 +115,17 @@ def test_each_stream_is_normalised_by_its_own_statistics(images):
     assert np.allclose(alone, beside)
 
 
+@pytest.mark.parametrize("task", pretext.TASKS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_step_transforms_as_the_pretext_task_does(task, compiled):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (50, 6, 6, 3), np.uint8)
+    labels = np.arange(50) % len(pretext.TASKS[task])
+    change = tf.function(model.transform) if compiled else model.transform
+    changed = change(tf.constant(images), tf.constant(labels), task).numpy()
+    assert (changed == pretext.transform(images, labels, task)).all()
+
+
 def tiny_encoder():
     """A batch normalisation, and a dense layer that it feeds."""
     images = keras.Input((2, 2, 1), dtype="uint8")
@@ -169,9 +180,9 @@ def test_the_class_head_in_both_modes_where_the_statistics_are_wrong():
     assert model.batch_norms(encoder)[0].moving_mean.numpy().item() == 0
 
 
-@pytest.mark.parametrize(("pretext", "units"), [("rotation_flip", 6), ("jigsaw", 24)])
-def test_the_pretext_head_has_a_unit_for_each_transform(pretext, units):
-    network = build_network(Cell(pretext=pretext), model.build_encoder("small_cnn", 32), 3)
+@pytest.mark.parametrize(("task", "units"), [("rotation_flip", 6), ("jigsaw", 24)])
+def test_the_pretext_head_has_a_unit_for_each_transform(task, units):
+    network = build_network(Cell(pretext=task), model.build_encoder("small_cnn", 32), 3)
     assert network.get_layer("y_rot").units == units
 
 
@@ -241,7 +252,8 @@ def test_gradients_are_those_of_a_step_down_the_joint_loss(images, targets):
         loss_weights={"y_lab": 2.0, "y_rot": 3.0},
     )
     before = np.concatenate([v.numpy().ravel() for v in encoder.trainable_variables])
-    network.train_on_batch(inputs, targets)
+    upright = pretext.transform(images[::-1], -targets["y_rot"] % 4)
+    network.train_on_batch({"labelled": images, "unlabelled": upright}, targets)
     after = np.concatenate([v.numpy().ravel() for v in encoder.trainable_variables])
     joint = 2 * gradients["y_lab"] + 3 * gradients["y_rot"]
     assert np.abs(joint).max() > 1e-3

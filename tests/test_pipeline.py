@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semisiam import pretext
 from semisiam.pipeline import (
     _open_rows,
     image_batches,
@@ -73,7 +72,7 @@ def test_a_longer_supervised_epoch_is_whole_passes():
 
 
 @pytest.mark.parametrize("rotations", ["one", "all"])
-def test_unlabelled_images_are_rotated_as_labelled(rotations):
+def test_unlabelled_images_come_upright_with_the_turn_to_come(rotations):
     rng = np.random.default_rng(0)
     unlabelled = rng.integers(0, 256, (12, 4, 4, 3), np.uint8)
     batches = siamese_batches(
@@ -86,11 +85,15 @@ def test_unlabelled_images_are_rotated_as_labelled(rotations):
         show=rotations,
     )
     elements = read(batches, 4)
-    for inputs, targets in elements:
+    for inputs, _ in elements:
         assert len(inputs["labelled"]) == 6
         assert len(inputs["unlabelled"]) == (6 if rotations == "one" else 24)
-        upright = pretext.transform(inputs["unlabelled"], -targets["y_rot"] % 4)
+        upright = inputs["unlabelled"]
         assert all(any((image == u).all() for u in unlabelled) for image in upright)
+    if rotations == "all":
+        shown = inputs["unlabelled"].reshape(4, 6, 4, 4, 3)
+        assert (shown == shown[0]).all()
+        assert elements[-1][1]["y_rot"].reshape(4, 6).tolist() == [[k] * 6 for k in range(4)]
     turns = np.concatenate([targets["y_rot"] for _, targets in elements[:2]])
     assert len(set(np.bincount(turns))) == 1  # all four equally often
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from semisiam.pipeline import image_batches
-from semisiam.pretext import TASKS
+from semisiam.pretext import TASKS, list_moves
 
 EMBEDDING_SIZE = 128
 RECALIBRATION_IMAGES = 5000  # a mean over so many is exact enough; N_l is never more in the paper
@@ -113,22 +113,45 @@ def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
     return keras.Model(images, {"y_lab": y_lab}, name="supervised")
 
 
-def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") -> keras.Model:
+def transform(images: tf.Tensor, labels: tf.Tensor, task: str = "rotation") -> tf.Tensor:
+    """Do `pretext.transform` on the device, as part of a compiled step: one gather of pixels."""
+    moves = tf.constant(list_moves(task, images.shape[1]))
+    pixels = tf.reshape(images, (-1, moves.shape[1], images.shape[-1]))
+    moved = tf.gather(pixels, tf.gather(moves, labels), batch_dims=1)
+    return tf.reshape(moved, tf.shape(images))
+
+
+class Siamese(keras.Model):
+    """A network of two streams that transforms the unlabelled images as a part of each step."""
+
+    task = "rotation"
+
+    def train_step(self, data):
+        """Do one step on a batch of `pipeline.siamese_batches`."""
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        changed = transform(inputs["unlabelled"], targets["y_rot"], self.task)
+        return super().train_step((inputs | {"unlabelled": changed}, targets, weights))
+
+
+def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") -> Siamese:
     """Call the one encoder on both inputs and put a head on each (Algorithm 1).
 
     Two calls, so each stream is normalised by its own batch statistics. `y_rot` has one unit for
-    each transform of the pretext task, four for rotations.
+    each transform of the pretext task, four for rotations. The network is called on images that
+    are transformed already; its training step transforms them itself.
     """
     shape = encoder.input_shape[1:]
     labelled = keras.Input(shape, dtype="uint8", name="labelled")
     unlabelled = keras.Input(shape, dtype="uint8", name="unlabelled")
     y_lab = _head(n_classes, "y_lab")(encoder(labelled))
     y_rot = _head(len(TASKS[task]), "y_rot")(encoder(unlabelled))
-    return keras.Model(
+    network = Siamese(
         {"labelled": labelled, "unlabelled": unlabelled},
         {"y_lab": y_lab, "y_rot": y_rot},
         name="siamese",
     )
+    network.task = task
+    return network
 
 
 def _head(n_classes: int, name: str) -> layers.Dense:

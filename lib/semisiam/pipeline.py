@@ -78,6 +78,9 @@ def siamese_batches(
 ) -> tf.data.Dataset:
     """Batch D_u once per epoch beside as many images of D_l, which therefore repeats N_u/N_l times.
 
+    Unlabelled images come as they are, with the label of the transform to come: the step transforms
+    them on its device (`model.Siamese`), where it costs next to nothing.
+
     Args:
         labelled: uint8 (N_l, H, W, C), 0-255.
         labels: int (N_l,).
@@ -86,15 +89,15 @@ def siamese_batches(
         epochs: the epochs to run, e.g. `range(30)`.
         seed: the run's seed, a list of non-negative integers.
         task: the pretext task, a key of `pretext.TASKS`.
-        show: `one`: each unlabelled image by one transform, drawn anew each epoch;
-            `all`: by all T, so the second stream has T·B images (4·B with rotations).
+        show: `one`: each unlabelled image for one transform, drawn anew each epoch;
+            `all`: for all T, so the second stream has T·B images (4·B with rotations).
 
     Returns:
         Elements `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two
         int64 (B,); ceil(N_u / batch_size) per epoch.
     """
 
-    n = len(unlabelled)
+    n, n_transforms = len(unlabelled), len(pretext.TASKS[task])
     pick = _open_rows(unlabelled)
 
     def order() -> Iterator[tuple[np.ndarray, ...]]:
@@ -104,11 +107,11 @@ def siamese_batches(
             yield order_l, order_u, pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
 
     def read(chosen_l: np.ndarray, chosen_u: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:
+        images = pick(chosen_u)
         if show == "all":
-            changed, k = pretext.transform_all(pick(chosen_u), task)
-        else:
-            changed = pretext.transform(pick(chosen_u), k, task)
-        return labelled[chosen_l], changed, labels[chosen_l], k
+            k = np.repeat(np.arange(n_transforms), len(images))
+            images = np.concatenate([images] * n_transforms)
+        return labelled[chosen_l], images, labels[chosen_l], k
 
     signature = (
         {"labelled": _images_spec(labelled), "unlabelled": _images_spec(unlabelled)},

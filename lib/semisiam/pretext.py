@@ -1,7 +1,8 @@
 """Pretext tasks: how an unlabelled image is changed, and the label that says so (paper, III).
 
-A task is a list of transforms of square images; the label of a changed image is its transform's
-place in the list. The paper's is `rotation`; the others are its future work and its controls.
+A task is a list of transforms of square images, each of which only moves pixels; the label of a
+changed image is its transform's place in the list. The paper's is `rotation`; the others are its
+future work and its controls.
 """
 
 import itertools
@@ -70,6 +71,17 @@ def transform_all(images: np.ndarray, task: str = "rotation") -> tuple[np.ndarra
     """
     labels = np.repeat(np.arange(len(TASKS[task])), len(images))
     return transform(np.concatenate([images] * len(TASKS[task])), labels, task), labels
+
+
+def list_moves(task: str, size: int) -> np.ndarray:
+    """List where each transform of a task takes each pixel from.
+
+    Returns:
+        int32 (T, S·S), places in an image of S × S pixels read row by row: pixel p of an image
+        changed by transform t is pixel [t, p] of the image before.
+    """
+    places = np.arange(size * size, dtype=np.int32).reshape(1, size, size)
+    return np.stack([change(places).ravel() for change in TASKS[task]])
 
 
 def draw_labels(
