@@ -28,11 +28,7 @@ from semisiam import ROOT, claims, compare, figures, published, results, tables
 # or of `outputs/`, where studies run on this machine lie.
 
 # %% tags=["parameters"]
-studies: list = [  # folders below outputs/
-    "published/stl10_small",
-    "published/fashion_small",
-    "published/malaria_small",
-]
+studies: list = ["published/fashion_small"]  # folders below outputs/
 
 # %% [markdown]
 # ## What the paper prints
@@ -179,11 +175,12 @@ for dataset, group in cells.groupby("dataset", sort=False):
     print(f"{results.NAMES[dataset]}: {len(group)} cells, {tables.describe_scale(group)}")
 
 # %% [markdown]
-# The scale is part of every number below: a thirtieth of the paper's unlabelled images or less, at
-# 32 pixels, and so a hundredth of its updates. Malaria and STL-10 are subsets of the official sets,
-# drawn as the notes say:
+# The scale is part of every number below: a thirtieth of the paper's images, at 32 pixels, 320
+# updates in place of 28,000. Both networks have momentum 0.99 here, so that MobileNetV2 has no
+# handicap of its own. The study has five labelled sets, of which so many are recorded:
 
 # %%
+print("labelled sets:", sorted(set(cells["split"])))
 print(*dict.fromkeys(note for notes in cells["notes"] for note in notes), sep="\n")
 
 # %%
@@ -200,12 +197,16 @@ for dataset, percent in cells[["dataset", "percent"]].drop_duplicates().itertupl
 
 # %%
 gathered = tables.gather_gains(cells)
-fig, axes = plt.subplots(len(gathered), 1, figsize=(7, 8.5), sharex=True)
-for ax, (dataset, sources) in zip(axes, gathered.items(), strict=True):
-    figures.differences(ax, sources).set_xlabel("")
-    ax.set_title(f"{results.NAMES[dataset]}, reduced scale (published: the paper's)", pad=22)
-ax.set_xlabel("gain by unlabelled images (points, 95 % interval)")
-plt.show()
+for dataset, sources in gathered.items():
+    fig, ax = plt.subplots(figsize=(7, 4))
+    figures.differences(ax, sources)
+    ax.set_title(f"{results.NAMES[dataset]}, 32 px (published: the paper's scale)", pad=22)
+    plt.show()
+
+# %% [markdown]
+# The two backbones tell different stories. As trained, MobileNetV2 gains much at 5 %, as in the
+# paper; re-estimated, less than a third of it is left. ResNet50V2, whose baseline is not at chance,
+# gains nothing here that is told from none, where the paper prints 2 to 4 points.
 
 # %%
 gains = {name: results.compare_modes(cells, name) for name in results.MEASURES}
@@ -268,7 +269,8 @@ for ax, cell in zip(axes, pick("fashion_mnist", 5, "mobilenet_v2").itertuples(),
     figures.losses(ax, curves).set_title(f"{results.NAMES[cell.mode]}, 32 px")
 
 # %% [markdown]
-# Figure 7's cells, the same backbone with 1 %, as trained:
+# Figure 7's cells, the same backbone with 1 %, as trained. A collapsed embedding has no shape of
+# its own: what is drawn of the supervised one is rounding.
 
 # %%
 points = read("tsne")
@@ -281,12 +283,12 @@ for ax, cell in zip(axes, pick("fashion_mnist", 1, "mobilenet_v2").itertuples(),
 # %% [markdown]
 # ### Class by class (Tables VII to X)
 #
-# The paper shows InceptionV3, which needs 75 pixels and was not run. Malaria 1 % with ResNet50V2:
+# The paper shows STL-10 and malaria with InceptionV3, which were not run. ResNet50V2 with 5 %:
 
 # %%
 reports = read("report")
 averages = results.average_classes(cells, reports)
-tables.lay_out_classes(cells, averages, ("malaria", 1.0, "resnet50_v2", "none"))
+tables.lay_out_classes(cells, averages, ("fashion_mnist", 5.0, "resnet50_v2", "none"))
 
 # %% [markdown]
 # ### Beyond one accuracy
@@ -322,15 +324,39 @@ verdicts = ["cells", "run", "accuracy_verdict", "accuracy_recalibrated_verdict"]
 ledger.set_index("claim")[verdicts].fillna("")
 
 # %% [markdown]
-# Where no cell of a claim was run, the study says nothing about it, and the ledger says that.
+# Where no cell of a claim was run, the study says nothing about it, and the ledger says that. For
+# the rest, which claims held here?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+again, trained = gains["accuracy_recalibrated"]["mean"], gains["accuracy"]["mean"]
+mobilenet, resnet = (again.xs(name, level="backbone") for name in ("mobilenet_v2", "resnet50_v2"))
+assert (mobilenet > 0).all() and mobilenet.max() < 10
+assert resnet.abs().max() < 5 < trained.xs("mobilenet_v2", level="backbone").min()
+print("MobileNetV2: every mean gain re-estimated is above 0 and below 10 points")
+print("ResNet50V2: none reaches 5 points either way")
 
 # %% [markdown]
+# - **“Self-supervision improves linear discrimination with few labels”**: with MobileNetV2 yes, by
+#   points and not by tens of points once statistics are re-estimated; with ResNet50V2 not at this
+#   scale, where means are at or below zero.
+# - **“Networks that do not converge on 1 % are significantly improved”**: as trained, yes. But they
+#   had converged: their training accuracy is 1, and only their statistics had not.
+# - **“It allows learning under attack”**, **“more robust”**: not tested. In so few updates neither
+#   mode learns the mark, and the attack costs neither more than can be told from nothing; the
+#   paper's scale is needed ([07_audit](07_audit.ipynb), section 4).
+#
+# How sure? Three labelled sets show differences of a few standard deviations only; `detectable`
+# says how many points that is in each row.
+#
 # ## Summary
 #
 # The printed tables add up. Their largest gains are those over baselines at exact chance, where
 # batch normalisation had too few updates; without that backbone the mean gain is +8.3 points clean
-# and -0.1 under attack. With unlabelled images accuracy under attack is higher in most rows, but
-# the attack costs more. Five splits see only differences of 1.7 standard deviations or more.
+# and -0.1 under attack. Five splits see only differences of 1.7 standard deviations or more. The
+# recorded study on Fashion-MNIST, reduced, has the same pattern: gains where a baseline's
+# statistics hide what it learnt, points elsewhere. STL-10 and malaria at that scale are written
+# (`params/studies/`) and not run yet.
 #
 # Next: `08_own_images` asks the same of a folder of your own.
 #
@@ -339,5 +365,5 @@ ledger.set_index("claim")[verdicts].fillna("")
 # 1. Leave malaria out of the mean gains. Which way do they move, and why?
 # 2. `published.SPLITS` is 5. How many Δ would survive Holm's correction with the same printed means
 #    and spreads from ten runs?
-# 3. Run `semisiam grid params/studies/demo.yaml` with two more splits, set `study = "demo"`, and
-#    see what happens to `detectable`.
+# 3. Run all of `params/studies/fashion_small.yaml` (hours on two cores), set
+#    `studies = ["fashion_small"]`, and see what two more splits do to `detectable`.

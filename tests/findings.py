@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 
 from semisiam import ROOT, figures, results, tables
 from semisiam.atomic import read_json, replacing
+from semisiam.audit import compare_controls, read_controls
+from semisiam.compare import compare_paired
 from semisiam.published import ROW, read_printed
 
 PUBLISHED = ROOT / "outputs" / "published"
-STUDIES = ("stl10_small", "fashion_small", "malaria_small")
+STUDIES = ("fashion_small",)  # those of stl10_small and malaria_small once they are recorded
 README = ROOT / "README.md"
 FIGURE = PUBLISHED / "findings.png"
 
@@ -75,6 +77,36 @@ def average_printed(cells: pd.DataFrame, of: str, first: str, second: str) -> pd
     return (wide[first] - wide[second]).groupby(["dataset", other]).mean()
 
 
+def write_controls() -> str:
+    """Write what the whole gain of the reduced controls is over ever fairer references."""
+    controls = read_controls(PUBLISHED / "audit_controls")
+    references = {
+        "supervised": "the supervised baseline",
+        "equal-updates": "a baseline with as many updates",
+        "no-task": "unlabelled images without a task",
+    }
+    pairs = [("rotation", name) for name in references]
+    found = [compare_controls(controls, pairs, read) for read in results.MEASURES.values()]
+    lines = ["| gain of the siamese network over | as trained | re-estimated |", "|---|---|---|"]
+    for (pair, name), reference in zip(pairs, references.values(), strict=True):
+        texts = [write_interval(table.loc[f"{pair} - {name}"]) for table in found]
+        lines.append(f"| {reference} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def write_precision() -> str:
+    """Write what bfloat16 costs in accuracy: a sentence."""
+    cells = results.collect(PUBLISHED / "precision")
+    texts = []
+    for measure, read in results.MEASURES.items():
+        wide = 100 * cells.pivot(index="split", columns="precision", values=measure).astype(float)
+        change = compare_paired(wide["mixed_bfloat16"] - wide["float32"])
+        texts.append(f"{write_interval(pd.Series(change))} points {read}")
+    n = cells["split"].nunique()
+    change = f"a difference of {texts[0]}, {texts[1]}"
+    return f"In accuracy bfloat16 made {change}, over {n} labelled sets."
+
+
 def write_mean(row: pd.Series) -> str:
     """Write mean ± std, or the one number where there is one run."""
     return f"{row['mean']:.1f}" + (f" ± {row['std']:.1f}" if row["n"] > 1 else "")
@@ -89,12 +121,11 @@ def write_interval(row: pd.Series) -> str:
 def draw(cells: pd.DataFrame) -> Figure:
     """Draw every gain of the reduced studies beside the published one."""
     gathered = tables.gather_gains(cells)
-    fig, axes = plt.subplots(1, len(gathered), figsize=(10, 4), sharey=True)
-    for ax, (dataset, sources) in zip(axes, gathered.items(), strict=True):
-        figures.differences(ax, sources).set(title=results.NAMES[dataset], xlabel="")
-        ax.get_legend().remove()
-    fig.supxlabel("gain by unlabelled images (points, 95 % interval)", fontsize=9)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig, axes = plt.subplots(1, len(gathered), figsize=(7, 3.6), sharey=True, squeeze=False)
+    for ax, (dataset, sources) in zip(axes[0], gathered.items(), strict=True):
+        figures.differences(ax, sources)
+        ax.set_title(f"{results.NAMES[dataset]}: ours at 32 px, published at 96 px", pad=22)
+        ax.set_xlabel("gain by unlabelled images (points, 95 % interval)")
     return fig
 
 
@@ -104,6 +135,8 @@ def fill_in(text: str) -> str:
     blocks = {
         "baselines": write_baselines(),
         "gains": write_gains(cells),
+        "controls": write_controls(),
+        "precision": write_precision(),
         "bench": bench.make_table(read_json(PUBLISHED / "bench.json")),
     }
     for name, block in blocks.items():
