@@ -623,7 +623,7 @@ def main():
         print(f"measuring {name}", file=sys.stderr, flush=True)
         found[name] = BENCHES[name](options.tiny)
         busy = {"load": round(os.getloadavg()[1], 1)}  # over the cores: other work disturbed this
-        found["machine"] = describe_machine() | busy
+        found.setdefault("machine", {})[name] = describe_machine() | busy
         write_json(file, found)
     if found.get("growth"):
         draw_growth(found["growth"], folder / "growth.png")

@@ -21,6 +21,7 @@ PUBLISHED = ROOT / "outputs" / "published"
 STUDIES = ("fashion_small",)  # those of stl10_small and malaria_small once they are recorded
 README = ROOT / "README.md"
 FIGURE = PUBLISHED / "findings.png"
+DPI = 110
 
 
 def read_studies() -> pd.DataFrame:
@@ -152,7 +153,7 @@ def main() -> None:
     with replacing(README) as temporary:
         temporary.write_text(fill_in(README.read_text("utf-8")), "utf-8")
     with replacing(FIGURE) as temporary:
-        draw(read_studies()).savefig(temporary, format="png", dpi=110)
+        draw(read_studies()).savefig(temporary, format="png", dpi=DPI)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,9 @@
-"""That the benchmark runs, and that README shows what it recorded; no test is timed."""
+"""That the benchmark runs; no test is timed."""
 
 import json
 
 import bench
 import pytest
-
-from semisiam import ROOT
-
-RECORDED = ROOT / "outputs" / "published" / "bench.json"
 
 
 @pytest.mark.parametrize("name", ["step", "pipeline", "evaluation", "growth"])
@@ -23,8 +19,3 @@ def test_flops_by_hand():
     forward = 2 * (3 * 9 * 32 * 16**2 + 32 * 9 * 64 * 8**2 + 64 * 9 * 128 * 4**2)
     dense = 2 * (128 * 4096 + 4096 * 128)
     assert bench.count_flops(model.build_encoder("small_cnn", 32)) == forward + dense
-
-
-@pytest.mark.skipif(not RECORDED.exists(), reason="no benchmark is recorded")
-def test_the_readme_shows_the_recorded_numbers():
-    assert bench.make_table(json.loads(RECORDED.read_text())) in (ROOT / "README.md").read_text()
