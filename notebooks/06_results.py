@@ -329,17 +329,18 @@ ledger.set_index("claim")[verdicts].fillna("")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-again, trained = gains["accuracy_recalibrated"]["mean"], gains["accuracy"]["mean"]
-mobilenet, resnet = (again.xs(name, level="backbone") for name in ("mobilenet_v2", "resnet50_v2"))
-assert (mobilenet > 0).all() and mobilenet.max() < 10
-assert resnet.abs().max() < 5 < trained.xs("mobilenet_v2", level="backbone").min()
-print("MobileNetV2: every mean gain re-estimated is above 0 and below 10 points")
-print("ResNet50V2: none reaches 5 points either way")
+for read, table in zip(results.MEASURES.values(), gains.values(), strict=True):
+    for backbone, of in table.groupby("backbone"):
+        told = (of["low"] > 0).sum(), (of["p_holm"] < 0.05).sum()
+        print(f"{results.NAMES[backbone]}, {read}: {of['mean'].min():+.0f} to", end=" ")
+        print(
+            f"{of['mean'].max():+.0f} points, {told[0]} of {len(of)} above 0, {told[1]} after Holm"
+        )
 
 # %% [markdown]
-# - **“Self-supervision improves linear discrimination with few labels”**: with MobileNetV2 yes, by
-#   points and not by tens of points once statistics are re-estimated; with ResNet50V2 not at this
-#   scale, where means are at or below zero.
+# - **“Self-supervision improves linear discrimination with few labels”**: as trained yes with
+#   MobileNetV2, by up to tens of points. Re-estimated its means are still above zero, but points
+#   are left of them, and no gain stands Holm's correction. ResNet50V2's means are below zero.
 # - **“Networks that do not converge on 1 % are significantly improved”**: as trained, yes. But they
 #   had converged: their training accuracy is 1, and only their statistics had not.
 # - **“It allows learning under attack”**, **“more robust”**: not tested. In so few updates neither
