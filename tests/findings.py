@@ -141,8 +141,11 @@ def fill_in(text: str) -> str:
         "bench": bench.make_table(read_json(PUBLISHED / "bench.json")),
     }
     for name, block in blocks.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(pattern, lambda m, b=block: m[1] + b + m[2], text, flags=re.DOTALL)
+        pattern, filled = (
+            rf"<!-- {name} -->.*?<!-- end -->",
+            f"<!-- {name} -->\n{block}\n<!-- end -->",
+        )
+        text, count = re.subn(pattern, lambda _, f=filled: f, text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"README.md needs <!-- {name} --> and <!-- end --> once")
     return text
