@@ -18,7 +18,7 @@ help:
 	@echo "make demo       a small study on built-in images: outputs/demo/report.html"
 	@echo "make test       lint, unit tests and every notebook"
 	@echo "make lab        JupyterLab, on this machine only"
-	@echo "make bench      speed and memory on this machine, a quarter of an hour: outputs/bench/"
+	@echo "make bench      speed and memory on this machine, half an hour: outputs/bench/"
 	@echo "make notebooks  execute every notebook again from its .py"
 	@echo "make readme     README's tables and figure from outputs/published/"
 	@echo "make lint       ruff, check and format"
