@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -88,6 +89,7 @@ def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
     assert invoke("grid", write_study(tiny, [0]), "--outputs", "out").exit_code == 0
     metrics = json.loads((tiny / "here" / "out" / "some" / name(0) / "metrics.json").read_text())
     assert metrics["cwd"] == str(tiny / "here")
+    assert not Path(metrics["temp"]).exists()  # though its kernel is killed at the end
 
 
 def test_nothing_done_is_nothing_to_record(tiny):

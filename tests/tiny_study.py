@@ -19,7 +19,7 @@ import yaml
 from semisiam.atomic import read_json
 
 NOTEBOOK = """
-import hashlib, os, time
+import hashlib, os, tempfile, time
 from pathlib import Path
 import numpy as np
 from semisiam import records
@@ -52,6 +52,7 @@ while state["epoch"] < cell.epochs:
 (folder / "history.csv").write_text("epoch")
 metrics = {"value": state["value"], "seconds": {"total": 2.0}, "collapsed": cell.split == 3}
 metrics |= {"cwd": str(Path.cwd()), "threads": os.environ["OPENBLAS_NUM_THREADS"]}
+metrics["temp"] = tempfile.mkdtemp()
 metrics["gpu"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 write_json(folder / "metrics.json", metrics)
 records.write_done(folder, cell)

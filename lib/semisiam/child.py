@@ -15,6 +15,10 @@ import psutil
 sys.modules["rfc3987_syntax"] = None
 
 from papermill.cli import papermill  # noqa: E402
+from papermill.clientwrap import PapermillNotebookClient  # noqa: E402
+
+# A kernel with TensorFlow takes up to 3 s to leave in good order, and has nothing left to say.
+PapermillNotebookClient.shutdown_kernel.default_value = "immediate"
 
 
 def end_with_parent() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -126,8 +127,11 @@ class _Run:
         (self.folder / "log.txt").unlink(missing_ok=True)
         for _ in range(1 + self.options.retries):
             ooms, self.peak = _count_oom_kills(), 0
-            with (self.folder / "log.txt").open("ab") as log:
-                child = self._start(log)
+            with (
+                (self.folder / "log.txt").open("ab") as log,
+                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,
+            ):
+                child = self._start(log, temp)
                 ended = self._watch(child)
             if not (undone := explain_undone(self.folder, self.cell)):
                 return ""
@@ -140,8 +144,12 @@ class _Run:
                 return reason
         return f"{reason}; its memory peaked at {self._gib()} GiB"
 
-    def _start(self, log: Any) -> subprocess.Popen:
-        """Start papermill, where relative paths mean the same as by hand."""
+    def _start(self, log: Any, temp: str) -> subprocess.Popen:
+        """Start papermill, where relative paths mean the same as by hand.
+
+        Kernels are killed, by papermill too (see `semisiam.child`): what they put into `temp` is
+        left for us to remove.
+        """
         notebook = self.folder / "cell.ipynb"
         notebook.unlink(missing_ok=True)  # else an early death is explained by an older error
         command = [sys.executable, "-m", "semisiam.child", str(MASTER), str(notebook)]
@@ -152,7 +160,7 @@ class _Run:
         return subprocess.Popen(
             command,
             cwd=self.cwd,
-            env=os.environ | dict.fromkeys(THREADS, threads) | gpu,
+            env=os.environ | dict.fromkeys(THREADS, threads) | gpu | {"TMPDIR": temp},
             stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.child
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -165,7 +173,8 @@ class _Run:
         family, reason = [], ""
         seen, last, beaten = self._progress_time(), time.monotonic(), 0.0
         while child.poll() is None and not reason:
-            time.sleep(TICK)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(TICK)
             if (now := time.monotonic()) - beaten > lock.BEAT:
                 lock.beat(self.folder)
                 self.on_progress(read_progress(self.folder, self.cell))
