@@ -132,6 +132,9 @@ def test_a_mean_gain_and_a_mean_cost_count_each_split_once(folder):
     cost = results.average_differences(cells, of="attack").loc[("fashion_mnist", "semi")]
     assert (cost["n"], cost["mean"]) == (2, pytest.approx(10.5))  # 70 - 60 and 75 - 64 at 1 %
     assert cost["std"] == pytest.approx(np.sqrt(0.5))
+    shutil.rmtree(next(folder.glob("*-5pct-*-semi-s1")))
+    half = results.average_differences(results.collect(folder)).loc[("fashion_mnist", "none")]
+    assert (half["n"], half["mean"]) == (2, pytest.approx(37.5))  # not 65, of 1 % alone, as well
 
 
 def test_holm_is_taken_over_the_grid(folder):

@@ -286,15 +286,18 @@ def average_differences(
 
     Returns:
         Indexed by dataset and the other of mode and attack: the columns of
-        `compare.compare_paired` in points, each split counted once.
+        `compare.compare_paired` in points. Each split counts once, and only if it has every
+        backbone and fraction that another has: a half-run one would weigh in with easier ones.
 
     Raises:
         MixtureError: see `check_scale`.
     """
     difference = _subtract(cells, measure, of)
     keys = ["dataset", *({"mode", "attack"} - {of})]
-    by_split = difference.groupby([*keys, "split"]).mean()
-    rows = {key: compare_paired(values) for key, values in by_split.groupby(keys)}
+    rows = {
+        key: compare_paired(values.unstack("split").dropna(axis="columns").mean())
+        for key, values in difference.groupby(keys)
+    }
     return in_order(pd.DataFrame(rows).T.rename_axis(keys))
 
 
