@@ -579,7 +579,8 @@ def make_table(found):
 def flatten(value, path=()):
     """Yield (dotted name, `median (min to max)` or the value) of nested numbers."""
     if isinstance(value, dict) and "median" in value:
-        yield ".".join(path), f"{value['median']:,} ({value['min']:,} to {value['max']:,})"
+        median, least, largest = (f"{value[name]:,.9g}" for name in ("median", "min", "max"))
+        yield ".".join(path), f"{median} ({least} to {largest})"
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from flatten(part, (*path, key))
