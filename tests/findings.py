@@ -122,11 +122,16 @@ def write_interval(row: pd.Series) -> str:
 def draw(cells: pd.DataFrame) -> Figure:
     """Draw every gain of the reduced studies beside the published one."""
     gathered = tables.gather_gains(cells)
-    fig, axes = plt.subplots(1, len(gathered), figsize=(7, 3.6), sharey=True, squeeze=False)
+    size = (3 + 2.6 * len(gathered), 4)
+    fig, axes = plt.subplots(1, len(gathered), figsize=size, sharey=True, squeeze=False)
     for ax, (dataset, sources) in zip(axes[0], gathered.items(), strict=True):
         figures.differences(ax, sources)
-        ax.set_title(f"{results.NAMES[dataset]}: ours at 32 px, published at 96 px", pad=22)
-        ax.set_xlabel("gain by unlabelled images (points, 95 % interval)")
+        ax.set_title(results.NAMES[dataset], pad=6)
+        ax.set_xlabel("")
+        ax.get_legend().remove()
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
+    text = "gain by unlabelled images (points, 95 % interval; ours at 32 px)"
+    fig.supxlabel(text, fontsize="medium")
     return fig
 
 
