@@ -71,8 +71,8 @@ chance = printed[printed["std"] == 0]
 chance[["table", "dataset", "percent", "backbone", "mode", "attack", "mean"]]
 
 # %% [markdown]
-# Five trainings on five labelled sets that agree to the last digit did not learn badly: their
-# embedding is constant. One thing these four settings share is few updates. Batch normalisation's
+# Five trainings on five labelled sets that agree to the last digit are no bad luck: it looks as if
+# their embedding were constant. One thing these four settings share is few updates. Batch normalisation's
 # running statistics keep a share $m^n$ of their starting guess after $n$ updates; MobileNetV2's
 # momentum is $m = 0.999$, and the supervised cells make 100 epochs of $\lceil N_l/64 \rceil$.
 
@@ -102,7 +102,7 @@ pd.DataFrame({n: g.groupby("attack")["delta"].mean() for n, g in groups.items()}
 
 # %% [markdown]
 # Without attack the gain is less than half of what it was, and under attack it is gone. Means hide
-# a spread, so next each Δ with the interval that its own two standard deviations allow.
+# a spread, so next, each Δ with a 95 % interval from its two printed ±.
 
 # %%
 weighed = published.weigh_deltas().rename(columns={"delta": "mean"})
@@ -113,7 +113,7 @@ for ax, attack in zip(axes, ("none", "pixel"), strict=True):
     ax.set_title(results.NAMES[attack], pad=22)
 
 # %% [markdown]
-# Many intervals reach zero. With 36 of them one must also allow for chance finds, which Holm's
+# Many intervals hold zero. With 36 of them one must also allow for chance finds, which Holm's
 # correction does: the smallest p-value times 36, the next times 35, and so on.
 
 # %%
@@ -139,8 +139,18 @@ print(cost.mean().round(1).to_dict())
 print(f"semi loses less in {(cost['semi'] < cost['supervised']).sum()} of {len(cost)} rows")
 
 # %% [markdown]
-# Semi-supervised cells lose twice as many points: they had more to lose. “Better under attack” and
-# “hurt less by the attack” are different claims, and the tables carry the first one only.
+# Semi-supervised cells lose twice as many points. But a baseline at chance has nothing to lose, so
+# look at it without MobileNetV2 too, data set by data set:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+others = cost[cost.index.get_level_values("backbone") != "mobilenet_v2"]
+pd.concat({"all": cost, "without MobileNetV2": others}).groupby(level=[0, 1]).mean().round(1)
+
+# %% [markdown]
+# Without it, both modes lose about as much on STL-10 and Fashion-MNIST, and what is left of the
+# difference is malaria. “Better under attack” and “hurt less by the attack” are different claims,
+# and the tables carry the first one only.
 #
 # Last, the ± of these tables. The paper does not say whether it is the sample's standard deviation
 # (divided by n - 1) or the population's. Its class-wise tables tell: their rows are printed.
@@ -176,8 +186,8 @@ for dataset, group in cells.groupby("dataset", sort=False):
 
 # %% [markdown]
 # The scale is part of every number below: a thirtieth of the paper's images, at 32 pixels, 320
-# updates in place of 28,000. Both networks have momentum 0.99 here, so that MobileNetV2 has no
-# handicap of its own. The study has five labelled sets, of which so many are recorded:
+# updates in place of 28,000. Both networks have momentum 0.99 here, so that MobileNetV2's own 0.999
+# is no handicap. Each mode trains on the same labelled sets:
 
 # %%
 print("labelled sets:", sorted(set(cells["split"])))
@@ -189,8 +199,9 @@ for dataset, percent in cells[["dataset", "percent"]].drop_duplicates().itertupl
     display(tables.lay_out(cells, dataset, percent))
 
 # %% [markdown]
-# In brackets is the number of splits; † marks embeddings that collapsed. Compare “as trained” with
-# “re-estimated” before reading a Δ: they are the same weights.
+# In brackets is the number of splits; † marks embeddings that collapsed. MobileNetV2's baselines do
+# so in spite of the lower momentum: 100 or 200 updates leave 37 or 13 % of the initial statistics.
+# Compare “as trained” with “re-estimated” before reading a Δ: they are the same weights.
 #
 # Both modes train on the same labelled images in a split, so each Δ is a mean of paired
 # differences; that takes the luck of the draw out of it.
@@ -269,8 +280,8 @@ for ax, cell in zip(axes, pick("fashion_mnist", 5, "mobilenet_v2").itertuples(),
     figures.losses(ax, curves).set_title(f"{results.NAMES[cell.mode]}, 32 px")
 
 # %% [markdown]
-# Figure 7's cells, the same backbone with 1 %, as trained. A collapsed embedding has no shape of
-# its own: what is drawn of the supervised one is rounding.
+# Figure 7's cells, the same backbone with 1 %, as trained. The supervised embedding collapsed: its
+# clouds are rounding, and every colour is in each of them.
 
 # %%
 points = read("tsne")
@@ -302,6 +313,9 @@ measured = results.measure_embeddings(cells[cells["attack"] == "none"])
 measured[["accuracy", "knn_accuracy", "silhouette", "effective_rank", "collapsed"]].round(2)
 
 # %% [markdown]
+# Where embeddings collapsed, the effective rank is that of rounding errors and says nothing.
+
+# %% [markdown]
 # ## The ledger
 #
 # Each claim is read as a difference that must be positive, each in its own way. What do the printed
@@ -311,21 +325,23 @@ measured[["accuracy", "knn_accuracy", "silhouette", "effective_rank", "collapsed
 # NBVAL_CHECK_OUTPUT
 ledger = claims.judge_claims(cells, reports, histories)
 with pd.option_context("display.max_colwidth", None):
-    display(ledger[["section", "claim", "published_verdict", "published"]])
+    display(ledger[["section", "claim", "reading", "published_verdict", "published"]])
 
 # %% [markdown]
 # Four are not carried by the paper's own numbers, and each fails in its own way: “all cases with
 # minimal labels” has three exceptions under attack; “more robust” confuses the two meanings above;
 # the gain under attack does not grow from 1 % to 5 %, on average; and 137 labels come close to 685,
-# but five runs do not show that the gap is below three points. And the runs of this study?
+# but five runs do not show that the gap is below three points. The second and third hang on
+# MobileNetV2's baselines at chance, once more. And the runs of this study? A claim is judged only
+# if all cells that it speaks of were run:
 
 # %%
-verdicts = ["cells", "run", "accuracy_verdict", "accuracy_recalibrated_verdict"]
-ledger.set_index("claim")[verdicts].fillna("")
+whole = ledger[ledger["run"] == ledger["cells"]]
+print(f"{len(whole)} of {len(ledger)} claims have all their cells; they need", end=" ")
+print(f"{ledger['cells'].min()} to {ledger['cells'].max()}, run are up to {ledger['run'].max()}")
 
 # %% [markdown]
-# Where no cell of a claim was run, the study says nothing about it, and the ledger says that. For
-# the rest, which claims held here?
+# So the study decides none of them. What it shows of the cells that it has:
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -132,7 +132,8 @@ print("re-estimated: over ten points more; both momenta within one point")
 
 # %%
 recorded = ROOT / "outputs" / "published"
-baseline = results.collect(recorded / "fashion_baseline").assign(momentum="0.999")
+baseline = results.collect(recorded / "fashion_baseline").query("backbone == 'mobilenet_v2'")
+baseline = baseline.assign(momentum="0.999")
 quick = results.collect(recorded / "audit_momentum").assign(momentum="0.99")
 both = pd.concat([baseline, quick])
 both["attack"] = both["attack"].map(results.NAMES).str.lower()
@@ -202,11 +203,16 @@ print(f"over 2 % left:  {left.sum():2d} gains, mean {deltas.loc[left, 'delta'].m
 print(f"less than that: {(~left).sum():2d} gains, mean {deltas.loc[~left, 'delta'].mean():+.1f}")
 
 # %% [markdown]
+# The cut was set after looking, and one point stands against it: 39 points at a share of 0.01,
+# MobileNetV2 on Fashion-MNIST with 5 %.
+#
 # ### Recorded: malaria, 1 %, all three backbones
 #
 # The published gains at malaria's 1 % are +32 to +38 points for every backbone, and at 5 % all but
-# nothing for two of them. 137 labelled images, 128 pixels, 100 epochs, that is 300 updates; images
-# of 35 patients, 2,000 of them for the test. `training_accuracy` is that of the last epoch:
+# nothing for two of them. 137 labelled images, 128 pixels, 100 epochs, that is 300 updates. The
+# images are a subset, 4,031 of 27,558, of 35 patients, all of whom are in both halves (the paper
+# does not say how it drew its own); 2,000 are for the test. `training_accuracy` is that of the last
+# epoch:
 
 # %%
 malaria = results.collect(recorded / "audit_malaria")
@@ -224,10 +230,8 @@ ax.set_ylabel("backbone")
 plt.show()
 
 # %% [markdown]
-# Chance is here the share of the larger class. Beside the published accuracies (Table V), with
-# `n` labelled sets of ours; the paper's test set is seven times as large. The last column is what
-# would be left of the published gain if its baseline were ours, re-estimated: an indication,
-# since their runs and ours are not paired.
+# Chance is here the share of the larger class, 59 %; in the paper's test set it is 50 %. So beside
+# the published accuracies (Table V), with `n` labelled sets of ours, only large differences count:
 
 # %%
 printed = published.read_printed("accuracy")
@@ -236,19 +240,17 @@ printed = printed.assign(backbone=printed["backbone"].map(results.NAMES))
 paper = printed.pivot(index="backbone", columns="mode", values="mean")[["supervised", "semi"]]
 ours = table.groupby("backbone").agg(["mean", "std"])
 ours.columns = [f"ours, {results.MEASURES[measure]}: {what}" for measure, what in ours.columns]
-beside = paper.add_prefix("published ").join(ours).assign(n=table.groupby("backbone").size())
-beside["left of the gain"] = beside["published semi"] - beside["ours, re-estimated: mean"]
-beside.round(1)
+paper.add_prefix("published ").join(ours).assign(n=table.groupby("backbone").size()).round(1)
 
 # %% [markdown]
-# **Answer.** It depends on the backbone, and statistics are not all of it. For Fashion-MNIST most
-# of the published +69.6 points is repaired without a single unlabelled image. For malaria
-# MobileNetV2 as trained predicts one class for everything; re-estimated it gains 7 to 12 points
-# and still lacks some 20 to the published siamese network. InceptionV3's baseline is not at
-# chance here at all: as trained 90 %, re-estimated 94 %, where the paper has 60 and 92 % *with*
-# unlabelled images. And ResNet50V2 knows every labelled image, stays near chance and is not
-# repaired: 137 images were too few for it, so there a gain of some 30 points may be one of
-# learning. The last two are one labelled set each. Over all published gains there is a pattern,
+# **Answer.** It depends on the backbone, and statistics are not all of it. For Fashion-MNIST at 1 %
+# most of the published +69.6 points is repaired without a single unlabelled image; under attack 48
+# of 59.2. For malaria MobileNetV2 as trained predicts one class for everything; re-estimated it
+# gains 8 to 12 points, far less than the published siamese network has. InceptionV3's baseline is
+# far above chance here, 90 %, and 94 % re-estimated, where the paper has 60 and 92 % *with*
+# unlabelled images. And ResNet50V2 knows every labelled image, stays at chance and is not
+# repaired, so there a gain of some 30 points may be one of learning. The last two are one labelled
+# set each, and their images are fewer and more alike than the paper's. Over all published gains there is a pattern,
 # gains where much is left, but a pattern is no proof: few labels leave much *and* make unlabelled
 # images worth more.
 
@@ -271,15 +273,15 @@ plt.show()
 print(live.loc[rows, "updates"].astype(int).to_string())
 
 # %% [markdown]
-# The four differ by a few points on one labelled set of 55 digits, which another
-# set can turn round. The control is what counts: with equal updates, a gain of the siamese network
-# over the second row, not over the first, is one of the unlabelled images.
+# The four differ by a few points on one labelled set of 55 digits, which another set can turn
+# round. What unlabelled images bring is the gain over the second row, not over the first.
 #
 # ### Recorded: MobileNetV2 on Fashion-MNIST, reduced
 #
-# 32 pixels, 2,000 unlabelled images, 100 labels, 10 epochs, momentum 0.99, three labelled sets
-# (`params/studies/audit_controls.yaml`): a tenth of the paper's updates and less. In percent, mean
-# and standard deviation over the labelled sets:
+# 32 pixels, 2,000 unlabelled images, 100 labels, momentum 0.99, three labelled sets
+# (`params/studies/audit_controls.yaml`). The supervised baseline has the paper's 100 epochs, the
+# siamese network 320 updates, about a ninetieth of the paper's. In percent, mean and standard
+# deviation over the labelled sets:
 
 # %%
 controls = read_controls(recorded / "audit_controls")
@@ -347,8 +349,9 @@ print("a mark that names the class costs over five points, one at random places 
 print("an SVM fitted on clean images gets part of it back")
 
 # %% [markdown]
-# So it is not the damage to the image that hurts but what the mark says. Part of the loss is in the
-# SVM, which was shown marks that test images do not carry; the rest is in the encoder.
+# On these digits it is not the damage to the image that hurts but what the mark says, and the
+# siamese network loses more than the baseline. Part of the loss is in the SVM, which was shown
+# marks that test images do not carry; the rest is in the encoder.
 #
 # ### The mark as a trigger
 #
@@ -391,9 +394,24 @@ print(f"the attack costs {100 * cost.min():.1f} to {100 * cost.max():.1f} points
 print(f"an SVM on clean images gets {100 * mended.min():.1f} to {100 * mended.max():.1f} back")
 
 # %% [markdown]
+# The attack costs much, and yet only one class's mark is a strong trigger; four are all but
+# ignored. A network can be spoilt by marks that it does not obey.
+#
 # ### Recorded: kinds of attack, and defences
 #
-# The reduced study of section 3 again. Percent, mean and standard deviation:
+# The reduced study of section 3 again. The siamese network is `rotation`, and `marked-semi` under the
+# paper's attack; others differ from it in one thing:
+#
+# | control | its mark |
+# |---|---|
+# | `marked-both` | on the unlabelled images too, by their hidden class |
+# | `random-marks` | at random places, so that it does not tell the class |
+# | `searched` | at the place that a search found to mislead most |
+# | `half-marked` | on half of the labelled images |
+# | `four-pixels`, `grey-pixel` | of four pixels a class; grey in place of white |
+# | `median`, `jpeg` | none; the labelled images are filtered first. `marked-…`: with the mark |
+#
+# Percent, mean and standard deviation:
 
 # %%
 kinds = ["rotation", "marked-semi", "marked-both", "random-marks", "searched", "half-marked"]
@@ -416,13 +434,13 @@ plt.show()
 
 # %% [markdown]
 # **Answer.** The gain does hold under attack where the attack does nothing, and that is so at this
-# scale: a mark in every labelled image of a class costs the siamese network 0.2 points (−5 to +4),
-# its trigger moves 2 % of the images, and there is nothing for a defence to mend. Only four pixels
+# scale: re-estimated, a mark in every labelled image of a class costs the siamese network 0.2 points
+# (−5 to +4), its trigger moves 2 % of the images, and there is nothing for a defence to mend. Only four pixels
 # a class, placed likewise, cost some (8 points, 4 to 11; one of twelve differences here, not
-# corrected for that). A few hundred updates do not teach this network a pixel. The paper's
-# thousand do, as the section before shows, and there it acts in both: part of the loss is in the
-# SVM, which a clean fit gets back, the rest in the encoder. So an attack has to be judged at a
-# scale at which the network learns it.
+# corrected for that). At the paper's scale (more pixels, labels and updates) it costs the
+# supervised network much, as the section before shows: part of the loss is in the SVM, which a
+# clean fit gets back, the rest in the encoder. So an attack has to be judged at a scale at which
+# the network learns it, and no siamese network was run there.
 
 # %% [markdown]
 # ## 5. Which task suits which images?
@@ -487,22 +505,22 @@ table.astype(float).round(1)
 #
 # 1. Look at the training accuracy beside the test accuracy. If the first is 1 and the second is at
 #    chance, suspect the statistics before the method: re-estimate them, it takes seconds, or train
-#    with a momentum of 0.99. At 600 labels either is worth 66 points to MobileNetV2.
+#    with a momentum of 0.99. At 600 clean labels either is worth 66 points to MobileNetV2.
 # 2. Then give the labelled images as many updates as the alternative would get.
-# 3. Only then try unlabelled images, first without a task, over five labelled sets or more: expect
-#    points, not tens of points.
-# 4. If labels come from elsewhere, look for marks: a mean image per class shows a fixed pixel, and
-#    a median filter is a cheap test of whether the accuracy hangs on one. Here one pixel a class
-#    cost a network that learnt it 16 to 22 points of 76.
+# 3. Only then try unlabelled images, first without a task, over five labelled sets or more: three
+#    could not tell their gain from none.
+# 4. If labels come from elsewhere, look for marks: a mean image per class shows a fixed pixel. Here
+#    one pixel a class cost a network at the paper's scale 16 to 22 points of 76.
 #
 # ## Summary
 #
-# - A published baseline at exact chance is a network that learnt, behind statistics that had not
-#   caught up; most of the largest published gain is repaired without unlabelled images.
+# - Where we repeated a published baseline at exact chance, Fashion-MNIST with 1 %, the network had
+#   learnt, behind statistics that had not caught up: most of that gain, the largest, needs no
+#   unlabelled images. For the other chance baselines this is likely, not shown.
 # - At a reduced scale, most of the rest of the gain is made by updates, and by unlabelled images
 #   that pass batch normalisation without a task; the task itself is not told from nothing.
-# - The attack is real where a network trains long enough to learn it, in the paper's own setting of
-#   the baseline, whose published 10.0 % in both columns cannot show it.
+# - In the paper's baseline setting the attack costs 16 to 22 points; the published 10.0 % in both
+#   columns hides this.
 # - Live runs show how the controls work; only recorded ones, over several labelled sets, weigh
 #   them. Not recorded: any siamese network at the paper's scale.
 #
