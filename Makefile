@@ -1,4 +1,4 @@
-# `make` lists the targets. All of them set up .venv first, once, from requirements.lock.
+# `make` lists the targets. Those that run something set up .venv first, from requirements.lock.
 #
 #   make demo PYTHON=python3.12         another Python (3.11 to 3.13)
 #   make notebooks NOTEBOOKS="master"   only these, by name

@@ -38,14 +38,16 @@ def write_baselines() -> str:
         {measure: results.summarise(cells, measure) for measure in results.MEASURES}
         for cells in (fashion, malaria)
     ]
-    lines = ["| supervised baseline | labelled sets | as trained | re-estimated | paper |"]
-    lines.append("|---|---|---|---|---|")
+    siamese = read_printed("accuracy").set_index([*ROW, "mode", "attack"])["mean"]
+    lines = ["| supervised baseline | labelled sets | as trained | re-estimated | paper | its siamese |"]
+    lines.append("|---|---|---|---|---|---|")
     for cells, of in zip((fashion, malaria), found, strict=True):
         n_labelled = cells["n_labelled"].iloc[0]
         for key, row in of["accuracy"].iterrows():
             dataset, _, backbone, _, attack = (results.NAMES.get(part, part) for part in key)
             texts = [write_mean(of[measure].loc[key]) for measure in results.MEASURES]
             texts.append(f"{row['published_mean']:.1f} ± {row['published_std']:.1f}")
+            texts.append(f"{siamese[(*key[:3], 'semi', key[4])]:.1f}")
             what = f"{dataset}, {n_labelled} labels, {backbone}, {attack.lower()}"
             lines.append(f"| {what} | {row['n']:.0f} | {' | '.join(texts)} |")
     return "\n".join(lines)
