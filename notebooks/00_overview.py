@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Few labels, many images
 #
-# **Does predicting the rotation of unlabelled images give a better representation, also when the few
-# labelled ones have been tampered with?**
+# **Does predicting the rotation of unlabelled images give a better representation, also when the
+# few labelled ones have been tampered with?**
 #
 # You will see
 # 1. the idea in one picture, then on an image of 4×4 pixels,
@@ -268,8 +268,7 @@ for measure, how in results.MEASURES.items():
 # As trained the SVM is at exact chance, as the paper prints. But the same weights, with the
 # statistics of batch normalisation estimated anew on the 600 labelled images, get about three
 # quarters of the test images right, and under attack over half: the network had learnt, and its
-# running statistics hid it.
-# [07_audit](07_audit.ipynb) asks what else the published gains rest on.
+# running statistics hid it. [07_audit](07_audit.ipynb) asks what else the published gains rest on.
 #
 # [06_results](06_results.ipynb) has the tables in full, with tests and a ledger of the paper's
 # claims.

@@ -248,11 +248,11 @@ paper.add_prefix("published ").join(ours).assign(n=table.groupby("backbone").siz
 # of 59.2. For malaria MobileNetV2 as trained predicts one class for everything; re-estimated it
 # gains 8 to 12 points, far less than the published siamese network has. InceptionV3's baseline is
 # far above chance here, 90 %, and 94 % re-estimated, where the paper has 60 and 92 % *with*
-# unlabelled images. And ResNet50V2 knows every labelled image, stays at chance and is not
-# repaired, so there a gain of some 30 points may be one of learning. The last two are one labelled
-# set each, and their images are fewer and more alike than the paper's. Over all published gains there is a pattern,
-# gains where much is left, but a pattern is no proof: few labels leave much *and* make unlabelled
-# images worth more.
+# unlabelled images. And ResNet50V2 knows every labelled image, stays at chance and is not repaired,
+# so there a gain of some 30 points may be one of learning. The last two are one labelled set each,
+# and their images are fewer and more alike than the paper's. Over all published gains there is a
+# pattern, gains where much is left, but a pattern is no proof: few labels leave much *and* make
+# unlabelled images worth more.
 
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?
@@ -398,8 +398,8 @@ print(f"an SVM on clean images gets {100 * mended.min():.1f} to {100 * mended.ma
 #
 # ### Recorded: kinds of attack, and defences
 #
-# The reduced study of section 3 again. The siamese network is `rotation`, and `marked-semi` under the
-# paper's attack; others differ from it in one thing:
+# The reduced study of section 3 again. The siamese network is `rotation`, and `marked-semi` under
+# the paper's attack; others differ from it in one thing:
 #
 # | control | its mark |
 # |---|---|
@@ -433,13 +433,13 @@ plt.show()
 
 # %% [markdown]
 # **Answer.** The gain does hold under attack where the attack does nothing, and that is so at this
-# scale: re-estimated, a mark in every labelled image of a class costs the siamese network 0.2 points
-# (−5 to +4), its trigger moves 2 % of the images, and there is nothing for a defence to mend. Only four pixels
-# a class, placed likewise, cost some (8 points, 4 to 11; one of twelve differences here, not
-# corrected for that). At the paper's scale (more pixels, labels and updates) it costs the
-# supervised network much, as the section before shows: part of the loss is in the SVM, which a
-# clean fit gets back, the rest in the encoder. So an attack has to be judged at a scale at which
-# the network learns it, and no siamese network was run there.
+# scale: re-estimated, a mark in every labelled image of a class costs the siamese network 0.2
+# points (−5 to +4), its trigger moves 2 % of the images, and there is nothing for a defence to
+# mend. Only four pixels a class, placed likewise, cost some (8 points, 4 to 11; one of twelve
+# differences here, not corrected for that). At the paper's scale (more pixels, labels and updates)
+# it costs the supervised network much, as the section before shows: part of the loss is in the SVM,
+# which a clean fit gets back, the rest in the encoder. So an attack has to be judged at a scale at
+# which the network learns it, and no siamese network was run there.
 
 # %% [markdown]
 # ## 5. Which task suits which images?

@@ -39,8 +39,8 @@ def write_baselines() -> str:
         for cells in (fashion, malaria)
     ]
     siamese = read_printed("accuracy").set_index([*ROW, "mode", "attack"])["mean"]
-    lines = ["| supervised baseline | labelled sets | as trained | re-estimated | paper | its siamese |"]
-    lines.append("|---|---|---|---|---|---|")
+    head = ("supervised baseline", "labelled sets", "as trained", "re-estimated", "paper")
+    lines = [f"| {' | '.join([*head, 'paper, siamese'])} |", "|---|---|---|---|---|---|"]
     for cells, of in zip((fashion, malaria), found, strict=True):
         n_labelled = cells["n_labelled"].iloc[0]
         for key, row in of["accuracy"].iterrows():
