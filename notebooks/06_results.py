@@ -74,8 +74,8 @@ chance[["table", "dataset", "percent", "backbone", "mode", "attack", "mean"]]
 # Five trainings on five labelled sets that agree to the last digit are no bad luck: it looks as if
 # their embedding were constant. One thing these four settings share is few updates. Batch
 # normalisation's running statistics keep a share $m^n$ of their starting guess after $n$ updates;
-# MobileNetV2's momentum is $m = 0.999$, and the supervised cells make 100 epochs of $\lceil N_l/64
-# \rceil$.
+# MobileNetV2's momentum is $m = 0.999$, and the supervised cells make 100 epochs of
+# $\lceil N_l/64 \rceil$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
