@@ -374,7 +374,7 @@ for read, table in zip(results.MEASURES.values(), gains.values(), strict=True):
 # batch normalisation had too few updates; without that backbone the mean gain is +8.3 points clean
 # and -0.1 under attack. The recorded study on Fashion-MNIST, reduced, has the same pattern: gains
 # of tens of points for MobileNetV2 as trained, 4 to 9 re-estimated, none told from zero for
-# ResNet50V2. STL-10 and malaria at that scale are written (`params/studies/`) and not recorded yet.
+# ResNet50V2. At that scale STL-10 is not run yet, and of malaria one labelled set of three.
 #
 # Next: `08_own_images` asks the same of a folder of your own.
 #
