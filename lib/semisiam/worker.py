@@ -179,7 +179,8 @@ class _Run:
                 lock.beat(self.folder)
                 self.on_progress(read_progress(self.folder, self.cell))
                 beaten = now
-            family = self._find_family(child) or family
+            if child.returncode is None:  # else its number may be another process's by now
+                family = self._find_family(child) or family
             if (progress := self._progress_time()) != seen:
                 seen, last = progress, now
             if self.stopped():
