@@ -92,6 +92,18 @@ def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
     assert not Path(metrics["temp"]).exists()  # though its kernel is killed at the end
 
 
+def test_papermill_ends_a_kernel_at_once():
+    script = """
+import nbformat, types
+from semisiam.child import PapermillNotebookClient
+managed = types.SimpleNamespace(nb=nbformat.v4.new_notebook())
+print(PapermillNotebookClient(managed).shutdown_kernel)
+"""
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "immediate"
+
+
 def test_nothing_done_is_nothing_to_record(tiny):
     result = invoke("record", write_study(tiny, [0]), "--outputs", tiny)
     assert result.exit_code == 1
