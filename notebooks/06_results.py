@@ -236,7 +236,8 @@ for name, table in gains.items():
 for of, what in {"mode": "gain by unlabelled images", "attack": "cost of the attack"}.items():
     found = {n: results.average_differences(cells, k, of=of) for k, n in results.MEASURES.items()}
     print(what)
-    display(pd.concat({n: t[["mean", "low", "high"]].round(1) for n, t in found.items()}, axis=1))
+    table = pd.concat({n: t[["mean", "low", "high"]].round(1) for n, t in found.items()}, axis=1)
+    display(table.assign(n=found["as trained"]["n"].astype(int)))
 
 # %% [markdown]
 # How small a difference would these studies find? `detectable` is the smallest true one that so

@@ -565,15 +565,15 @@ TABLE = [  # what, its place in bench.json with * for each of STEPS, the target
 
 
 def make_table(found):
-    """Write the recorded numbers as README shows them: median (least to largest)."""
+    """Write the recorded numbers as README shows them: each network's, then all others."""
     numbers = dict(flatten({key: found[key] for key in BENCHES if key in found}))
-    lines = ["| | median (least to largest) | target |", "|---|---|---|"]
+    tables = [["", *STEPS, "target"]], [["", "", "target"]]
     for what, place, target in TABLE:
-        for step in STEPS if "*" in place else ("",):
-            if (name := place.replace("*", step)) in numbers:
-                of = f"{step}: " if step else ""
-                lines.append(f"| {of}{what} | {numbers[name]} | {target} |")
-    return "\n".join(lines)
+        names = [place.replace("*", step) for step in STEPS] if "*" in place else [place]
+        tables[len(names) == 1].append([what, *(numbers.get(n, "") for n in names), target])
+    for rows in tables:
+        rows.insert(1, ["---"] * len(rows[0]))
+    return "\n\n".join("\n".join(f"| {' | '.join(row)} |" for row in rows) for rows in tables)
 
 
 def flatten(value, path=()):

@@ -116,7 +116,9 @@ def write_mean(row: pd.Series) -> str:
 
 
 def write_interval(row: pd.Series) -> str:
-    """Write a mean difference with its 95 % interval."""
+    """Write a mean difference with its 95 % interval, which takes two labelled sets."""
+    if row["n"] < 2:
+        raise ValueError(f"{row.name}: a study shown in README needs two whole labelled sets")
     mean, low, high = (tables.write_signed(row[name]) for name in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"
 
