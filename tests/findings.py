@@ -18,7 +18,7 @@ from semisiam.compare import compare_paired
 from semisiam.published import ROW, read_printed
 
 PUBLISHED = ROOT / "outputs" / "published"
-STUDIES = ("fashion_small",)  # those of stl10_small and malaria_small once they are recorded
+STUDIES = ("stl10_small", "fashion_small", "malaria_small")
 README = ROOT / "README.md"
 FIGURE = PUBLISHED / "findings.png"
 DPI = 110
