@@ -433,15 +433,15 @@ ax.set_xlabel("difference in test accuracy (points, 95 % interval)")
 plt.show()
 
 # %% [markdown]
-# **Answer.** The gain does hold under attack where the attack does nothing, and that is so at this
-# scale: re-estimated, a mark in every labelled image of a class costs the siamese network 0.2
-# points (−4 to +5), its trigger moves 2 % of the images, and there is nothing for a defence to
-# mend. Only four pixels a class, placed likewise, cost some (8 points, 4 to 11; one of twelve
-# differences here, not corrected for that). At the paper's scale (more pixels, labels and updates)
-# it costs the supervised network much, as the section before shows: part of the loss is in the SVM,
-# which a clean fit gets back, the rest in the encoder. So an attack has to be judged where the
-# network learns it. No siamese network was run at that scale; but in the reduced study on malaria
-# one did learn its marks, and lost 7 points (3 to 12) where its baseline lost none
+# **Answer.** At this scale the attack shows no effect, so robustness is not tested: re-estimated, a
+# mark in every labelled image of a class costs the siamese network 0.2 points (−4 to +5), its
+# trigger moves 2 % of the images, and there is nothing for a defence to mend. Only four pixels a
+# class, placed likewise, cost some (8 points, 4 to 11; one of twelve differences here, not
+# corrected for that). At the paper's scale (more pixels, labels and updates) it costs the
+# supervised network much, as the section before shows: part of the loss is in the SVM, which a
+# clean fit gets back, the rest in the encoder. So an attack has to be judged where the network
+# learns it. No siamese network was run at that scale; but in the reduced study on malaria one did
+# learn its marks, and lost 7 points (3 to 12), re-estimated, where its baseline lost none
 # ([06_results](06_results.ipynb)).
 
 # %% [markdown]
