@@ -245,7 +245,8 @@ for of, what in {"mode": "gain by unlabelled images", "attack": "cost of the att
     found = {n: results.average_differences(cells, k, of=of) for k, n in results.MEASURES.items()}
     print(what)
     table = pd.concat({n: t[["mean", "low", "high"]].round(1) for n, t in found.items()}, axis=1)
-    display(table.assign(n=found["as trained"]["n"].astype(int)))
+    table["n", ""] = found["as trained"]["n"].astype(int)
+    display(table)
 
 # %% [markdown]
 # Look at malaria, re-estimated: under attack the siamese network is *below* its baseline, and only
