@@ -133,7 +133,7 @@ def draw(cells: pd.DataFrame) -> Figure:
         ax.set_title(results.NAMES[dataset], pad=6)
         ax.set_xlabel("")
         ax.get_legend().remove()
-    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     text = "gain by unlabelled images (points, 95 % interval; ours at 32 px)"
     fig.supxlabel(text, fontsize="medium")
     return fig
