@@ -490,10 +490,11 @@ plt.show()
 # class, placed likewise, cost some (8 points, 4 to 11; one of twelve differences here, not
 # corrected for that). At the paper's scale (more pixels, labels and updates) it costs supervised
 # MobileNetV2 and InceptionV3 much: part of the loss is in the SVM, which a clean fit gets back,
-# the rest in the encoder. It costs ResNet50V2 nothing. So an attack has to be judged where the network
-# learns it. No siamese network was run at that scale; but in the reduced study on malaria one did
-# learn its marks, and lost 7 points (3 to 12), re-estimated, where its baseline lost none
-# ([06_results](06_results.ipynb)).
+# the rest in the encoder. It costs ResNet50V2 nothing. So an attack has to be judged where the
+# network learns it. No siamese network was run at that scale; but in the reduced study on malaria
+# one did learn its marks, and lost 7 points (3 to 12), re-estimated, where its baseline lost none
+# ([06_results](06_results.ipynb)). Whether by its updates, its images or its task is not recorded
+# yet (`params/studies/audit_marks.yaml`).
 
 # %% [markdown]
 # ## 5. Which task suits which images?
@@ -574,9 +575,9 @@ table.astype(float).round(1)
 # - At a reduced scale most of the gain as trained comes with unlabelled images that pass batch
 #   normalisation without a task. Re-estimated, neither updates nor images nor the task is told from
 #   zero.
-# - In the paper's baseline setting the attack costs MobileNetV2 16 to 24 points, which the published
-#   10.0 % in both columns hides; InceptionV3 26 and ResNet50V2 none (one labelled set each), where
-#   the paper has 7 and 6. Without attack these two repeat the published accuracies.
+# - In the paper's baseline setting the attack costs MobileNetV2 16 to 24 points, which the
+#   published 10.0 % in both columns hides; InceptionV3 26 and ResNet50V2 none (one labelled set
+#   each), where the paper has 7 and 6. Without attack these two repeat the published accuracies.
 # - Live runs show how the controls work; only recorded ones, over several labelled sets, weigh
 #   them. Not recorded: any siamese network at the paper's scale.
 #
