@@ -166,9 +166,9 @@ print(f"{len(apart)} pairs, revisions {', '.join(sorted(set(revisions)))}")
 print(f"largest difference: {1e4 * apart.max():.0f} of 10,000 test images")
 
 # %% [markdown]
-# Not there. A further run, of the first labelled set without attack with the revision of the last
-# ones (not kept), came to 75.9 instead of 76.2 %: not the same bits, and no more than labelled sets
-# differ. Costs of tens of points do not hang on it.
+# Not there. A further run of the first labelled set without attack, with a later revision and not
+# kept, came to 75.9 instead of 76.2 %: not the same bits, and no more than labelled sets differ.
+# Costs of tens of points do not hang on it.
 
 # %% [markdown]
 # ### Recorded: the other two networks
@@ -445,8 +445,8 @@ by_class = 100 * by_class.set_axis(marked["class_names"].iloc[0], axis=1)
 by_class.set_index(marked["backbone"].map(results.NAMES)).round(1).T
 
 # %% [markdown]
-# InceptionV3 learnt the marks: four of them turn over half of the images. ResNet50V2 did not learn
-# any, and that is why the attack costs it nothing. Why these two differ is open.
+# InceptionV3 learnt the marks: four of them turn over half of the images. ResNet50V2 learnt none
+# that test images follow, and the attack costs it nothing. Why the two differ is open.
 #
 # ### Recorded: kinds of attack, and defences
 #
