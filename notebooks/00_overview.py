@@ -19,9 +19,12 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 
-from semisiam import ROOT, datasets, figures, pretext, published, results, splits, tables
-from semisiam import attack as attacks
+from semisiam import ROOT
 from semisiam.cell import Cell, Study
+from semisiam.data import datasets
+from semisiam.evidence import figures, paper, results, tables
+from semisiam.method import attack as attacks
+from semisiam.method import pretext, splits
 
 # %% [markdown]
 # ## Parameters
@@ -191,7 +194,7 @@ print("every linked notebook is there")
 # is the difference of two means over five labelled sets (Tables I to VI).
 
 # %%
-deltas = published.read_printed("delta")
+deltas = paper.read_printed("delta")
 backbones = list(deltas["backbone"].unique())
 fig, ax = plt.subplots()
 for attack, name, shift in (("none", "clean", -0.12), ("pixel", "attacked", 0.12)):
@@ -216,7 +219,7 @@ print(gains.mean().round(1).to_dict())
 
 # %%
 # NBVAL_CHECK_OUTPUT
-printed = published.read_printed("accuracy")
+printed = paper.read_printed("accuracy")
 baselines = printed[(printed["mode"] == "supervised") & (printed["std"] == 0)]
 print(baselines[["table", "dataset", "percent", "backbone", "attack", "mean", "std"]].to_string())
 

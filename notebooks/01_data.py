@@ -15,8 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from semisiam import datasets, draws, figures, prepared, sources, splits
 from semisiam.cell import Cell
+from semisiam.data import datasets, draws, prepared, sources
+from semisiam.evidence import figures
+from semisiam.method import splits
 
 # %% [markdown]
 # ## Parameters

@@ -23,9 +23,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from semisiam import attack as attacks
-from semisiam import datasets, evaluation, figures, model, splits, training
 from semisiam.cell import Cell
+from semisiam.data import datasets
+from semisiam.evidence import figures
+from semisiam.method import attack as attacks
+from semisiam.method import evaluation, model, splits, training
 
 # %% [markdown]
 # ## Parameters

@@ -22,9 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from semisiam import datasets, evaluation, figures, model, pipeline, published, splits, training
 from semisiam.cell import Cell
-from semisiam.pretext import transform, transform_all
+from semisiam.data import datasets
+from semisiam.evidence import figures, paper
+from semisiam.method import evaluation, model, pipeline, splits, training
+from semisiam.method.pretext import transform, transform_all
 
 # %% [markdown]
 # ## Parameters
@@ -399,7 +401,7 @@ for depth, (a, b) in enumerate(zip(means["labelled"], means["unlabelled"], stric
 
 # %%
 n_unlabelled = {"stl10": 100_000, "fashion_mnist": 60_000, "malaria": 13_779}
-printed = published.read_printed("accuracy")
+printed = paper.read_printed("accuracy")
 runs = printed.query("backbone == 'mobilenet_v2' and mode == 'supervised' and attack == 'none'")
 runs = runs[["dataset", "percent", "mean"]].rename(columns={"mean": "printed accuracy"})
 counts = [splits.count_labelled(p / 100, n_unlabelled[d]) for d, p, _ in runs.values]

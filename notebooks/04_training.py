@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Code
 
-from semisiam import datasets, figures, model, pipeline, pretext, splits, training
 from semisiam.cell import Cell
+from semisiam.data import datasets
+from semisiam.evidence import figures
+from semisiam.method import model, pipeline, pretext, splits, training
 
 # %% [markdown]
 # ## Parameters

@@ -19,8 +19,10 @@ import pandas as pd
 from IPython.display import Code
 from sklearn.metrics import confusion_matrix
 
-from semisiam import datasets, evaluation, figures, model, published, splits, training
 from semisiam.cell import Cell
+from semisiam.data import datasets
+from semisiam.evidence import figures, paper
+from semisiam.method import evaluation, model, splits, training
 
 # %% [markdown]
 # ## Parameters
@@ -220,9 +222,9 @@ print(evaluation.report_classes(true, predicted, ("cat", "dog")).round(2).to_str
 
 # %%
 # NBVAL_CHECK_OUTPUT
-table = published.read_printed("classwise")
+table = paper.read_printed("classwise")
 table_ix = table[(table["table"] == "IX") & (table["mode"] == "supervised")]
-print(table_ix[["class", *published.SCORES]].to_string(index=False))
+print(table_ix[["class", *paper.SCORES]].to_string(index=False))
 
 # %% [markdown]
 # Mind what the ± is: not a spread over runs, but over *classes*. The precisions 0.58 and 0.75 have
@@ -234,7 +236,7 @@ print(table_ix[["class", *published.SCORES]].to_string(index=False))
 reports = {}
 for mode, predicted in predictions.items():
     report = evaluation.report_classes(data.test_labels, predicted, data.class_names)
-    scores = report.set_index("class")[published.SCORES]
+    scores = report.set_index("class")[paper.SCORES]
     reports[mode] = pd.concat([scores, scores.agg(["mean", "std"])])
 
 # %%

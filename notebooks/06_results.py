@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from semisiam import ROOT, claims, compare, figures, published, results, tables
+from semisiam import ROOT
+from semisiam.evidence import claims, figures, paper, results, statistics, tables
 
 # %% [markdown]
 # ## Parameters
@@ -38,7 +39,7 @@ studies: list = ["published/stl10_small", "published/fashion_small", "published/
 
 # %%
 # NBVAL_CHECK_OUTPUT
-printed = published.read_printed("accuracy")
+printed = paper.read_printed("accuracy")
 table = printed[printed["table"] == "III"]
 table.pivot(index="backbone", columns=["mode", "attack"], values="mean")
 
@@ -49,7 +50,7 @@ table.pivot(index="backbone", columns=["mode", "attack"], values="mean")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-deltas = published.compare_deltas()
+deltas = paper.compare_deltas()
 print(f"{deltas['agrees'].sum()} of {len(deltas)} Δ equal the difference of their means")
 print(f"largest disagreement: {(deltas['difference'] - deltas['delta']).abs().max():.1f} points")
 
@@ -106,7 +107,7 @@ pd.DataFrame({n: g.groupby("attack")["delta"].mean() for n, g in groups.items()}
 # a spread, so next, each Δ with a 95 % interval from its two printed ±.
 
 # %%
-weighed = published.weigh_deltas().rename(columns={"delta": "mean"})
+weighed = paper.weigh_deltas().rename(columns={"delta": "mean"})
 weighed = weighed.set_axis(weighed["table"] + "  " + weighed["backbone"].map(results.NAMES))
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 5), sharey=True)
 for ax, attack in zip(axes, ("none", "pixel"), strict=True):
@@ -118,7 +119,7 @@ for ax, attack in zip(axes, ("none", "pixel"), strict=True):
 # correction does: the smallest p-value times 36, the next times 35, and so on.
 
 # %%
-print(inspect.getsource(compare.correct_holm))
+print(inspect.getsource(statistics.correct_holm))
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -133,7 +134,7 @@ for name, group in {"all backbones": weighed, "without MobileNetV2": others}.ite
 
 # %%
 # NBVAL_CHECK_OUTPUT
-row = published.ROW
+row = paper.ROW
 wide = printed.pivot(index=[*row, "mode"], columns="attack", values="mean")
 cost = (wide["none"] - wide["pixel"]).unstack("mode")
 print(cost.mean().round(1).to_dict())
@@ -158,14 +159,14 @@ pd.concat({"all": cost, "without MobileNetV2": others}).groupby(level=[0, 1]).me
 
 # %%
 # NBVAL_CHECK_OUTPUT
-classes = published.compare_classwise()
+classes = paper.compare_classwise()
 columns = ["table", "mode", "score", "printed_mean", "mean", "printed_std", "sample_std"]
 classes[[*columns, "population_std"]].sort_values("population_std").tail(6).round(3)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 for kind in ("sample_std", "population_std"):
-    cut = published.truncate(classes[kind]) == published.truncate(classes["printed_std"])
+    cut = paper.truncate(classes[kind]) == paper.truncate(classes["printed_std"])
     rounded = classes[kind].round(2) == classes["printed_std"].round(2)
     print(f"{kind}: {cut.sum()} of {len(cut)} equal if cut off, {rounded.sum()} if rounded")
 
@@ -268,7 +269,7 @@ results.in_order(turned.pivot_table("follows", by, ["mode", "attack"])).round(1)
 marked = turned[turned["attack"] == "pixel"]
 marked = marked.pivot_table("follows", ["dataset", "split"], "mode")
 more = (marked["semi"] - marked["supervised"]).groupby("dataset", sort=False)
-found = pd.DataFrame({dataset: compare.compare_paired(group) for dataset, group in more}).T
+found = pd.DataFrame({dataset: statistics.compare_paired(group) for dataset, group in more}).T
 results.in_order(found[["n", "mean", "low", "high"]].round(1))
 
 # %% [markdown]
@@ -292,7 +293,7 @@ table[["n", "mean", "low", "high", "p", "p_holm", "detectable"]].round(3)
 # %%
 # NBVAL_CHECK_OUTPUT
 for n in (3, 5, 10, 20):
-    print(f"{n:2d} splits: {compare.smallest_detectable(n):.2f} standard deviations")
+    print(f"{n:2d} splits: {statistics.smallest_detectable(n):.2f} standard deviations")
 
 # %% [markdown]
 # ### Loss curves and embeddings (Figures 5 to 11)
@@ -441,7 +442,7 @@ for read, table in zip(results.MEASURES.values(), gains.values(), strict=True):
 # ## Exercises
 #
 # 1. Leave malaria out of the mean gains. Which way do they move, and why?
-# 2. `published.SPLITS` is 5. How many Δ would survive Holm's correction with the same printed means
+# 2. `paper.SPLITS` is 5. How many Δ would survive Holm's correction with the same printed means
 #    and spreads from ten runs?
 # 3. Leave MobileNetV2 out of the differences between triggers. Does the siamese network still
 #    follow marks more than its baseline on malaria?

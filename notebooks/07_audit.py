@@ -17,9 +17,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import Code
 
-from semisiam import ROOT, datasets, figures, pretext, published, results
-from semisiam.audit import compare_controls, read_controls, run_control
+from semisiam import ROOT
 from semisiam.cell import Cell
+from semisiam.data import datasets
+from semisiam.evidence import figures, paper, results
+from semisiam.method import pretext
+from semisiam.method.trials import compare_controls, read_controls, run_control
 
 # %% [markdown]
 # ## Parameters
@@ -220,7 +223,7 @@ print("less than half of the gain is left when both are re-estimated")
 
 # %%
 labels = {"malaria": (137, 685), "fashion_mnist": (600, 3000), "stl10": (1000, 5000)}
-deltas = published.read_printed("delta").query("attack == 'none'").copy()
+deltas = paper.read_printed("delta").query("attack == 'none'").copy()
 n_labelled = [labels[d][p == 5] for d, p in zip(deltas["dataset"], deltas["percent"], strict=True)]
 momentum = np.where(deltas["backbone"] == "mobilenet_v2", 0.999, 0.99)
 deltas["share left"] = momentum ** (100 * np.ceil(np.array(n_labelled) / 64))
@@ -274,7 +277,7 @@ plt.show()
 # the published accuracies (Table V), with `n` labelled sets of ours, only large differences count:
 
 # %%
-printed = published.read_printed("accuracy")
+printed = paper.read_printed("accuracy")
 printed = printed.query("dataset == 'malaria' and attack == 'none' and percent == 1")
 printed = printed.assign(backbone=printed["backbone"].map(results.NAMES))
 paper = printed.pivot(index="backbone", columns="mode", values="mean")[["supervised", "semi"]]

@@ -21,19 +21,12 @@ from IPython.display import Code
 from scipy.stats import binomtest
 
 # %%
-from semisiam import (
-    ROOT,
-    compare,
-    datasets,
-    embed,
-    evaluation,
-    figures,
-    model,
-    own_images,
-    records,
-    training,
-)
+from semisiam import ROOT, embed
 from semisiam.cell import Cell
+from semisiam.data import datasets
+from semisiam.evidence import figures, statistics
+from semisiam.method import evaluation, model, own_images, training
+from semisiam.run import folder as records
 
 # %% [markdown]
 # ## Parameters
@@ -257,7 +250,7 @@ plt.show()
 
 # %%
 # NBVAL_CHECK_OUTPUT
-example = compare.compare_paired(np.array([3, 5, 1, 3]))
+example = statistics.compare_paired(np.array([3, 5, 1, 3]))
 print("mean {mean:.1f} points, 95 % interval {low:.1f} to {high:.1f}".format(**example))
 
 # %% [markdown]
@@ -271,7 +264,7 @@ by_fold = pd.DataFrame(
 difference = by_fold["semi"] - by_fold["supervised"]
 
 # %%
-found = {how: compare.compare_paired(difference[how].to_numpy()) for how in difference}
+found = {how: statistics.compare_paired(difference[how].to_numpy()) for how in difference}
 for how, of_how in found.items():
     print(how, difference[how].round(1).tolist())
     print("    mean {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}".format(**of_how))

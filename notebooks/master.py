@@ -17,10 +17,13 @@ import pandas as pd
 from IPython.display import Markdown, display
 from sklearn.metrics import confusion_matrix
 
-from semisiam import attack as attacks
-from semisiam import datasets, evaluation, figures, model, records, splits, training
 from semisiam.cell import Cell
-from semisiam.defence import defend
+from semisiam.data import datasets
+from semisiam.evidence import figures
+from semisiam.method import attack as attacks
+from semisiam.method import evaluation, model, splits, training
+from semisiam.method.defence import defend
+from semisiam.run import folder as records
 
 # %% [markdown]
 # ## Parameters

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisiam import sources
+from semisiam.data import sources
 
 
 def make_images(n: int, *shape: int, seed: int = 0) -> np.ndarray:

@@ -68,7 +68,7 @@ def build(cell, *, own=True):
     """Build a cell's network with 10 classes; with Keras's own Adam and normalisation if not."""
     import keras
 
-    from semisiam import model, training
+    from semisiam.method import model, training
 
     training.seed_everything([0], deterministic=True)
     training.prepare_devices(cell)
@@ -119,7 +119,7 @@ def fit_resident(network, cell, steps):
 
 def fit_real(network, cell, steps):
     """Train one epoch as users do: seconds."""
-    from semisiam import training
+    from semisiam.method import training
 
     labelled = random_images(2 * cell.batch_size, cell.image_size)
     unlabelled = random_images(steps * cell.batch_size, cell.image_size)
@@ -144,7 +144,7 @@ def time_transform(cell, turns=20):
     """Seconds that a step takes to turn its unlabelled images, the median of some turns."""
     import tensorflow as tf
 
-    from semisiam import model
+    from semisiam.method import model
 
     x, y = make_batch(cell)
     images, labels = tf.constant(x["unlabelled"]), tf.constant(y["y_rot"])
@@ -240,8 +240,8 @@ def give_speed(batches, seconds, cpu):
 
 def pipeline(path, batches):
     """Prepare batches of 64 + 64 from a memory-mapped array, and do nothing with them."""
-    from semisiam import training
     from semisiam.cell import Cell
+    from semisiam.method import training
 
     warm(path)
     images = np.load(path, mmap_mode="r")
@@ -314,7 +314,7 @@ def first(kind, backbone, size, folder):
         x, y = make_batch(Cell(**settings))
         end = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
         network.fit(x, y, verbose=0, callbacks=[end])
-    from semisiam import training
+    from semisiam.method import training
 
     training._Recorder.on_train_batch_end = stop
     cells = (ROOT / "notebooks" / "master.py").read_text().split("\n# %%")
@@ -331,8 +331,8 @@ def first(kind, backbone, size, folder):
 
 def evaluate(n_labelled, n_test, turns):
     """Seconds of each part of the evaluation on random embeddings of ten classes."""
-    from semisiam import evaluation
-    from semisiam.records import Stopwatch
+    from semisiam.method import evaluation
+    from semisiam.run.folder import Stopwatch
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 128))
@@ -355,8 +355,8 @@ def evaluate(n_labelled, n_test, turns):
 
 def embed(backbone, size, n_images, turns):
     """Images per second of the encoder in inference mode."""
-    from semisiam import model
     from semisiam.cell import Cell
+    from semisiam.method import model
 
     _, encoder = build(Cell(backbone=backbone, image_size=size))
     images = random_images(n_images, size)
@@ -371,8 +371,8 @@ def embed(backbone, size, n_images, turns):
 
 def growth(counts, sizes, n_labelled, folder):
     """Seconds and memory of an epoch of small_cnn against N_u, image size and N_l."""
-    from semisiam import training
     from semisiam.cell import Cell
+    from semisiam.method import training
 
     rows = []
     networks = {}
@@ -440,7 +440,7 @@ def bench_pipeline(tiny):
 
 def bench_first(tiny):
     backbone, size, turns = ("small_cnn", 32, 1) if tiny else ("mobilenet_v2", 96, 3)
-    from semisiam import datasets
+    from semisiam.data import datasets
 
     datasets.load("digits", size)  # prepared once, as by earlier cells
     with tempfile.TemporaryDirectory() as folder:
@@ -514,7 +514,7 @@ def draw_growth(rows, path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    import semisiam.figures  # noqa: F401, for its style
+    import semisiam.evidence.figures  # noqa: F401, for its style
 
     fig, axes = plt.subplots(2, 3, figsize=(9, 4.5), sharex="col")
     titles = {
@@ -602,7 +602,7 @@ def main():
         name, args = options.child
         print(json.dumps(globals()[name](*json.loads(args))))
         return
-    from semisiam.records import describe_machine, write_json
+    from semisiam.run.folder import describe_machine, write_json
 
     folder = ROOT / "outputs" / "bench"
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from semisiam import ROOT, figures, results, tables
+from semisiam import ROOT
 from semisiam.atomic import read_json, replacing
-from semisiam.audit import compare_controls, read_controls
-from semisiam.compare import compare_paired
-from semisiam.published import ROW, read_printed
+from semisiam.evidence import figures, results, tables
+from semisiam.evidence.paper import ROW, read_printed
+from semisiam.evidence.statistics import compare_paired
+from semisiam.method.trials import compare_controls, read_controls
 
 PUBLISHED = ROOT / "outputs" / "published"
 STUDIES = ("stl10_small", "fashion_small", "malaria_small")

@@ -1,4 +1,4 @@
-"""Hand-made folders of finished cells, in the format of `semisiam.records`."""
+"""Hand-made folders of finished cells, in the format of `semisiam.run.folder`."""
 
 import json
 from pathlib import Path

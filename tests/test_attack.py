@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semisiam.attack import (
+from semisiam.method.attack import (
     attack,
     attack_at_random,
     choose_attacked,

@@ -3,7 +3,7 @@
 import pytest
 from made_up import write_cell
 
-from semisiam import audit
+from semisiam.method import trials
 
 BASE = {"dataset": "fashion_mnist", "backbone": "mobilenet_v2", "label_fraction": 0.05, "epochs": 3}
 
@@ -16,7 +16,7 @@ def controls(tmp_path):
         settings = {"mode": "semi", "split": split, **BASE, **triggers}
         for name, accuracy in (("no-task", plain), ("rotation", task)):
             write_cell(tmp_path, 0.1, accuracy, name=f"any-name-s{split}-{name}", **settings)
-    return audit.read_controls(tmp_path)
+    return trials.read_controls(tmp_path)
 
 
 def test_recorded_controls_have_a_row_a_control_and_split(controls):
@@ -32,9 +32,9 @@ def test_recorded_controls_have_a_row_a_control_and_split(controls):
 
 
 def test_a_difference_is_paired_over_splits(controls):
-    table = audit.compare_controls(controls, [("rotation", "no-task")])
+    table = trials.compare_controls(controls, [("rotation", "no-task")])
     row = table.loc["rotation - no-task"]
     assert row[["n", "mean"]].tolist() == pytest.approx([2, 5])  # of 4 and 6
     assert row["high"] - row["mean"] == pytest.approx(12.706, abs=1e-3)  # t(1) x 1
-    trained = audit.compare_controls(controls, [("rotation", "no-task")], "as trained")
+    trained = trials.compare_controls(controls, [("rotation", "no-task")], "as trained")
     assert trained["mean"].tolist() == [0]

@@ -14,7 +14,7 @@ def test_a_tiny_benchmark_runs(name, monkeypatch):
 
 
 def test_flops_by_hand():
-    from semisiam import model
+    from semisiam.method import model
 
     forward = 2 * (3 * 9 * 32 * 16**2 + 32 * 9 * 64 * 8**2 + 64 * 9 * 128 * 4**2)
     dense = 2 * (128 * 4096 + 4096 * 128)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from made_up import write_cell
 
-from semisiam import claims, results
-from semisiam.published import read_printed
+from semisiam.evidence import claims, results
+from semisiam.evidence.paper import read_printed
 
 SIZES = {"stl10": 96, "fashion_mnist": 96, "malaria": 128}
 

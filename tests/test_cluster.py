@@ -11,14 +11,15 @@ import psutil
 import pytest
 from tiny_study import check_cells, find, name, start, wait_for, write_notebook, write_study
 
-from semisiam import ROOT, cluster, grid, lock
+from semisiam import ROOT
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, Study
+from semisiam.run import cluster, grid, lock
 
 PRELOAD = """
 import os
 from pathlib import Path
-from semisiam import cluster, worker
+from semisiam.run import cluster, worker
 worker.MASTER = Path(os.environ["NOTEBOOK"])
 if "ALONE" in os.environ:  # as on a host without the shared file system
     cluster._sees = lambda order: False
@@ -162,7 +163,7 @@ def test_without_a_shared_disk_whole_cells_come_back(dask):
 def test_what_arrives_damaged_is_not_taken(tmp_path):
     files = {"metrics.json": b"{}", "history.csv": b"epoch"}
     cell = Cell()
-    from semisiam.records import write_done
+    from semisiam.run.folder import write_done
 
     made = tmp_path / "made"
     made.mkdir()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semisiam.compare import (
+from semisiam.evidence.statistics import (
     compare_paired,
     compare_summaries,
     correct_holm,

@@ -10,18 +10,18 @@ import pytest
 from archives import make_fashion, make_images, make_stl10, write_folder, write_tar
 from click.testing import CliRunner
 
-from semisiam import sources
 from semisiam.cli import main
-from semisiam.datasets import describe_classes, describe_parts, load
-from semisiam.draws import Halving
-from semisiam.files import DataError
-from semisiam.prepared import prepare, resize
+from semisiam.data import sources
+from semisiam.data.datasets import describe_classes, describe_parts, load
+from semisiam.data.draws import Halving
+from semisiam.data.files import DataError
+from semisiam.data.prepared import prepare, resize
 
 
 @pytest.fixture(autouse=True)
 def prepared_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("semisiam.files.PAUSE", 0)
+    monkeypatch.setattr("semisiam.data.files.PAUSE", 0)
     return tmp_path / "cache" / "prepared"
 
 
@@ -164,7 +164,7 @@ def test_a_data_set_in_use_survives_being_made_again(prepared_folder):
 
 
 def test_cells_that_prepare_at_once_do_not_harm_each_other(prepared_folder):
-    code = "from semisiam.datasets import load; print(load('digits', 24).content)"
+    code = "from semisiam.data.datasets import load; print(load('digits', 24).content)"
     command = [sys.executable, "-c", code]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     contents = {process.communicate(timeout=60)[0] for process in running}
@@ -175,7 +175,7 @@ def test_cells_that_prepare_at_once_do_not_harm_each_other(prepared_folder):
 def test_what_a_killed_run_leaves_is_cleared_away(prepared_folder):
     code = """
 import os, signal
-from semisiam import datasets, prepared
+from semisiam.data import datasets, prepared
 prepared.digest = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # when arrays are written
 datasets.load("digits", 8)
 """
@@ -223,7 +223,7 @@ def test_preparing_holds_one_image_in_memory_and_not_all(tmp_path):
     write_tar(tmp_path / "large" / "stl10_binary.tar.gz", make_stl10(labels, 1500))  # 41 MB
     code = """
 from pathlib import Path
-from semisiam import datasets
+from semisiam.data import datasets
 
 def load_and_see_peak(name):
     data = datasets.load("stl10", 96, data_dir=f"{FOLDER}/{name}")

@@ -1,7 +1,7 @@
 import numpy as np
 
-from semisiam.attack import attack
-from semisiam.defence import defend, grey
+from semisiam.method.attack import attack
+from semisiam.method.defence import defend, grey
 
 
 def marked(level):

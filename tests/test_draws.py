@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from semisiam.draws import draw_stratified, halve_patients, hold_out
-from semisiam.files import DataError
+from semisiam.data.draws import draw_stratified, halve_patients, hold_out
+from semisiam.data.files import DataError
 
 
 def test_a_draw_keeps_the_shares_of_the_classes():

@@ -10,10 +10,13 @@ from archives import encode, make_images, write_files, write_folder
 from click.testing import CliRunner
 from PIL import Image
 
-from semisiam import datasets, embed, evaluation, model, records, training
+from semisiam import embed
 from semisiam.cell import Cell
 from semisiam.cli import main
-from semisiam.files import DataError
+from semisiam.data import datasets
+from semisiam.data.files import DataError
+from semisiam.method import evaluation, model, training
+from semisiam.run import folder as records
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semisiam import evaluation
+from semisiam.method import evaluation
 
 
 def clusters(n, spread=0.1):

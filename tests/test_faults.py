@@ -18,9 +18,10 @@ import yaml
 from tiny_study import check_cells, expected_value, find, name, start, wait_for, write_study
 from tiny_study import write_notebook as write_tiny
 
-from semisiam import grid, lock, records, worker
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell, SettingsError, Study
+from semisiam.run import folder as records
+from semisiam.run import grid, lock, worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Linux and macOS")
 
@@ -43,7 +44,7 @@ def test_a_study_survives_twenty_kills(tiny):
     epochs, splits, rng = 12, range(12), random.Random(0)
     study = write_study(tiny, list(splits), epochs=epochs, learning_rate=0.2)
     words = ("grid", study, "--outputs", tiny / "out", "--workers", 2, "--retries", 2)
-    kills, process = {"grid": 0, "semisiam.child": 0, "ipykernel": 0}, None
+    kills, process = {"grid": 0, "semisiam.run.child": 0, "ipykernel": 0}, None
     while sum(kills.values()) < 20:
         if process is None or process.poll() is not None:
             assert process is None or process.returncode != 0, f"done after {kills}: more cells"

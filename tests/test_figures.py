@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from semisiam import figures
+from semisiam.evidence import figures
 
 
 @pytest.fixture

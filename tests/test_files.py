@@ -12,8 +12,8 @@ import pytest
 from archives import encode, make_images, write_files, write_tar, write_zip
 from PIL import Image
 
-from semisiam import files
-from semisiam.files import DataError, decode_image, digest, fetch, list_members, read_gzip
+from semisiam.data import files
+from semisiam.data.files import DataError, decode_image, digest, fetch, list_members, read_gzip
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -15,11 +15,12 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny_study import name, write_notebook, write_study
 
-from semisiam import ROOT, display, grid, worker
+from semisiam import ROOT
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.cli import main
-from semisiam.worker import Options, Status
+from semisiam.run import display, grid, worker
+from semisiam.run.worker import Options, Status
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
 def test_papermill_ends_a_kernel_at_once():
     script = """
 import nbformat, types
-from semisiam.child import PapermillNotebookClient
+from semisiam.run.child import PapermillNotebookClient
 managed = types.SimpleNamespace(nb=nbformat.v4.new_notebook())
 print(PapermillNotebookClient(managed).shutdown_kernel)
 """
@@ -240,7 +241,8 @@ def test_help_is_complete_and_quick():
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "semisiam", "--help"], check=True, capture_output=True)
     assert time.perf_counter() - started < 5  # an import of TensorFlow alone takes longer
-    code = "import sys, semisiam.cli, semisiam.grid, semisiam.splits, semisiam.attack; "
+    modules = "cli", "run.grid", "method.splits", "method.attack"
+    code = "import sys; " + "".join(f"import semisiam.{name}; " for name in modules)
     code += "sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from semisiam import ROOT, grid
+from semisiam import ROOT
 from semisiam.cell import Cell, Study
-from semisiam.records import explain_undone
+from semisiam.run import grid
+from semisiam.run.folder import explain_undone
 
 MEASURED_TIMES = {
     "seconds",

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from semisiam import model, pretext
 from semisiam.cell import Cell
-from semisiam.training import build_network
+from semisiam.method import model, pretext
+from semisiam.method.training import build_network
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from archives import make_images, write_folder
 
-from semisiam import datasets, own_images
 from semisiam.cell import Cell
-from semisiam.files import DataError
+from semisiam.data import datasets
+from semisiam.data.files import DataError
+from semisiam.method import own_images
 
 
 @pytest.fixture(autouse=True)

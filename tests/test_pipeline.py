@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semisiam.pipeline import (
+from semisiam.method.pipeline import (
     _open_rows,
     image_batches,
     order_passes,

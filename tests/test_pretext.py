@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semisiam.pretext import TASKS, draw_labels, transform, transform_all
+from semisiam.method.pretext import TASKS, draw_labels, transform, transform_all
 
 IMAGE = np.array([[1, 2], [3, 4]], np.uint8)[None, :, :, None]
 TURNED = [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]

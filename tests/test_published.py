@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semisiam.published import (
+from semisiam.evidence.paper import (
     compare_classwise,
     compare_deltas,
     read_printed,
@@ -64,7 +64,7 @@ def test_a_delta_that_disagrees_would_be_noticed(monkeypatch):
     def misprint(name):
         return wrong if name == "delta" else original(name)
 
-    monkeypatch.setattr("semisiam.published.read_printed", misprint)
+    monkeypatch.setattr("semisiam.evidence.paper.read_printed", misprint)
     assert compare_deltas()["agrees"].sum() == 35
 
 

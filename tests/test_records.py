@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from semisiam import ROOT, records
+from semisiam import ROOT
 from semisiam.cell import Cell, SettingsError
+from semisiam.run import folder as records
 
 
 def test_the_folder_is_the_one_asked_for_or_the_default(tmp_path):

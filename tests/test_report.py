@@ -11,8 +11,8 @@ from made_up import write_cell
 from PIL import Image
 
 from semisiam.cell import Study
-from semisiam.report import write_report
-from semisiam.results import MixtureError
+from semisiam.evidence.report import write_report
+from semisiam.evidence.results import MixtureError
 
 STUDY = {
     "description": "Digits <b>& dots</b>.",

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from made_up import write_cell
 
-from semisiam import ROOT, results
-from semisiam.results import MixtureError
+from semisiam import ROOT
+from semisiam.evidence import results
+from semisiam.evidence.results import MixtureError
 
 BASE = {
     "dataset": "fashion_mnist",
@@ -275,7 +276,7 @@ def test_a_record_by_other_code_goes(tmp_path, monkeypatch):
     home = tmp_path / "published"
     with monkeypatch.context() as other:
         other.setattr("semisiam.cell.RESULTS_VERSION", -1)
-        other.setattr("semisiam.records.RESULTS_VERSION", -1)
+        other.setattr("semisiam.run.folder.RESULTS_VERSION", -1)
         write_cell(tmp_path / "then", 0.5, mode="semi", split=0, **BASE)
         results.record(tmp_path / "then", home)
     write_cell(tmp_path / "now", 0.6, mode="semi", split=1, **BASE)

@@ -22,19 +22,19 @@ from archives import (
     write_zip,
 )
 
-from semisiam import sources
 from semisiam.cell import Cell
-from semisiam.datasets import load
-from semisiam.draws import Halving
-from semisiam.files import DataError
-from semisiam.prepared import prepare
+from semisiam.data import sources
+from semisiam.data.datasets import load
+from semisiam.data.draws import Halving
+from semisiam.data.files import DataError
+from semisiam.data.prepared import prepare
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("semisiam.files.PAUSE", 0)
+    monkeypatch.setattr("semisiam.data.files.PAUSE", 0)
 
 
 def open_images(part) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_the_settings_know_every_source():
 
 
 def test_nothing_here_imports_tensorflow():
-    code = "import sys, semisiam.datasets; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, semisiam.data.datasets; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from semisiam.splits import (
+from semisiam.method.splits import (
     RecordedSplit,
     SplitError,
     check_recorded,

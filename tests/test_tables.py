@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_up import write_cell
 
-from semisiam import results, tables
+from semisiam.evidence import results, tables
 
 BASE = {"dataset": "fashion_mnist", "label_fraction": 0.01, "image_size": 96}
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from semisiam import model, training
 from semisiam.cell import Cell, SettingsError
+from semisiam.method import model, training
 
 
 def rates(epochs, decay_start=0.4):

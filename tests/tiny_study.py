@@ -22,7 +22,7 @@ NOTEBOOK = """
 import hashlib, os, tempfile, time
 from pathlib import Path
 import numpy as np
-from semisiam import records
+from semisiam.run import folder as records
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell
 cell = Cell.from_notebook(globals())
@@ -60,7 +60,7 @@ records.write_done(folder, cell)
 SCRIPT = """
 import signal
 from pathlib import Path
-from semisiam import worker
+from semisiam.run import worker
 from semisiam.cli import main
 worker.MASTER = Path(__file__).with_name("tiny.ipynb")
 if __name__ == "__main__":

@@ -115,8 +115,8 @@ def grid(
 
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
     """
-    from semisiam import display, grid
-    from semisiam.worker import Options
+    from semisiam.run import display, grid
+    from semisiam.run.worker import Options
 
     if index is not None and (scheduler or dry_run):
         raise click.UsageError("--index runs one cell here: without --scheduler and --dry-run")
@@ -136,7 +136,7 @@ def grid(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs with it
     try:
         if scheduler:
-            from semisiam.cluster import Cluster
+            from semisiam.run.cluster import Cluster
 
             with (
                 Cluster(scheduler) as cluster,
@@ -163,8 +163,8 @@ def status(study: Study, outputs: Path, only: str) -> None:
     It reads the disk, so it can be asked at any time, from any terminal. Exit code 0 only if all
     cells are done.
     """
-    from semisiam import display
-    from semisiam.grid import choose_cells, read_status
+    from semisiam.run import display
+    from semisiam.run.grid import choose_cells, read_status
 
     cells = read_status(study, outputs, choose_cells(study, only))
     display.show_status(cells)
@@ -182,7 +182,7 @@ def record(study: Study, outputs: Path) -> None:
     Cells recorded before stay, so that a study may be run on several machines, one after the other.
     Exit code 0 only if every cell of the study is recorded now.
     """
-    from semisiam import results
+    from semisiam.evidence import results
 
     if results.collect(outputs / study.name).empty:
         raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
@@ -202,14 +202,14 @@ def report(study: Study, outputs: Path) -> None:
 
     Exit code 0 only if it was written from all cells of the study.
     """
-    from semisiam.report import write_report
+    from semisiam.evidence.report import write_report
 
     click.echo(write_report(study, outputs / study.name))
     _refuse_missing(study, outputs)
 
 
 def _refuse_missing(study: Study, outputs: Path) -> None:
-    from semisiam.grid import read_status
+    from semisiam.run.grid import read_status
 
     missing = sum(cell.state != "done" for cell in read_status(study, outputs).values())
     if missing:
@@ -250,7 +250,7 @@ def data(
     folders unlabelled/ and test/CLASS/). Downloads and prepared arrays are kept in the folder
     SEMISIAM_CACHE, by default in the user's cache.
     """
-    from semisiam import datasets, prepared
+    from semisiam.data import datasets, prepared
 
     if list_ready:
         ready = prepared.list_prepared()

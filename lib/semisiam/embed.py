@@ -15,10 +15,10 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 from semisiam.cell import Cell
-from semisiam.evaluation import fit_svm
-from semisiam.files import IMAGE_SUFFIXES, DataError, Member, decode_members, list_members
-from semisiam.prepared import resize
-from semisiam.records import explain_undone, replacing
+from semisiam.data.files import IMAGE_SUFFIXES, DataError, Member, decode_members, list_members
+from semisiam.data.prepared import resize
+from semisiam.method.evaluation import fit_svm
+from semisiam.run.folder import explain_undone, replacing
 
 BATCH_SIZE = 256  # images in memory at once
 
@@ -132,7 +132,7 @@ def _load(folder: Path) -> tuple[Any, SVC, list[str]]:
 
 def _embed(encoder: Any, members: dict[str, Member], image_size: int) -> np.ndarray:
     """Embed image files batch by batch, float32 (N, 128), unless one does not decode."""
-    from semisiam import model
+    from semisiam.method import model
 
     names, embeddings, damaged = list(members), [], []
     for start in tqdm(range(0, len(names), BATCH_SIZE), "batches", leave=False, disable=None):

@@ -16,9 +16,9 @@ import pandas as pd
 import yaml
 
 from semisiam.cell import NOT_RESULTS, Cell
-from semisiam.compare import compare_paired, correct_holm
-from semisiam.published import ATTACKS, MODES, ROW, SCORES, read_printed
-from semisiam.records import explain_undone, write_json
+from semisiam.evidence.paper import ATTACKS, MODES, ROW, SCORES, read_printed
+from semisiam.evidence.statistics import compare_paired, correct_holm
+from semisiam.run.folder import explain_undone, write_json
 
 MEASURES = {"accuracy": "as trained", "accuracy_recalibrated": "re-estimated"}
 NAMES = {  # in the order of the tables
@@ -257,7 +257,7 @@ def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFram
     """Estimate each Δ = semi - supervised, paired over the splits that both have.
 
     Returns:
-        Indexed by dataset, percent, backbone, attack: the columns of `compare.compare_paired` in
+        Indexed by dataset, percent, backbone, attack: the columns of `statistics.compare_paired` in
         points, `p_holm` (over all rows), `published` (Δ) and `difference`.
 
     Raises:
@@ -286,7 +286,7 @@ def average_differences(
 
     Returns:
         Indexed by dataset and the other of mode and attack: the columns of
-        `compare.compare_paired` in points. Each split counts once, and only if it has every
+        `statistics.compare_paired` in points. Each split counts once, and only if it has every
         backbone and fraction that another has: a half-run one would weigh in with easier ones.
 
     Raises:

@@ -27,12 +27,12 @@ from distributed import Client, KilledWorker, Reschedule, get_worker
 from distributed.comm import parse_host_port
 from distributed.utils import sync
 
-from semisiam import lock
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.grid import OnChange, follow, make_folder, read_cell_status, read_status
-from semisiam.records import explain_undone
-from semisiam.worker import Options, Status, count_cpus, run_cell
+from semisiam.run import lock
+from semisiam.run.folder import explain_undone
+from semisiam.run.grid import OnChange, follow, make_folder, read_cell_status, read_status
+from semisiam.run.worker import Options, Status, count_cpus, run_cell
 
 CONNECT = 5  # s
 PATIENCE = 600  # s to wait for a scheduler that is gone

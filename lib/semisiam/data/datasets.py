@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from semisiam.draws import draw_stratified
-from semisiam.files import DataError
-from semisiam.prepared import Origin, PreparedPart, prepare
+from semisiam.data.draws import draw_stratified
+from semisiam.data.files import DataError
+from semisiam.data.prepared import Origin, PreparedPart, prepare
 
 
 @dataclass(frozen=True)

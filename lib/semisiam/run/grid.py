@@ -16,9 +16,9 @@ import yaml
 
 from semisiam.atomic import read_json, replacing
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.lock import find_holder
-from semisiam.records import explain_undone, read_progress
-from semisiam.worker import Options, Status, count_cpus, run_cell
+from semisiam.run.folder import explain_undone, read_progress
+from semisiam.run.lock import find_holder
+from semisiam.run.worker import Options, Status, count_cpus, run_cell
 
 COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by

@@ -1,6 +1,6 @@
 """The paper's printed numbers (Tables I-X) as data, and checks of their arithmetic.
 
-The CSV files in `paper/` hold what is printed, slips included: accuracies in percent, class-wise
+The CSV files in `printed/` hold what is printed, slips included: accuracies in percent, class-wise
 numbers as fractions. `dataset`, `backbone`, `mode` and `attack` are spelt as in a `Cell`;
 `percent` is the labelled share. The paper's "uninf." and "parasit." are written out.
 """
@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
-from semisiam.compare import compare_summaries, correct_holm
+from semisiam.evidence.statistics import compare_summaries, correct_holm
 
 SPLITS = 5  # random labelled sets behind each printed mean (III-B)
 SCORES = ["precision", "recall", "f1"]
@@ -24,7 +24,7 @@ CLASSWISE_CELL = ["table", *ROW, "attack", "mode"]
 @cache
 def read_printed(name: str) -> pd.DataFrame:
     """Read one of `accuracy`, `delta` (Tables I-VI), `classwise`, `classwise_accuracy` (VII-X)."""
-    with (files("semisiam") / "paper" / f"{name}.csv").open(encoding="utf-8") as file:
+    with (files("semisiam.evidence") / "printed" / f"{name}.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
 
 

@@ -22,9 +22,9 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.draws import Halving
-from semisiam.files import DataError, cache_folder, digest
-from semisiam.sources import SOURCES, Part, Source
+from semisiam.data.draws import Halving
+from semisiam.data.files import DataError, cache_folder, digest
+from semisiam.data.sources import SOURCES, Part, Source
 
 PREPARED_VERSION = 1  # raise when the same files would be prepared to other arrays
 

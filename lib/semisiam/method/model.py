@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from semisiam.pipeline import image_batches
-from semisiam.pretext import TASKS, list_moves
+from semisiam.method.pipeline import image_batches
+from semisiam.method.pretext import TASKS, list_moves
 
 EMBEDDING_SIZE = 128
 RECALIBRATION_IMAGES = 5000  # a mean over so many is exact enough; N_l is never more in the paper

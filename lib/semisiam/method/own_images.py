@@ -9,10 +9,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold
 
-from semisiam import evaluation, model, training
 from semisiam.cell import Cell
-from semisiam.datasets import Dataset
-from semisiam.files import DataError
+from semisiam.data.datasets import Dataset
+from semisiam.data.files import DataError
+from semisiam.method import evaluation, model, training
 
 
 def write_digits(folder: Path, *, per_class: int, n_unlabelled: int, seed: int) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 import yaml
 
-from semisiam import ROOT, lock
+from semisiam import ROOT
 from semisiam.atomic import replacing, write_json
 from semisiam.cell import Cell
-from semisiam.records import explain_undone, read_progress
+from semisiam.run import lock
+from semisiam.run.folder import explain_undone, read_progress
 
 MASTER = ROOT / "notebooks" / "master.ipynb"
 THREADS = (
@@ -147,12 +148,12 @@ class _Run:
     def _start(self, log: Any, temp: str) -> subprocess.Popen:
         """Start papermill, where relative paths mean the same as by hand.
 
-        Kernels are killed, by papermill too (see `semisiam.child`): what they put into `temp` is
-        left for us to remove.
+        Kernels are killed, by papermill too (see `run.child`): what they put into `temp` is left
+        for us to remove.
         """
         notebook = self.folder / "cell.ipynb"
         notebook.unlink(missing_ok=True)  # else an early death is explained by an older error
-        command = [sys.executable, "-m", "semisiam.child", str(MASTER), str(notebook)]
+        command = [sys.executable, "-m", "semisiam.run.child", str(MASTER), str(notebook)]
         command += ["-f", str(self.folder / "params.yaml"), "-r", "output_dir", str(self.folder)]
         command += ["--log-output", "--no-progress-bar"]
         threads = str(self.options.threads or count_cpus())
@@ -161,7 +162,7 @@ class _Run:
             command,
             cwd=self.cwd,
             env=os.environ | dict.fromkeys(THREADS, threads) | gpu | {"TMPDIR": temp},
-            stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.child
+            stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[self.descriptor],  # so that the lock holds as long as papermill is there

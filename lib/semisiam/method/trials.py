@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from semisiam import attack as attacks
-from semisiam import evaluation, model, results, splits, training
 from semisiam.cell import Cell
-from semisiam.compare import compare_paired
-from semisiam.datasets import Dataset
-from semisiam.defence import defend
+from semisiam.data.datasets import Dataset
+from semisiam.evidence import results
+from semisiam.evidence.statistics import compare_paired
+from semisiam.method import attack as attacks
+from semisiam.method import evaluation, model, splits, training
+from semisiam.method.defence import defend
 
 
 def run_control(cell: Cell, data: Dataset) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def compare_controls(
         measure: a column of `controls`.
 
     Returns:
-        Indexed by `control - reference`: the columns of `compare.compare_paired`, in points.
+        Indexed by `control - reference`: the columns of `statistics.compare_paired`, in points.
     """
     values = controls[measure]
     rows = {

@@ -25,7 +25,7 @@ import yaml
 from semisiam import ROOT
 from semisiam.atomic import read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
-from semisiam.lock import hold_as_kernel
+from semisiam.run.lock import hold_as_kernel
 
 if TYPE_CHECKING:  # pandas takes half a second to import
     import pandas as pd

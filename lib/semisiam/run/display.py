@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from semisiam.cell import Cell
-from semisiam.grid import estimate_seconds
-from semisiam.worker import Status
+from semisiam.run.grid import estimate_seconds
+from semisiam.run.worker import Status
 
 STATES = ("done", "running", "failed", "waiting")
 

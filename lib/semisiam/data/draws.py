@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semisiam.files import DataError
+from semisiam.data.files import DataError
 
 
 @dataclass(frozen=True)

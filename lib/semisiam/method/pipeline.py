@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from semisiam import pretext
+from semisiam.method import pretext
 
 
 def order_passes(n_images: int, length: int, *, seed: list[int], epoch: int) -> np.ndarray:

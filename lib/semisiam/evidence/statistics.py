@@ -1,7 +1,7 @@
 """Statistics of a difference between two ways of training: plain arrays in, plain numbers out.
 
 Every standard deviation in this project is the sample one (ddof=1), as in the paper's own tables
-(see `published.compare_classwise`).
+(see `paper.compare_classwise`).
 """
 
 from functools import cache

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from semisiam.published import ATTACKS, MODES, ROW, SCORES, read_printed, weigh_deltas
-from semisiam.results import MEASURES, NAMES, compare_modes, in_order, summarise
+from semisiam.evidence.paper import ATTACKS, MODES, ROW, SCORES, read_printed, weigh_deltas
+from semisiam.evidence.results import MEASURES, NAMES, compare_modes, in_order, summarise
 
 
 def lay_out(cells: pd.DataFrame, dataset: str, percent: float) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-plt.style.use(str(files("semisiam") / "semisiam.mplstyle"))
+plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
 
 COLOURS = {
     "supervised": "#0072B2",

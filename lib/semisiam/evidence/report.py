@@ -16,11 +16,11 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from semisiam import results, sections
 from semisiam.cell import Study
-from semisiam.grid import Status, read_status
-from semisiam.records import replacing
-from semisiam.sections import Picture, Section, Table
+from semisiam.evidence import results, sections
+from semisiam.evidence.sections import Picture, Section, Table
+from semisiam.run.folder import replacing
+from semisiam.run.grid import Status, read_status
 
 LATEX = {"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "†": r"$\dagger$", "×": r"$\times$"}
 LONG_TEXT = re.compile("<td>([^<]{26,})<")
@@ -62,7 +62,7 @@ def write_report(study: Study, folder: Path) -> Path:
 
 def load_template() -> jinja2.Template:
     """Load the page's template."""
-    loader = jinja2.PackageLoader("semisiam")
+    loader = jinja2.PackageLoader("semisiam.evidence")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     return environment.get_template("report.html.j2")
 

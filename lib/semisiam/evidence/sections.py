@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from semisiam import claims, compare, figures, results, tables
-from semisiam.published import ATTACKS, MODES, ROW, SPLITS, weigh_deltas
-from semisiam.results import MEASURES, NAMES
+from semisiam.evidence import claims, figures, results, statistics, tables
+from semisiam.evidence.paper import ATTACKS, MODES, ROW, SPLITS, weigh_deltas
+from semisiam.evidence.results import MEASURES, NAMES
 
 Variants = dict[str, pd.DataFrame]  # cells by description, from `results.split_variants`
 MADE_WITH = ("hardware.", "versions.")
@@ -310,7 +310,7 @@ def _compare_variants(variants: Variants) -> pd.DataFrame:
     }
     table = pd.concat(found, names=["variant", "measure"])
     table = table[table["n"] >= 2]
-    return table.assign(p_holm=table.groupby("measure")["p"].transform(compare.correct_holm))
+    return table.assign(p_holm=table.groupby("measure")["p"].transform(statistics.correct_holm))
 
 
 def _explain_statistics(n: int) -> str:
@@ -319,7 +319,7 @@ def _explain_statistics(n: int) -> str:
         "difference in 95 of 100 studies like this one; p is a paired t-test's, Holm's correction "
         "allows for the number of rows; the effect is the mean difference in its own standard "
         "deviations; “detectable” is the smallest true difference that so many splits find four "
-        f"times in five. With {n} splits that is {compare.smallest_detectable(n):.1f} standard "
+        f"times in five. With {n} splits that is {statistics.smallest_detectable(n):.1f} standard "
         f"deviations, and a sign or rank test could not get below p = {2 / 2**n:.3g} at all. "
         "Reading: better or worse after Holm's correction; suggestive, before it only; too few "
         "splits, neither, and a difference below “detectable” would have been missed."

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semisiam.draws import Halving, hold_out
-from semisiam.files import (
+from semisiam.data.draws import Halving, hold_out
+from semisiam.data.files import (
     IMAGE_SUFFIXES,
     DataError,
     Member,

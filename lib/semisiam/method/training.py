@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from semisiam import model, pipeline
 from semisiam.cell import Cell, SettingsError
-from semisiam.checkpoint import restore_checkpoint, save_checkpoint
-from semisiam.pretext import TASKS
+from semisiam.method import model, pipeline
+from semisiam.method.checkpoint import restore_checkpoint, save_checkpoint
+from semisiam.method.pretext import TASKS
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
     "accuracy": "accuracy_labelled",

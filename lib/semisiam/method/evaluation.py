@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from semisiam.attack import WHITE, attack
+from semisiam.method.attack import WHITE, attack
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000

@@ -11,9 +11,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from semisiam.compare import compare_paired, compare_summaries
-from semisiam.published import ATTACKS, ROW, SPLITS, read_printed
-from semisiam.results import MEASURES, check_scale
+from semisiam.evidence.paper import ATTACKS, ROW, SPLITS, read_printed
+from semisiam.evidence.results import MEASURES, check_scale
+from semisiam.evidence.statistics import compare_paired, compare_summaries
 
 CELL = [*ROW, "mode", "attack"]
 BACKBONES = ("mobilenet_v2", "inception_v3", "resnet50_v2")

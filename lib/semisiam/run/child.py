@@ -1,7 +1,7 @@
 """papermill in a process that ends, kernel and all, when the process that started it does.
 
-`python -m semisiam.child` takes papermill's own arguments. Its standard input must be a pipe that
-its parent holds open and never writes to.
+`python -m semisiam.run.child` takes papermill's own arguments. Its standard input must be a pipe
+that its parent holds open and never writes to.
 """
 
 import os

@@ -1,0 +1,1 @@
+"""Cells as processes: what a cell's folder holds, and running many, here or on Dask."""
