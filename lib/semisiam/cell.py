@@ -31,7 +31,7 @@ class Cell(BaseModel):
     Section numbers are those of the paper.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     # data (III-A)
     dataset: Literal[
@@ -232,7 +232,7 @@ class Study(BaseModel):
     `variants`, for what is no grid, are one more axis: named settings, the name ends the cell's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -305,7 +305,7 @@ class Study(BaseModel):
 class Rule(BaseModel):
     """Settings to change in the cells of a study that match."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     when: dict[str, Any]
     set: dict[str, Any]

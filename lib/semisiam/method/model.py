@@ -1,5 +1,6 @@
 """The encoder and the two networks around it (paper, III, Algorithm 1 and Figure 2)."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -39,6 +40,7 @@ def small_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 BACKBONES = {
+    "small_cnn": small_cnn,
     "mobilenet_v2": keras.applications.MobileNetV2,
     "inception_v3": keras.applications.InceptionV3,
     "resnet50_v2": keras.applications.ResNet50V2,
@@ -53,7 +55,7 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
     """Build a backbone without its top, from [-1, 1] (B, S, S, 3) to (B, H, W, D).
 
     Args:
-        backbone: `small_cnn` or a key of `BACKBONES`.
+        backbone: a key of `BACKBONES`.
         image_size: height and width of the images (px).
         weights: `none`, at random; `imagenet`, downloaded by Keras; or an .h5 file of weights.
 
@@ -74,8 +76,10 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
             ) from None
     if weights not in ("none", "imagenet"):
         try:
-            network.load_weights(weights)
-        except (OSError, ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Keras only warns of layers that it leaves as is
+                network.load_weights(weights)
+        except (OSError, ValueError, KeyError, UserWarning) as error:
             raise WeightsError(
                 f"weights = {weights!r}: no weights of {backbone} without its top: {error}"
             ) from None
