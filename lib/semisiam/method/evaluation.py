@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
@@ -86,36 +85,6 @@ def score_embeddings(
     }
 
 
-def score_marks(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    labels: np.ndarray,
-    places: np.ndarray,
-) -> dict[str, float]:
-    """Score a classifier on images as they are, with their own class's mark and with another's.
-
-    The attack itself leaves test images clean (III-C); this asks what a classifier makes of marks.
-
-    Args:
-        predict: from uint8 (N, H, W, C) to classes, int (N,).
-        images: uint8 (N, H, W, C), without marks.
-        labels: int (N,).
-        places: int (n_classes, 2), row and column (px) per class, of the attack.
-
-    Returns:
-        Shares in [0, 1]: `clean`, `own mark` and `other mark` (an image of class c with the mark
-        of c + 1) are accuracies; `drawn` is the share of the latter predicted as the mark's class.
-    """
-    others = (labels + 1) % len(places)
-    misled = predict(attack(images, others, places))
-    return {
-        "clean": float(np.mean(predict(images) == labels)),
-        "own mark": float(np.mean(predict(attack(images, labels, places)) == labels)),
-        "other mark": float(np.mean(misled == labels)),
-        "drawn": float(np.mean(misled == others)),
-    }
-
-
 def choose_few(labels: np.ndarray, *, seed: int) -> np.ndarray:
     """Choose at most `TRIGGER_IMAGES` test images at random: sorted indices, int64."""
     count = min(TRIGGER_IMAGES, len(labels))
@@ -152,19 +121,6 @@ def score_trigger(
         shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
         rows.append({"class": c} | shares | {"flipped": flipped})
     return rows
-
-
-def measure_mark(clean: np.ndarray, attacked: np.ndarray) -> float:
-    """Measure how far the attack moves an embedding, relative to how far apart images are.
-
-    Args:
-        clean: float (N, D), embeddings of images, N ≥ 2.
-        attacked: float (N, D), of the same images under attack.
-
-    Returns:
-        Mean distance from clean to attacked over the median distance between two clean images.
-    """
-    return float(np.linalg.norm(attacked - clean, axis=1).mean() / np.median(pdist(clean)))
 
 
 def report_classes(
