@@ -28,8 +28,9 @@ from semisiam.method import splits
 # %% [markdown]
 # ## Parameters
 #
-# The digits come with scikit-learn, so this runs at once and anywhere. For the paper's data set
-# `dataset` (`semisiam data NAME` fetches it); for your own images take `folder` and `data_dir`.
+# The digits come with scikit-learn, so this runs at once and anywhere. To see the paper's data, give
+# `dataset` another name (`semisiam data NAME` fetches it); for your own images, `folder` and a
+# `data_dir`.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # digits, fashion_mnist, stl10, malaria or folder
@@ -173,7 +174,8 @@ plt.show()
 
 # %% [markdown]
 # The bars are even: our labelled sets are balanced to within one image a class. The paper only says
-# "random". Balanced is our choice: with 11 labels, pure chance would leave some class without any.
+# "random". Balanced is our choice: with 11 labels, pure chance nearly always leaves a
+# class without any.
 
 # %% tags=["nbval-check-output"]
 print(n_labelled, "labelled images, of each class:", np.bincount(data.train_labels[labelled]))
@@ -233,9 +235,9 @@ print("before:", columns[0, :8], "... mean", columns.mean())
 print("after: ", prepared.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
-# Grey. Each new pixel averages over all pixels that it covers
+# Grey. Each new pixel averages over the pixels that it covers
 # ([antialiasing](https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters)), so the
-# brightness stays. The whole function:
+# brightness stays. (At the two ends it covers fewer, hence 118 and 137.) The whole function:
 
 # %%
 Code(inspect.getsource(prepared.resize), language="python")
