@@ -1,12 +1,14 @@
 # %% [markdown]
 # # The data
 #
+# Before: [00_overview](00_overview.ipynb) · Next: [02_pixel_attack](02_pixel_attack.ipynb)
+#
 # **What does the method get to see: how many images, and how few of them with a label?**
 #
 # You will see
-# 1. examples of every class, as in the paper's Figure 3, and how many images each class has,
-# 2. what 1 % and 5 % of labels mean in numbers,
-# 3. what resizing does to an image.
+# 1. the images themselves,
+# 2. what 1 % and 5 % of labels look like,
+# 3. what resizing and halving do to a data set.
 
 # %%
 import inspect
@@ -14,167 +16,235 @@ import inspect
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Code
+from matplotlib.colors import to_rgba_array
 
+from semisiam import ROOT
 from semisiam.cell import Cell
-from semisiam.data import datasets, draws, prepared, sources
+from semisiam.data import datasets, draws, prepared
 from semisiam.evidence import figures
 from semisiam.method import splits
 
 # %% [markdown]
 # ## Parameters
 #
-# The digits come with scikit-learn, so this notebook runs at once and anywhere. Set `dataset` to
-# `fashion_mnist`, `stl10` or `malaria` to see the paper's data (`semisiam data NAME` fetches them),
-# or to `folder`, with `data_dir`, to see your own.
+# The digits come with scikit-learn, so this runs at once. To see the paper's data, give `dataset`
+# another name (`semisiam data NAME` fetches it); for your own images, `folder` and a `data_dir`.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # digits, fashion_mnist, stl10, malaria or folder
 data_dir: str = ""  # folder of the raw files ("": the cache)
 image_size: int = 32  # height and width after resizing (px)
 test_split: str = "random"  # how malaria is halved: random (paper) or patient
-seed: int = 0  # seed of halves and subsets
+label_fraction: float = 0.05  # labelled images as a share of the unlabelled ones
+split: int = 0  # which random labelled set (0-4 in the paper)
+seed: int = 0  # seed of halves, subsets and labelled sets
 
 # %%
 cell = Cell.from_notebook(globals())
 
 # %% [markdown]
-# ## One structure for every data set
+# ## The paper's images
 #
-# `load` gives the same few arrays whatever the source. The first call resizes the images and keeps
-# them in a cache; from then on the arrays are opened in place, not copied into memory.
+# Three domains (section III-A), and the digits of these notebooks:
+#
+# | data set | shows | classes | pixels | with labels | without |
+# |---|---|---|---|---|---|
+# | [STL-10] | animals, vehicles | 10 | 96×96, colour | 5,000 | 100,000 |
+# | [Fashion-MNIST] | clothes | 10 | 28×28, grey | 60,000 | the same |
+# | [Malaria] | blood cells | 2 | 40 to 394, colour | 13,779 | the same |
+# | [digits] | handwriting | 10 | 8×8, grey | 1,198 | the same |
+#
+# [STL-10]: https://cs.stanford.edu/~acoates/stl10/
+# [Fashion-MNIST]: https://github.com/zalandoresearch/fashion-mnist
+# [Malaria]: https://doi.org/10.7717/peerj.4568
+# [digits]: https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset
+
+# %% [markdown]
+# Fashion-MNIST may be shown here: its licence allows it. The others you find behind their links.
+
+# %%
+strip = plt.imread(ROOT / "notebooks" / "fashion_mnist.png")  # 3 x 10 images of 28 x 28 pixels
+clothes = strip.reshape(3, 28, 10, 28).swapaxes(1, 2).reshape(30, 28, 28, 1).repeat(3, axis=3)
+kinds = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat"]
+kinds += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+
+# %% alt="Three grey pictures of each of ten kinds of clothes, all upright, on black."
+fig, ax = plt.subplots(figsize=(8, 3.1))
+figures.examples(ax, clothes, [*kinds, *[""] * 20], columns=10)
+ax.set_title("Fashion-MNIST (Zalando, MIT licence): the first three training images of each class")
+plt.show()
+
+# %% [markdown]
+# All stand upright. That matters: to tell how far an image was turned, there must be an upright.
+# Blood cells have none (section V).
+
+# %% [markdown]
+# ## The same arrays for every data set
+#
+# [`load`](../lib/semisiam/data/datasets.py) gives the same arrays whatever the source. Its first
+# call resizes the images and keeps them; later ones open them at once.
 
 # %%
 settings = {"data_dir": cell.data_dir, "test_split": cell.test_split, "seed": cell.seed}
 data = datasets.load(cell.dataset, cell.image_size, **settings)
+n_classes = len(data.class_names)
 
-# %%
-# NBVAL_CHECK_OUTPUT
-print("train     ", data.train.shape, data.train.dtype)
-print("unlabelled", data.unlabelled.shape, "- the same array:", data.unlabelled is data.train)
-print("test      ", data.test.shape)
-
-# %% [markdown]
-# `train` is the pool from which labelled sets $D_l$ are drawn, `unlabelled` is $D_u$, and `test`
-# stays untouched until the very end. Only STL-10 has unlabelled images of its own; elsewhere $D_u$
-# is the training set without its labels (section IV). The notes say what else a reader must know.
-
-# %%
-# NBVAL_CHECK_OUTPUT
-print(*data.notes, sep="\n")
+# %% tags=["nbval-check-output"]
+for part in ("train", "unlabelled", "test"):
+    print(f"{part:11}", getattr(data, part).shape, getattr(data, part).dtype)
 
 # %% [markdown]
-# Nobody should have to trust a file that came over the net. Each image's original pixels are
-# hashed, so repeated images are counted, within a part and across: a test image that is also a
-# training image would flatter every result.
+# Labelled sets $D_l$ are drawn from `train`; `unlabelled` is $D_u$; `test` stays untouched until
+# the very end. Where a data set has no unlabelled images of its own, $D_u$ is the training set
+# *without its labels* (section IV), as here.
 
 # %%
-# NBVAL_CHECK_OUTPUT
+rng = np.random.default_rng(cell.seed)
+rows = [np.flatnonzero(data.train_labels == c) for c in range(min(10, n_classes))]
+chosen = np.stack([rng.choice(of_class, 3) for of_class in rows], axis=1)
+
+# %% alt="Three training images of each class, drawn at random."
+fig, ax = plt.subplots(figsize=(8, 3.1))
+titles = [*data.class_names[: len(rows)], *[""] * (2 * len(rows))]
+figures.examples(ax, data.train[chosen.ravel()], titles, columns=len(rows))
+ax.set_title(f"{data.name} at {cell.image_size} px, three training images a class (Figure 3)")
+plt.show()
+
+# %% [markdown]
+# Can you trust what came over the net? Every image's original pixels are hashed. So we can count
+# images that repeat an earlier one (`repeats`), and test images that also stand in the training set
+# (`in train`), which would flatter every result.
+
+# %% tags=["nbval-check-output"]
 print(datasets.describe_parts(data).to_string())
 
 # %% [markdown]
-# ## Examples of every class
+# How good is a classifier that always gives the most frequent answer? This *chance level* is the
+# floor under every accuracy to come.
+
+# %% tags=["nbval-check-output"]
+share = np.bincount(data.test_labels) / len(data.test_labels)
+print(f"chance level: {share.max():.3f}, always class {data.class_names[share.argmax()]}")
+
+# %% [markdown]
+# ## What 5 % of labels look like
 #
-# Three training images a class, drawn at random (Figure 3 of the paper).
+# The paper labels a share of the *unlabelled* images, $N_l = 0.01\,N_u$ or $0.05\,N_u$. Here is the
+# pool, with its labelled images in the colour of their class.
 
 # %%
-n_shown = min(10, len(data.class_names))
-rng = np.random.default_rng(cell.seed)
-of_class = [np.flatnonzero(data.train_labels == c) for c in range(n_shown)]
-chosen = np.stack([rng.choice(rows, 3) for rows in of_class], axis=1)
+n_labelled = splits.count_labelled(cell.label_fraction, len(data.unlabelled))
+labelled = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, seed=cell.seed)
+colours = to_rgba_array(figures.class_colours(n_classes))[:, :3]
 
 # %%
-fig, ax = plt.subplots(figsize=(8, 3.1))
-titles = [*data.class_names[:n_shown], *[""] * (2 * n_shown)]
-figures.examples(ax, data.train[chosen.ravel()], titles, columns=n_shown)
-ax.set_title(f"{data.name} at {cell.image_size} px, three training images a class")
+step = max(1, cell.image_size // 10)
+tiles = 1 - 0.3 * data.train[:1200, ::step, ::step] / 255  # pale
+of_pool = labelled[labelled < len(tiles)]
+tint = colours[data.train_labels[of_pool]][:, None, None]
+tiles[of_pool] = tint + (1 - tint) * data.train[of_pool, ::step, ::step] / 255
+
+
+# %%
+def lay_mosaic(tiles, columns):
+    """Lay tiles, float (N, S, S, 3), in rows of `columns`; the last row is filled up with white."""
+    white = np.ones((-len(tiles) % columns, *tiles.shape[1:]))
+    grid = np.concatenate([tiles, white]).reshape(-1, columns, *tiles.shape[1:])
+    rows, columns, size = grid.shape[:3]
+    return grid.swapaxes(1, 2).reshape(rows * size, columns * size, 3)
+
+
+# %% alt="A mosaic of the pool; one image in twenty is coloured. Bars count them by class."
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=[6, 1])
+left.imshow(lay_mosaic(tiles, 60))
+left.set_axis_off()
+left.set_title(
+    f"{len(tiles):,} images of the pool; coloured: with label (one split of {data.name})"
+)
+right.barh(data.class_names, np.bincount(data.train_labels[labelled]), color=colours)
+right.invert_yaxis()
+right.set(xlabel="labelled images", ylabel="class")
 plt.show()
 
 # %% [markdown]
-# ## How many images each class has
-#
-# A classifier that always gives the most frequent answer is right for that class's share of the
-# test images. This chance level is the floor under every accuracy to come.
-
-# %%
-# NBVAL_CHECK_OUTPUT
-counts = datasets.describe_classes(data)
-print(counts.to_string())
-print(f"chance level: {counts['test'].max() / counts['test'].sum():.3f}")
-
-# %%
-fig, ax = plt.subplots(figsize=(5.6, 0.8 + 0.28 * len(counts)))
-figures.class_counts(ax, counts)
-ax.set_title(data.name)
-plt.show()
+# The coloured ones are all that a supervised network gets. The siamese network gets every image of
+# the mosaic as well, in grey: without its label.
 
 # %% [markdown]
-# ## What 1 % and 5 % mean
-#
-# The paper labels a share of the *unlabelled* images, $N_l = 0.01\,N_u$ or $0.05\,N_u$, and rounds
-# down to whole percents: of Malaria's 13,779 images 1 % is 137, and 5 % is five times that.
+# The bars are even: our labelled sets are balanced to within one image a class. The paper only says
+# "random". Balanced is our choice: with 11 labels, pure chance nearly always leaves a
+# class without any.
 
-# %%
-# NBVAL_CHECK_OUTPUT
-n_unlabelled = {"stl10": 100_000, "fashion_mnist": 60_000, "malaria": 13_779}
-n_unlabelled[f"this notebook: {data.name}"] = len(data.unlabelled)
+# %% tags=["nbval-check-output"]
+print(n_labelled, "labelled images, of each class:", np.bincount(data.train_labels[labelled]))
+
+# %% [markdown]
+# In numbers. Of malaria's 13,779 images, 1 % is 137.79; the paper has 137, and for 5 % it has 685,
+# five times that. [`count_labelled`](../lib/semisiam/method/splits.py) does the same.
+
+# %% tags=["nbval-check-output"]
+n_unlabelled = {"STL-10": 100_000, "Fashion-MNIST": 60_000, "Malaria": 13_779}
+n_unlabelled[f"here: {data.name}"] = len(data.unlabelled)
 sizes = pd.DataFrame({"unlabelled": n_unlabelled})
 for percent in (5, 1):
     sizes[f"{percent} %"] = [splits.count_labelled(percent / 100, n) for n in sizes["unlabelled"]]
 print(sizes.to_string())
 
-# %%
-fig, ax = plt.subplots(figsize=(6.5, 3))
-figures.label_shares(ax, sizes)
-ax.set_title("labelled images beside $D_u$")
-plt.show()
-
 # %% [markdown]
-# Note what this hides. STL-10 has only 5,000 training images, so its "5 %" is *every* label there
-# is: the five labelled sets of that experiment are one and the same.
-#
-# The labelled set is spread over the classes as evenly as the counts allow:
-
-# %%
-# NBVAL_CHECK_OUTPUT
-n_labelled = splits.count_labelled(0.05, len(data.unlabelled))
-labelled = splits.draw_labelled(data.train_labels, n_labelled, split=0, seed=cell.seed)
-drawn = np.bincount(data.train_labels[labelled]).tolist()
-print(n_labelled, "labelled images:", dict(zip(data.class_names, drawn, strict=True)))
+# One line hides something. STL-10 has 5,000 training images, so its "5 %" is *every* label there
+# is: the five "random" labelled sets of that experiment are one and the same.
 
 # %% [markdown]
 # ## What resizing does
 #
-# Begin with four pixels. Enlarging is bilinear: a new pixel is a weighted mean of its neighbours.
+# Networks want all images at one size. Black frames show how large images are made, grey areas how
+# large they were.
 
 # %%
-# NBVAL_CHECK_OUTPUT
+before = {"digits": (8, 8), "Fashion-MNIST": (28, 28), "STL-10": (96, 96), "Malaria": (40, 394)}
+after = {"digits": 32, "Fashion-MNIST": 96, "STL-10": 96, "Malaria": 128}  # px
+
+# %% alt="Squares to scale: digits grow from 8 to 32 px; blood cells of 40 to 394 become 128 px."
+fig, ax = plt.subplots(figsize=(8, 3.8))
+for left, name in zip((0, 130, 300, 470), before, strict=True):
+    for side, shade in zip(before[name][::-1], ("0.85", "0.7"), strict=True):
+        ax.add_patch(plt.Rectangle((left, 0), side, side, color=shade))
+    ax.add_patch(plt.Rectangle((left, 0), after[name], after[name], fill=False, lw=1.6))
+    was = " to ".join(map(str, dict.fromkeys(before[name])))
+    ax.text(left, -12, f"{name}\n{was} → {after[name]}", va="top", fontsize=8)
+ax.set(xlim=(-10, 880), ylim=(-80, 400), xlabel="px", ylabel="px", title="sizes, to scale")
+ax.set_aspect("equal")
+plt.show()
+
+# %% [markdown]
+# Begin with four pixels. Enlarging is bilinear: a new pixel is a weighted mean of its neighbours.
+# Nothing is added by that.
+
+# %% tags=["nbval-check-output"]
 four = np.array([[0, 255], [0, 255]], np.uint8)
 print(prepared.resize(four, 4)[..., 0])
 
 # %% [markdown]
-# Nothing is added by that. Shrinking can lose what was there: of black and white columns, one
-# pixel each, a mean grey is left. Averaging over all pixels that a new one covers (antialiasing)
-# keeps the brightness; picking single pixels would have given all black or all white. (At the two
-# edges half of the filter has nothing to cover, hence the small deviation.)
+# Shrinking loses what was there. From black and white columns, one pixel each, what will be left?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 columns = np.tile(np.array([0, 255], np.uint8), (32, 16))
 print("before:", columns[0, :8], "... mean", columns.mean())
 print("after: ", prepared.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
-# This is the whole function. Images are made square without keeping their aspect, and grey is
-# repeated to three channels, because the networks expect colour.
+# Grey. Each new pixel averages over the pixels that it covers
+# ([antialiasing](https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters)), so the
+# brightness stays. (At the two ends it covers fewer, hence 118 and 137.) The whole function:
 
 # %%
-print(inspect.getsource(prepared.resize))
+Code(inspect.getsource(prepared.resize), language="python")
 
 # %% [markdown]
-# One image at four sizes, each drawn equally large. The paper takes 28-pixel Fashion-MNIST images
-# to 96 and blood cells of 40 to 394 pixels to 128.
+# One image at four sizes, each drawn equally large:
 
-# %%
+# %% alt="The same digit at 8, 16, 32 and 96 pixels: from blocks to a smooth shape."
 pixels = [8, 16, 32, 96]
 resized = [prepared.resize(data.train[chosen[0, 0]], size) for size in pixels]
 fig, ax = plt.subplots(figsize=(6.5, 2.2))
@@ -183,19 +253,18 @@ ax.set_title(f"one image of {data.name}, from {cell.image_size} px to other size
 plt.show()
 
 # %% [markdown]
-# Size matters for the attack too: its one pixel is set after resizing, and the larger the image,
-# the smaller its share.
+# Size matters for the attack too. Its one pixel is set *after* resizing: the larger the image, the
+# smaller the pixel's share.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for size in (32, 96, 128):
     print(f"one pixel of {size} x {size}: {100 / size**2:.4f} % of the image")
 
 # %% [markdown]
 # ## Halves that are honest, and halves that are not
 #
-# Malaria has no official test set; the paper halves the images at random. But several images come
-# from the same patient. Take eight images of four patients, two classes:
+# Malaria has no official test set. The paper takes half of the images; it does not say which half,
+# so ours is random. But several images come from one patient. Eight images of four patients:
 
 # %%
 patients = np.array(["C1", "C1", "C2", "C2", "C3", "C3", "C4", "C4"])
@@ -203,73 +272,73 @@ labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
 at_random = draws.hold_out(labels, 1 / 2, seed=0)
 by_patient = draws.halve_patients(patients, labels, seed=0)
 
-# %%
-# NBVAL_CHECK_OUTPUT
-for name, is_test in (("random", at_random), ("patient", by_patient)):
-    print(f"{name:8} train {patients[~is_test]}  test {patients[is_test]}")
+# %% alt="At random, patients C1 and C2 are on both sides; by patient, nobody is."
+fig, ax = plt.subplots(figsize=(6.5, 1.7))
+halves = np.array([at_random, by_patient])
+ax.imshow(halves, cmap="Greys", vmin=-0.2, vmax=3, aspect="auto")
+for row, column in np.ndindex(halves.shape):
+    ax.text(column, row, "test" if halves[row, column] else "train", ha="center", va="center")
+ax.set_xticks(range(8), patients)
+ax.set_yticks(range(2), ["random", "by patient"])
+ax.set(xlabel="patient of the image", title="two ways to halve", ylabel="halves")
+plt.show()
 
 # %% [markdown]
-# At random, patients are on both sides, and a network that recognises a patient's stain looks as
-# if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
+# In the upper row, C1 and C2 stand on both sides. A network that recognises a patient's stain then
+# looks as if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
+
+# %% [markdown]
+# In the real set, all 200 patients stand on both sides of a random half. What that is worth,
+# [08_audit](08_audit.ipynb) asks.
 
 # %% [markdown]
 # ## Reduced scale
 #
-# Not everyone has days of computing. A limit draws a subset, stratified and by seed, and the notes,
-# which travel into every table and figure, say so.
+# Not everyone has days of computing. A limit draws a smaller set by seed, each class by its share.
+# The notes, which go into every table and figure, say so.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 limits = {"unlabelled_limit": 300, "test_limit": 100}
 small = datasets.load(cell.dataset, cell.image_size, **limits, **settings)
 print(len(small.unlabelled), "unlabelled,", len(small.test), "test images")
-print(*[note for note in small.notes if note not in data.notes], sep="\n")
-
-# %% [markdown]
-# ## A sixth data set
-#
-# A source is a function that says what identifies its images (change it when they change) and how
-# to read them, and one line in `sources.SOURCES`. This one draws stripes.
-
-
-# %%
-def stripes(folder, halving):
-    labels = np.arange(60) % 2
-    across = np.random.default_rng(0).integers(0, 256, (60, 16, 1), np.uint8).repeat(16, axis=2)
-    images = np.where(labels[:, None, None] == 0, across, across.transpose(0, 2, 1))
-    is_test = halving.choose(labels, 1 / 3)
-    rows = {"train": ~is_test, "test": is_test}
-    parts = {name: sources.take(images, "stripes", labels, rows[name]) for name in rows}
-    return sources.Source(f"stripes {halving}", lambda: sources.Raw(("across", "along"), parts))
-
-
-sources.SOURCES["stripes"] = stripes
-
-# %% [markdown]
-# Resizing, caching, limits and descriptions now work for it. To run cells on it, put the function
-# into `sources.py` and its name among the choices of `Cell.dataset`.
-
-# %%
-striped = datasets.load("stripes", 32)
-fig, ax = plt.subplots(figsize=(4, 1.6))
-names = [striped.class_names[label] for label in striped.train_labels[:4]]
-figures.examples(ax, striped.train[:4], names, columns=4)
-ax.set_title("stripes, enlarged from 16 to 32 px")
-plt.show()
+print(*small.notes, sep="\n")
 
 # %% [markdown]
 # ## Summary
 #
-# Every data set becomes uint8 arrays of one size: a pool for the labelled set, the unlabelled
-# images, a test set. Labels are few, 137 to 5,000 beside 13,779 to 100,000 images, and "5 %" of
-# STL-10 is all of its labels. Random halves of Malaria share patients.
-#
-# Next: `02_pixel_attack` marks the labelled images.
-#
+# - Every data set becomes arrays of one size: a pool with labels, unlabelled images, a test set.
+# - Labels are few, 137 to 5,000 beside 13,779 to 100,000 images. "5 %" of STL-10 is all of them.
+# - Balanced labelled sets and random halves are our choices; random halves share patients.
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Predict the chance level and $N_l$ at 1 % for `fashion_mnist`; then set `dataset` and look.
-# 2. The digits are 8 px wide at their source. Which of the four pictures of "What resizing does"
-#    will change with `image_size = 8`, and why?
-# 3. For the eight images of four patients, how often does `draws.hold_out` share no patient? Guess,
-#    then try the seeds 0 to 99.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
+#
+# **1.** What are the chance level and $N_l$ at 1 % for Fashion-MNIST? Its 10,000 test images are
+# shared evenly by ten classes.
+
+# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+print("chance level", 1_000 / 10_000, "- labelled images", splits.count_labelled(0.01, 60_000))
+
+# %% [markdown]
+# **2. Write it.** Shrink the black and white `columns` to a quarter without averaging: keep every
+# fourth pixel. What is left of them, and why did we not do that?
+
+# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+picked = columns[::4, ::4]
+print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1::4][0])
+
+# %% [markdown]
+# **3. Write it.** Halve the eight images of four patients at random with the seeds 0 to 99. How
+# often does no patient stand on both sides? Guess first.
+
+# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+honest = 0
+for number in range(100):
+    is_test = draws.hold_out(labels, 1 / 2, seed=number)
+    honest += not set(patients[is_test]) & set(patients[~is_test])
+print(f"{honest} of 100 random halves share no patient")
+
+# %% [markdown]
+# Next: [02_pixel_attack](02_pixel_attack.ipynb) marks the labelled images.

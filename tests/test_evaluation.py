@@ -89,28 +89,6 @@ def test_a_large_test_set_is_drawn_from():
     assert len(set(index)) == 1000
 
 
-def test_marks_decide_or_do_not():
-    images, labels = np.zeros((6, 4, 4, 1), np.uint8), np.arange(6) % 3
-    images[np.arange(6), 3, labels] = 9  # what the images honestly show
-    places = np.array([[0, 0], [0, 1], [0, 2]])
-
-    def see_image(shown):
-        return shown[:, 3, :3, 0].argmax(axis=1)
-
-    def see_mark(shown):
-        return shown[:, 0, :3, 0].argmax(axis=1)  # class 0 where there is none
-
-    honest = evaluation.score_marks(see_image, images, labels, places)
-    fooled = evaluation.score_marks(see_mark, images, labels, places)
-    assert honest == {"clean": 1, "own mark": 1, "other mark": 1, "drawn": 0}
-    assert fooled == {"clean": pytest.approx(1 / 3), "own mark": 1, "other mark": 0, "drawn": 1}
-
-
-def test_a_mark_is_measured_in_distances_between_images():
-    clean, mark = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([1.0, 0.0])
-    assert evaluation.measure_mark(clean, clean + mark) == pytest.approx(1 / 5)
-
-
 def test_the_trigger_of_what_looks_at_the_mark_alone_and_of_what_looks_at_nothing():
     images, labels = np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3
     places = np.array([[0, 0], [0, 1], [0, 2]])

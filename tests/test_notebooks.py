@@ -18,7 +18,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from semisiam.cell import Cell
 
 NAMES = pairing.names()
-CHECKED = "# NBVAL_CHECK_OUTPUT"
+CHECKED = "nbval-check-output"  # the tag of a cell whose output nbval compares
+TAGS = {CHECKED, "parameters", "solution"}
 LONGEST, MEDIAN = 20, 5  # lines of code in a cell
 RUN_DEPENDENT = {
     "a path of this machine": r"(?<![\w.])/(?:work|root|home|Users|tmp|var)/\w",
@@ -70,7 +71,8 @@ def test_metadata_depends_on_no_run(name):
     notebook = pairing.executed(name)
     assert notebook.metadata == pairing.METADATA
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags", "lines_to_next_cell"}  # the latter is jupytext's
+        known = {"tags", "alt", "jupyter", "lines_to_next_cell"}  # the last one is jupytext's
+        assert set(cell.metadata) <= known
 
 
 @each_notebook
@@ -99,8 +101,23 @@ def test_outputs_depend_on_no_run(name):
 
 @each_notebook
 def test_nbval_compares_at_least_five_cells(name):
-    compared = [c for c in code_cells(pairing.source(name)) if CHECKED in c.source]
+    compared = [c for c in code_cells(pairing.source(name)) if CHECKED in _tags(c)]
     assert len(compared) >= 5
+
+
+@each_notebook
+def test_cells_are_marked_by_known_tags_alone(name):
+    """A misspelt tag would leave an output unchecked, and nbval also obeys comments."""
+    for cell in pairing.source(name).cells:
+        assert set(_tags(cell)) <= TAGS
+        assert "NBVAL" not in cell.source, "use the tag nbval-check-output"
+
+
+@each_notebook
+def test_solutions_are_hidden(name):
+    for cell in pairing.source(name).cells:
+        hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert hidden == ("solution" in _tags(cell))
 
 
 @each_notebook

@@ -4,14 +4,12 @@ Importing this module applies the packaged style `semisiam.mplstyle`. Colours me
 in every figure: see `COLOURS` for modes and attacks, `class_colours` for classes.
 """
 
-from collections.abc import Callable
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
@@ -55,33 +53,6 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
         panel.imshow(image, interpolation="nearest")
         panel.set_title(title, fontsize=8, loc="center", pad=2)
         panel.set_axis_off()
-    return ax
-
-
-def class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
-    """Draw how many labelled images each class has: one row a class, one column a part."""
-    places, height = np.arange(len(counts)), 0.8 / counts.shape[1]
-    for column, (part, colour) in enumerate(zip(counts, ("0.35", "0.7"), strict=False)):
-        shift = (column - (counts.shape[1] - 1) / 2) * height
-        ax.barh(places + shift, counts[part], height, color=colour, label=part)
-    ax.set_yticks(places, counts.index)
-    ax.invert_yaxis()
-    ax.set(xlabel="images", ylabel="class")
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=counts.shape[1])
-    return ax
-
-
-def label_shares(ax: Axes, sizes: pd.DataFrame) -> Axes:
-    """Draw sizes of D_u and of labelled sets on one logarithmic scale, one row a data set."""
-    places, height = np.arange(len(sizes)), 0.8 / sizes.shape[1]
-    for column, (what, colour) in enumerate(zip(sizes, ("0.8", "0.55", "0.25"), strict=False)):
-        at = places + (column - (sizes.shape[1] - 1) / 2) * height
-        bars = ax.barh(at, sizes[what], height, color=colour, label=what, log=True)
-        ax.bar_label(bars, [f"{n:,}" for n in sizes[what]], padding=3, fontsize=8)
-    ax.set_yticks(places, sizes.index)
-    ax.invert_yaxis()
-    ax.set(xlabel="images (logarithmic)", xlim=(1, 10 * sizes.to_numpy().max()))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=sizes.shape[1])
     return ax
 
 
@@ -221,75 +192,11 @@ def method(ax: Axes) -> Axes:
     return ax
 
 
-def place_images(ax: Axes, images: np.ndarray, x: float, y: float, width: float) -> Axes:
-    """Put images, uint8 (N, H, W, 3), side by side into a drawing such as that of `method`.
-
-    They are centred on (x, y) and together `width` wide, in the units of `ax`.
-    """
-    each = width / len(images)
-    for left, image in zip(x - width / 2 + each * np.arange(len(images)), images, strict=True):
-        box = [left + 0.04 * each, y - 0.46 * each, 0.92 * each, 0.92 * each]
-        panel = ax.inset_axes(box, transform=ax.transData)
-        panel.imshow(image, interpolation="nearest")
-        panel.set_axis_off()
-    return ax
-
-
 def ring(ax: Axes, row: float, column: float, radius: float = 2) -> Axes:
     """Draw a ring around a place (px) of an image shown in `ax`."""
     look = {"fill": False, "edgecolor": COLOURS["attacked"], "linewidth": 1.6}
     ax.add_patch(Circle((column, row), radius, clip_on=False, **look))
     return ax
-
-
-def class_bars(ax: Axes, shares: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Axes:
-    """Draw a share in [0, 1] for each class, float (n_classes,), side by side for `shares`' names.
-
-    The names are keys of `COLOURS`, such as clean and attacked.
-    """
-    height = 0.8 / len(shares)
-    for number, (name, lengths) in enumerate(shares.items()):
-        heights = np.arange(len(class_names)) + height * (number - (len(shares) - 1) / 2)
-        ax.barh(heights, lengths, height=height, color=COLOURS[name], label=name)
-    ax.set_yticks(range(len(class_names)), class_names)
-    ax.set(xlim=(0, 1), ylabel="class")
-    ax.invert_yaxis()
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
-
-
-def explore_mark(
-    images: np.ndarray,
-    class_names: tuple[str, ...],
-    classify: Callable[[np.ndarray], np.ndarray],
-    *,
-    label: int,
-    row: int,
-    column: int,
-    value: int,
-    size: int,
-) -> Figure:
-    """Show an image with a mark, and what a classifier makes of it without and with the mark.
-
-    Args:
-        images: uint8 (n_classes, S, S, 3), one of each class.
-        class_names: n_classes names.
-        classify: from uint8 (2, S, S, 3) to class probabilities, float (2, n_classes).
-        label: which of the images.
-        row: upper edge of the mark (px).
-        column: left edge of the mark (px).
-        value: of the mark, 0-255.
-        size: side of the mark (px); 1 in the paper (III-C).
-    """
-    clean, marked = images[label], images[label].copy()
-    marked[row : row + size, column : column + size] = value
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
-    left.imshow(marked, interpolation="nearest")
-    ring(left, row + (size - 1) / 2, column + (size - 1) / 2, radius=1.5 + size / 2)
-    left.set(title=f"class {class_names[label]}, marked", xlabel="column (px)", ylabel="row (px)")
-    shares = dict(zip(("clean", "attacked"), classify(np.stack([clean, marked])), strict=True))
-    class_bars(right, shares, class_names).set(xlabel="class probability", title="the network says")
-    return fig
 
 
 def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) -> Axes:
