@@ -158,35 +158,6 @@ def _head(n_classes: int, name: str) -> layers.Dense:
     return layers.Dense(n_classes, activation="softmax", dtype="float32", name=name)
 
 
-def measure_gradients(
-    network: keras.Model,
-    encoder: keras.Model,
-    inputs: np.ndarray | dict[str, np.ndarray],
-    targets: dict[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Measure what each term of equation (1), unweighted, asks of the encoder.
-
-    A pass in training mode, so it moves the batch normalisation's statistics as a step does.
-
-    Args:
-        network: from `build_supervised` or `build_siamese`.
-        encoder: the encoder in it, with P trainable weights.
-        inputs: a batch of the network's inputs, uint8 (B, S, S, 3) each.
-        targets: by head, int (B,).
-
-    Returns:
-        By head, the gradient of its mean cross-entropy: float32 (P,).
-    """
-    weights = [variable.value for variable in encoder.trainable_variables]
-    with tf.GradientTape(persistent=True) as tape:
-        losses = {
-            head: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(targets[head], y))
-            for head, y in network(inputs, training=True).items()
-        }
-    gradients = {head: tape.gradient(loss, weights) for head, loss in losses.items()}
-    return {head: np.concatenate([np.ravel(g) for g in gs]) for head, gs in gradients.items()}
-
-
 def build_classifier(network: keras.Model, encoder: keras.Model) -> keras.Model:
     """Take from a trained network what one keeps: images to embedding and class probabilities.
 
