@@ -425,8 +425,8 @@ for name, column in (("as trained", "accuracy"), ("re-estimated", "accuracy_reca
 # **Shown** (n = 5 labelled sets): this baseline stands at chance because of its moving averages.
 # Re-estimated it has 76 %, without one unlabelled image; the paper's siamese network has 79.6 %.
 #
-# Digits and a small network can only suggest it. So the paper's own cell was run: Fashion-MNIST, 600
-# they were not run five times.
+# **Suggestive**: the same holds for the other three cells at chance. The arithmetic is the same,
+# but they were not run five times.
 #
 # **Not known**: how much of the other published gains is left then.
 
