@@ -285,8 +285,8 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.25))
 plt.show()
 
 # %% [markdown]
-# The 8: upside down it is an 8 again. Cells under a microscope have no upside at all: in our reduced
-# runs on malaria the rotation accuracy stayed at 0.27 and 0.33
+# The 8: upside down it is an 8 again. Cells under a microscope have no upside at all. In our
+# reduced runs on malaria the rotation accuracy stayed at 0.27 and 0.33
 # ([08_audit](08_audit.ipynb)). No gain there can come from the task.
 
 # %% [markdown]

@@ -138,7 +138,7 @@ for cell in (supervised, semi):
 # %%
 def embed_both(encoder):
     """Embed the labelled and the test images: two float32 (N, 128)."""
-    return [model.embed(encoder, images) for images in (labelled, data.test)]
+    return [encoder(images, training=False).numpy() for images in (labelled, data.test)]
 
 
 # %%
@@ -202,8 +202,7 @@ table.round(3)
 # %% [markdown]
 # As trained, unlabelled images seem to be worth some 14 points. Re-estimated, about four are left:
 # the supervised network had learnt nearly as much, but it was read wrongly.
-
-# %% [markdown]
+#
 # Is that more than noise? An accuracy of 0.6 on 599 images has a standard error of
 
 # %% tags=["nbval-check-output"]
@@ -363,8 +362,8 @@ pd.DataFrame(measures).round(2)
 #   about the weights. Read both.
 # - Hold every accuracy against what you would have had anyway.
 #
-# Next: [07_results](07_results.ipynb) reads the tables that many cells give. Each cell is one run of
-# [master](master.ipynb), which does what you have seen in notebooks 01 to 06.
+# Next: [07_results](07_results.ipynb) reads the tables that many cells give. Each cell is one run
+# of [master](master.ipynb), which does what you have seen in notebooks 01 to 06.
 
 # %% [markdown]
 # ## Exercises
@@ -405,10 +404,10 @@ print(f"re-estimated {table.loc['supervised', 're-estimated']:.2f} as before")
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 with model.recalibrated(encoders["semi"], labelled, semi.batch_size):
-    pool, on_test = (model.embed(encoders["semi"], x) for x in (data.train, data.test))
+    pool, on_test = (encoders["semi"](x, training=False) for x in (data.train, data.test))
 scores = []
 for other in range(1, 6):
     rows = splits.draw_labelled(data.train_labels, n_labelled, split=other, seed=seed)
-    svm = evaluation.fit_svm(pool[rows], data.train_labels[rows])
+    svm = evaluation.fit_svm(pool.numpy()[rows], data.train_labels[rows])
     scores.append(svm.score(on_test, data.test_labels))
 print(f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over five labelled sets")
