@@ -1,6 +1,8 @@
 # %% [markdown]
 # # One encoder, two heads
 #
+# Before: [02_pixel_attack](02_pixel_attack.ipynb) · Next: [04_batch_normalisation](04_batch_normalisation.ipynb)
+#
 # **How can one network learn from labelled and unlabelled images at once?**
 #
 # You will see
@@ -8,9 +10,8 @@
 # 2. one step of its training, by hand and in the library,
 # 3. the two tasks pulling at the encoder, as arrows.
 #
-# Before this: [02_pixel_attack](02_pixel_attack.ipynb). After it:
-# [04_batch_normalisation](04_batch_normalisation.ipynb). Section, figure and equation numbers are
-# those of [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# Section, figure and equation numbers are those of
+# [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import inspect
@@ -73,8 +74,8 @@ plt.show()
 
 # %% [markdown]
 # Blue is the class task, orange the rotation task, in every figure from here on. Both pass through
-# the *same* encoder, hence "siamese". In [Keras](https://keras.io/guides/functional_api/) that is
-# a function of eleven lines:
+# the *same* encoder, hence "siamese". (Green comes in [06](06_svm_evaluation.ipynb).) In
+# [Keras](https://keras.io/guides/functional_api/) that is a short function:
 
 # %%
 Code(inspect.getsource(model.build_siamese), language="python")
@@ -108,8 +109,7 @@ for head, y in tiny(inputs).items():
 
 # %% [markdown]
 # A half for each of two classes, a quarter for each of four angles.
-
-# %% [markdown]
+#
 # ## The joint loss
 #
 # Each head pays a cross-entropy, $-\ln$ of the probability it gave to the right answer. Equation
@@ -373,13 +373,13 @@ for scale in (1, 10):
 # - A step adds both losses and moves the one encoder along $\lambda_l g_l + \lambda_u g_u$.
 # - Once the few labels are fitted, the rotation task does most of the pulling.
 #
-# One kind of layer in the encoder does not learn by gradients at all, and it decides more of the
-# paper's tables than any other: next, [04_batch_normalisation](04_batch_normalisation.ipynb).
+# One kind of layer keeps numbers that no gradient trains. They decide more of the paper's tables
+# than any weight.
 
 # %% [markdown]
 # ## Exercises
 #
-# Open the cell below each exercise for a solution.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
 #
 # **1. Predict.** A pretext task with all 24 orders of four tiles
 # ([jigsaw](https://arxiv.org/abs/1603.09246)): how many parameters has its head on 128 numbers?
@@ -413,3 +413,6 @@ fig, ax = plt.subplots(figsize=(4.2, 3.7))
 draw_gradients(ax, g_l, g_u, 1.0, equal)
 ax.set_title(f"after training, $\\lambda_u$ = {equal:.2f}")
 plt.show()
+
+# %% [markdown]
+# Next: [04_batch_normalisation](04_batch_normalisation.ipynb) looks into the encoder.

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # Batch normalisation after few updates
 #
+# Before: [03_siamese_model](03_siamese_model.ipynb) · Next: [05_training](05_training.ipynb)
+#
 # **Why did the paper's supervised MobileNetV2 stand at exactly 10 %?**
 #
 # You will see
@@ -8,9 +10,7 @@
 # 2. how slowly its moving averages forget where they began, and the paper's runs on that curve,
 # 3. one network with two accuracies, and the cure.
 #
-# Before this: [03_siamese_model](03_siamese_model.ipynb). After it:
-# [05_training](05_training.ipynb). The paper is
-# [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# The paper is [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import inspect
@@ -58,8 +58,7 @@ print(runs[["dataset", "percent", "mean", "std"]].to_string(index=False))
 # %% [markdown]
 # Four of six stand at chance: 10 % of ten classes, 50 % of two. Without any spread, although
 # every run had other labelled images. The paper says that they "were not able to converge".
-
-# %% [markdown]
+#
 # ## Ten lines
 #
 # Batch normalisation ([Ioffe & Szegedy, 2015](https://arxiv.org/abs/1502.03167)) centres each
@@ -461,13 +460,11 @@ for name, column in (("as trained", "accuracy"), ("re-estimated", "accuracy_reca
 #   300 to 1,600 updates leave 74 to 20 % of them.
 # - A network can have learnt everything and still look blind.
 # - Re-estimating is exact, uses no label and changes no weight.
-#
-# Next: [05_training](05_training.ipynb) counts the updates of both modes.
 
 # %% [markdown]
 # ## Exercises
 #
-# Open the cell below each exercise for a solution.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
 #
 # **1. Predict.** Let `high` go through a new layer before `low`. What is the moving mean?
 
@@ -487,3 +484,6 @@ for norm in model.batch_norms(encoders[0.999]):
 encoders[0.999](labelled, training=True)
 yours = score_svm(*embed_both(encoders[0.999]))
 print(f"yours {yours:.3f}, the library's {again[0.999]:.3f}")
+
+# %% [markdown]
+# Next: [05_training](05_training.ipynb) counts the updates of both modes.

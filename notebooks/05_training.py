@@ -1,6 +1,8 @@
 # %% [markdown]
 # # Training
 #
+# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) · Next: [06_svm_evaluation](06_svm_evaluation.ipynb)
+#
 # **Which images meet in a step, how often does the network see each of them, and what does the
 # loss then do?**
 #
@@ -9,9 +11,7 @@
 # 2. why "fewer epochs" is not "less training",
 # 3. both modes trained on 55 labelled digits, and whether the rotation task was learnt.
 #
-# Before this: [04_batch_normalisation](04_batch_normalisation.ipynb). After it:
-# [06_svm_evaluation](06_svm_evaluation.ipynb). Sections and figures are those of
-# [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# Sections and figures are those of [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import inspect
@@ -299,12 +299,12 @@ plt.show()
 # - The rotation accuracy on test images says whether the task was learnt.
 #
 # Both networks know their labelled images by heart, so no training curve says which embedding is
-# better. Next: [06_svm_evaluation](06_svm_evaluation.ipynb).
+# better.
 
 # %% [markdown]
 # ## Exercises
 #
-# Open the cell below each exercise for a solution.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
 #
 # **1. Predict.** With `batch_size = 16`, how many updates will each mode make? How often will an
 # epoch of `semi` show each labelled image?
@@ -343,3 +343,6 @@ without = semi.model_copy(update={"lambda_u": 0.0, "epochs": 3})
 _, network = training.start_network(without, len(data.class_names))
 history = training.train(without, network, labelled, labels, data.unlabelled)
 print(training.describe_epoch(history.to_dict("records")[-1]))
+
+# %% [markdown]
+# Next: [06_svm_evaluation](06_svm_evaluation.ipynb) asks which embedding is better.

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # Evaluation by a linear SVM
 #
+# Before: [05_training](05_training.ipynb) · Next: [07_results](07_results.ipynb)
+#
 # **Are the classes separated by flat boundaries in the embedding, on images that the network never
 # saw?**
 #
@@ -9,8 +11,8 @@
 # 2. both modes scored in two readings, as trained and re-estimated,
 # 3. four pictures of the embedding, and which of them one may trust.
 #
-# Before this: [05_training](05_training.ipynb). After it: [07_results](07_results.ipynb). Sections,
-# tables and figures are those of [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# Sections, tables and figures are those of
+# [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import matplotlib.pyplot as plt
@@ -211,8 +213,7 @@ print(f"sqrt(0.6 x 0.4 / {len(data.test)}) = {np.sqrt(0.6 * 0.4 / len(data.test)
 # %% [markdown]
 # Two points for each accuracy, about three for a difference. And another labelled set moves both;
 # hence the five sets of [07_results](07_results.ipynb).
-
-# %% [markdown]
+#
 # What would we have had anyway? Two references: the SVM on raw pixels, and on shuffled labels.
 
 # %%
@@ -362,13 +363,13 @@ pd.DataFrame(measures).round(2)
 #   about the weights. Read both.
 # - Hold every accuracy against what you would have had anyway.
 #
-# Next: [07_results](07_results.ipynb) reads the tables that many cells give. Each cell is one run
-# of [master](master.ipynb), which does what you have seen in notebooks 01 to 06.
+# A *cell* of a study is one run of [master](master.ipynb), which does what you have seen in
+# notebooks 01 to 06.
 
 # %% [markdown]
 # ## Exercises
 #
-# Open the cell below each exercise for a solution.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
 #
 # **1. Write it.** Another linear classifier: the nearest class mean. Score it on the four
 # embeddings.
@@ -411,3 +412,6 @@ for other in range(1, 6):
     svm = evaluation.fit_svm(pool.numpy()[rows], data.train_labels[rows])
     scores.append(svm.score(on_test, data.test_labels))
 print(f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over five labelled sets")
+
+# %% [markdown]
+# Next: [07_results](07_results.ipynb) reads the tables that many cells give.
