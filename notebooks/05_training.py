@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Training
 #
-# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) · Next: [06_svm_evaluation](06_svm_evaluation.ipynb)
+# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) ·
+# Next: [06_svm_evaluation](06_svm_evaluation.ipynb)
 #
 # **Which images meet in a step, how often does the network see each of them, and what does the
 # loss then do?**
