@@ -299,7 +299,8 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# Both tasks pull about equally hard. After three epochs of training, which one will pull harder?
+# At first both pull, the rotation task somewhat harder. What will it be after three epochs of
+# training?
 
 # %%
 history = training.train(cell, network, labelled, labels, data.unlabelled)
