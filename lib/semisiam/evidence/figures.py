@@ -1,7 +1,7 @@
 """Figures: each function draws one panel on a matplotlib `ax` and returns it.
 
 Importing this module applies the packaged style `semisiam.mplstyle`. Colours mean the same thing
-in every figure: see `COLOURS` for modes and attacks, `class_colours` for classes.
+in every figure: see `COLOURS` for modes, attacks and losses, `class_colours` for classes.
 """
 
 from importlib.resources import files
@@ -21,6 +21,9 @@ COLOURS = {
     "clean": "#009E73",
     "attacked": "#CC79A7",
     "published": "0.45",
+    "class": "#56B4E9",
+    "rotation": "#E69F00",
+    "joint": "black",
 }
 
 
@@ -62,10 +65,10 @@ def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     `history` has the columns of history.csv: `epoch`, `loss_labelled` and, for a semi-supervised
     cell, `loss` (the joint loss, equation 1) and `loss_unlabelled` (rotation). In nats.
     """
-    drawn = {"loss_labelled": ("classification", COLOURS["supervised"], "-")}
+    drawn = {"loss_labelled": ("classification", COLOURS["class"], "-")}
     if "loss_unlabelled" in history and history["loss_unlabelled"].notna().any():
-        drawn["loss_unlabelled"] = ("rotation", COLOURS["clean"], "--")
-        drawn["loss"] = ("joint", COLOURS["semi"], "-")
+        drawn["loss_unlabelled"] = ("rotation", COLOURS["rotation"], "--")
+        drawn["loss"] = ("joint", COLOURS["joint"], "-")
     mark = "o" if len(history) <= 5 else ""
     for column, (label, colour, line) in drawn.items():
         ax.plot(history["epoch"], history[column], line, color=colour, label=label, marker=mark)
@@ -166,13 +169,13 @@ def times(ax: Axes, seconds: pd.DataFrame) -> Axes:
 
 def method(ax: Axes) -> Axes:
     """Draw the method: one encoder, two inputs, two heads, one joint loss (Figure 2)."""
-    blue, red, grey = COLOURS["supervised"], COLOURS["semi"], "0.35"
+    blue, orange, grey = COLOURS["class"], COLOURS["rotation"], "0.35"
     boxes = {
         "labelled": (1.0, 3.0, "labelled $D_l$\n(attacked or clean)", blue),
-        "unlabelled": (1.0, 1.0, "unlabelled $D_u$\nturned 0, 90, 180, 270°", red),
+        "unlabelled": (1.0, 1.0, "unlabelled $D_u$\nturned 0, 90, 180, 270°", orange),
         "encoder": (3.6, 2.0, "one shared encoder\nbackbone, 4096, 128", grey),
         "y_lab": (6.2, 3.0, "class head\n$n$ classes", blue),
-        "y_rot": (6.2, 1.0, "rotation head\n4 classes", red),
+        "y_rot": (6.2, 1.0, "rotation head\n4 classes", orange),
         "loss": (8.7, 2.0, "joint loss\n$\\lambda_l\\ell_l + \\lambda_u\\ell_u$", grey),
         "svm": (3.6, 3.9, "128-D embedding: linear SVM, t-SNE", COLOURS["clean"]),
     }
@@ -180,9 +183,9 @@ def method(ax: Axes) -> Axes:
     for name, (x, y, text, colour) in boxes.items():
         frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "lw": 1.6}
         drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=frame).get_bbox_patch()
-    arrows = [("labelled", "encoder", blue), ("unlabelled", "encoder", red)]
-    arrows += [("encoder", "y_lab", blue), ("encoder", "y_rot", red)]
-    arrows += [("y_lab", "loss", blue), ("y_rot", "loss", red), ("encoder", "svm", "0.6")]
+    arrows = [("labelled", "encoder", blue), ("unlabelled", "encoder", orange)]
+    arrows += [("encoder", "y_lab", blue), ("encoder", "y_rot", orange)]
+    arrows += [("y_lab", "loss", blue), ("y_rot", "loss", orange), ("encoder", "svm", "0.6")]
     for start, end, colour in arrows:
         ends = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 2, "shrinkB": 3}
         look = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "mutation_scale": 14}
@@ -196,30 +199,6 @@ def ring(ax: Axes, row: float, column: float, radius: float = 2) -> Axes:
     """Draw a ring around a place (px) of an image shown in `ax`."""
     look = {"fill": False, "edgecolor": COLOURS["attacked"], "linewidth": 1.6}
     ax.add_patch(Circle((column, row), radius, clip_on=False, **look))
-    return ax
-
-
-def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) -> Axes:
-    """Draw two gradients and their sums g_l + λ_u g_u in the plane they span (equation 1).
-
-    Lengths and angles are true: two vectors, float (P,), span a plane whatever P is.
-    """
-    along = g_l / np.linalg.norm(g_l)
-    across = g_u - (g_u @ along) * along
-    x, y = g_u @ along, np.linalg.norm(across)
-    start = np.array([np.linalg.norm(g_l), 0.0])
-    arrows = [(start, COLOURS["supervised"], "class $g_l$", "-")]
-    arrows += [(np.array([x, y]), COLOURS["clean"], "rotation $g_u$", "-")]
-    arrows += [
-        (start + w * np.array([x, y]), COLOURS["semi"], f"joint, $\\lambda_u$ = {w:g}", line)
-        for w, line in zip(weights, ("-", "--", "-.", ":"), strict=False)
-    ]
-    for tip, colour, label, line in arrows:
-        ax.plot([0, tip[0]], [0, tip[1]], line, color=colour, label=label)
-        ax.plot(*tip, "o", color=colour)
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.set(xlabel="along $g_l$", ylabel="at right angles to $g_l$")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
