@@ -1,18 +1,27 @@
-"""A cell's folder: what a run leaves behind, and whether it is done.
+"""A cell's folder: what a run leaves behind, whether it is done, and who works there.
 
-A cell is done if and only if `done.json` is there, carries the hash of the cell's settings, and the
-files it lists are as they were. It is written last. Every file is written under a temporary name
-and renamed, but for `cell.ipynb`, which papermill keeps up to date, and its `log.txt`.
+A cell is done if and only if `done.json` is there, carries the hash of the cell's settings and the
+identity of its images, and the files it lists are as they were. It is written last. Every file is
+written under a temporary name and renamed, but for `cell.ipynb`, which papermill keeps up to date,
+and its `log.txt`.
+
+Who works there has `lock` locked: whoever watches the run, and with the same descriptor papermill
+and the kernel that computes. The system drops it when the last of them is gone, however it ended.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +32,8 @@ import psutil
 import yaml
 
 from semisiam import ROOT
-from semisiam.atomic import read_json, replacing, write_json
+from semisiam.atomic import lock_file, read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
-from semisiam.run.lock import hold_as_kernel
 
 if TYPE_CHECKING:  # pandas takes half a second to import
     import pandas as pd
@@ -35,6 +43,9 @@ RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.j
 NEEDED = ("metrics.json", "history.csv")
 OTHER_CODE = "run by other code, or its params.yaml was changed"
 SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
+LOCK = "SEMISIAM_LOCK"  # the descriptor that a kernel inherits from the grid
+BY_HAND = ("jupyter", "pairing.py")  # programs that run notebooks where they are
+_held: list[int] = []  # the descriptor of a kernel that was started by hand
 
 
 class Stopwatch:
@@ -52,12 +63,22 @@ class Stopwatch:
         self._last = now
 
 
+def find_checkout() -> Path:
+    """Find the checkout; raises `SettingsError` if the package was installed without it."""
+    if not (ROOT / "notebooks").is_dir():
+        raise SettingsError("semisiam lies apart from its notebooks: `pip install -e CHECKOUT`")
+    return ROOT
+
+
 def find_folder(cell: Cell) -> Path:
     """Where the notebook that runs `cell` keeps its results.
 
     `output_dir` if set (the grid sets it); else beside the executed notebook if papermill was
     called by hand, which does not tell the notebook its output path, though its command line does;
     else `outputs/one` of the checkout.
+
+    Raises:
+        SettingsError: the notebook is run from a program, which would write every cell there.
     """
     if cell.output_dir:
         return Path(cell.output_dir)
@@ -66,13 +87,19 @@ def find_folder(cell: Cell) -> Path:
     notebooks = [word for word in words if word.endswith(".ipynb")]
     if len(notebooks) == 2 and any("papermill" in word for word in words):
         return (Path(parent.cwd()) / notebooks[1]).parent
-    return ROOT / "outputs" / "one"
+    from_program = any(":memory:" in word for word in sys.argv)  # as nbclient starts kernels
+    if from_program and not any(Path(word).name.startswith(BY_HAND) for word in words):
+        raise SettingsError(
+            "output_dir: a notebook run from a program cannot know where it is written; "
+            'give the folder of its results, parameters={"output_dir": "/x/1"}'
+        )
+    return find_checkout() / "outputs" / "one"
 
 
 def open_folder(cell: Cell) -> Path:
     """Make the cell's folder ready: whatever was there no longer counts as done.
 
-    The folder stays locked until this process ends.
+    The folder stays locked until this process ends, or opens another.
 
     Raises:
         SettingsError: the folder cannot be written, or another process works there.
@@ -80,7 +107,14 @@ def open_folder(cell: Cell) -> Path:
     folder = find_folder(cell)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        hold_as_kernel(folder)
+        if not _inherits_lock(folder):
+            while _held:
+                os.close(_held.pop())
+            if (descriptor := hold(folder, seconds=2)) is None:
+                raise SettingsError(f"output_dir: another run works in {folder}; choose another")
+            _held.append(descriptor)
+        # a crash tells where it was: to where stderr went before ipykernel took it, the grid's log
+        faulthandler.enable(getattr(sys.stderr, "_original_stdstream_copy", 2))
         (folder / "done.json").unlink(missing_ok=True)
         with replacing(folder / "params.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
@@ -89,6 +123,49 @@ def open_folder(cell: Cell) -> Path:
             f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
         ) from None
     return folder
+
+
+@contextmanager
+def holding(folder: Path, seconds: float) -> Iterator[int | None]:
+    """Hold a cell's folder for a block; yields a descriptor to inherit, or None, see `hold`."""
+    descriptor = hold(folder, seconds)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def hold(folder: Path, seconds: float) -> int | None:
+    """Lock a cell's folder and write who did, see `atomic.lock_file`; a look takes moments."""
+    if (descriptor := lock_file(folder / "lock", seconds)) is not None:
+        os.pwrite(descriptor, f"{name_process()}\n".encode(), 0)
+    return descriptor
+
+
+def name_process() -> str:
+    """Name this process, `HOST, process PID`."""
+    return f"{platform.node()}, process {os.getpid()}"
+
+
+def find_holder(folder: Path) -> str:
+    """Name who works on a cell, as `name_process` does; empty if nobody works there."""
+    try:
+        if (folder / "lock").exists():
+            if (descriptor := lock_file(folder / "lock", 0)) is None:
+                return (folder / "lock").read_text().partition("\n")[0] or "another host"
+            os.close(descriptor)
+    except OSError:
+        pass  # a folder that is not ours to write, or without locks: no run of ours is there
+    return ""
+
+
+def _inherits_lock(folder: Path) -> bool:
+    try:
+        inherited = os.fstat(int(os.environ[LOCK]))
+        return os.path.samestat(inherited, (folder / "lock").stat())
+    except (KeyError, ValueError, OSError):
+        return False
 
 
 def close_folder(
@@ -108,16 +185,15 @@ def close_folder(
         folder: from `open_folder`.
         cell: the settings.
         metrics: what the cell measured, plain values.
-        split: the labelled set, from `splits.describe_split`.
+        split: the labelled set, from `splits.describe_split`; its `content` names the images.
         report: class-wise table, from `evaluation.report_classes`.
         history: one row an epoch, from `training.train`.
         features: arrays to keep, e.g. embeddings float32 (N_t, 128) and labels int64 (N_t,).
         model: the Keras model to keep, if the settings say so.
     """
-    with replacing(folder / "report.csv") as temporary:
-        report.to_csv(temporary, index=False)
-    with replacing(folder / "history.csv") as temporary:
-        history.to_csv(temporary, index=False)
+    for name, table in {"report": report, "history": history}.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
     with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **features)
     (folder / "model.keras").unlink(missing_ok=True)  # of a run that kept it
@@ -127,35 +203,23 @@ def close_folder(
     with replacing(folder / "split.json") as temporary:
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
-    write_done(folder, cell)
+    write_done(folder, cell, split["content"])
 
 
-def write_done(folder: Path, cell: Cell) -> None:
-    """Say that the cell is done, and list the results that this holds for."""
+def write_done(folder: Path, cell: Cell, content: str) -> None:
+    """Say that the cell is done, on which images, and list the results that this holds for."""
     files = {name: _describe_file(folder / name) for name in RESULTS if (folder / name).exists()}
-    done = {"name": cell.name, "hash": cell.hash, "results_version": RESULTS_VERSION}
-    write_json(folder / "done.json", done | {"files": files})
+    done = {"name": cell.name, "hash": cell.hash, "content": content}
+    write_json(folder / "done.json", done | {"results_version": RESULTS_VERSION, "files": files})
     for name in ("checkpoint.npz", "progress.json"):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int) -> None:
-    """Say how far training is, for `read_progress`.
-
-    Args:
-        folder: from `open_folder`.
-        cell: the settings.
-        row: the epoch that ended, from `training.train`.
-        n_images: images that an epoch shows to the network.
-    """
-    progress = {
-        "hash": cell.hash,
-        "epoch": row["epoch"],
-        "epochs": cell.epochs,
-        "loss": row["loss"],
-        "seconds": row["seconds"],
-        "images_per_second": n_images / row["seconds"],
-    }
+    """Say which epoch ended, a row of `training.train` that has shown `n_images`."""
+    progress = {"hash": cell.hash, "epochs": cell.epochs}
+    progress |= {name: row[name] for name in ("epoch", "loss", "seconds")}
+    progress["images_per_second"] = n_images / row["seconds"]
     write_json(folder / "progress.json", progress)
 
 
@@ -165,10 +229,11 @@ def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
     return progress if progress.get("hash") == cell.hash else {}
 
 
-def explain_undone(folder: Path, cell: Cell, *, thorough: bool = False) -> str:
+def explain_undone(folder: Path, cell: Cell, content: str = "", *, thorough: bool = False) -> str:
     """Say why the cell in `folder` is not done; empty if it is.
 
-    Files up to 64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
+    `content` is the identity of its images, `Dataset.content`; "" if nobody knows it. Files up to
+    64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
     """
     try:
         done = json.loads((folder / "done.json").read_text("utf-8"))
@@ -178,6 +243,10 @@ def explain_undone(folder: Path, cell: Cell, *, thorough: bool = False) -> str:
         return f"done.json cannot be read: {error}"
     if not isinstance(done, dict) or done.get("hash") != cell.hash:
         return _explain_stale(folder, cell, done if isinstance(done, dict) else {})
+    if content:
+        ran = done.get("content") or read_json(folder / "split.json").get("content", content)
+        if ran != content:
+            return f"run on other images: content {ran}, now {content}"
     return _find_damage(folder, done.get("files", {}), thorough)
 
 
@@ -188,10 +257,10 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
         old = dict(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return "run with other settings, which cannot be read any more"
-    now = cell.model_dump(exclude=NOT_RESULTS)
-    before = {name: old.get(name, Cell.model_fields[name].default) for name in now}
-    changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
-    return "run with other settings: " + ", ".join(changed) if changed else OTHER_CODE
+    now = cell.model_dump(exclude=NOT_RESULTS).items()
+    before = {name: old.get(name, Cell.model_fields[name].default) for name, _ in now}
+    changed = [f"{name} {before[name]}, now {new}" for name, new in now if before[name] != new]
+    return "run with other settings: " + "; ".join(changed) if changed else OTHER_CODE
 
 
 def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
@@ -219,12 +288,13 @@ def describe_machine() -> dict[str, Any]:
 
     To be called as a run starts: the checkout may change while it computes.
     """
-    threads = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
+    threads = re.match(r"\s*(\d+)", asked)  # OpenMP allows a list, one entry a level: 2,1
     return {
         "hardware": {
             "cpu": _cpu_name(),
             "cores": psutil.cpu_count(),
-            "threads": int(threads or psutil.cpu_count()),
+            "threads": int(threads[1]) if threads else psutil.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30),
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -233,9 +303,11 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def describe_revision() -> str:
+def describe_revision(root: Path = ROOT) -> str:
     """The checkout's git commit, `+changes` if tracked files differ, or `unknown`."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+    if not (root / ".git").exists():  # unpacked, perhaps within a repository of something else
+        return "unknown"
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -243,9 +315,6 @@ def describe_revision() -> str:
 
 
 def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -5,6 +5,7 @@ The grid on one machine, `--index` and Dask's workers all run their cells throug
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,8 @@ import yaml
 
 from semisiam import ROOT
 from semisiam.atomic import replacing, write_json
-from semisiam.cell import Cell
-from semisiam.run import lock
-from semisiam.run.folder import explain_undone, read_progress
+from semisiam.cell import Cell, SettingsError
+from semisiam.run.folder import LOCK, explain_undone, find_holder, holding
 
 MASTER = ROOT / "notebooks" / "master.ipynb"
 THREADS = (
@@ -33,14 +33,16 @@ THREADS = (
     "OPENBLAS_NUM_THREADS",
 )
 TICK = 0.5  # s
-OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OOM when allocating")
+ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
+PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
+CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.+)")  # where
 
 
 @dataclass(frozen=True)
 class Status:
     """Where one cell stands: `done`, `running`, `failed` or `waiting`, and why.
 
-    `progress` is that of `records.read_progress`.
+    `progress` is that of `folder.read_progress`.
     """
 
     state: str
@@ -55,205 +57,148 @@ class Options:
 
     `threads` (0: those of the machine, shared out) changes the order of sums. A cell is ended when
     `stall_minutes` pass without the end of an epoch; `retries` count when papermill or its kernel
-    is ended or crashes, not when the notebook raises.
+    is ended or crashes, not when the notebook raises. Relative paths in settings start at `cwd`.
     """
 
     threads: int = 0
     stall_minutes: float = 240.0
     retries: int = 1
+    cwd: str = ""
 
 
 def run_cell(
     cell: Cell,
     folder: Path,
+    content: str,
     options: Options,
     *,
     gpu: str = "",
-    cwd: Path | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[dict[str, Any]], None] = lambda progress: None,
 ) -> Status:
     """Run the master notebook on one cell in a process of its own.
 
     Args:
         cell: the settings.
         folder: the cell's folder, which also gets `log.txt` and, on failure, `failed.json`.
+        content: identity of the images that the cell must have been run on to be done already.
         options: how it is run.
         gpu: what `CUDA_VISIBLE_DEVICES` is set to; "" leaves it.
-        cwd: where relative paths in the settings start; None: this process's.
         stopped: asked twice a second; the cell is ended once it is True.
-        on_progress: called every `lock.BEAT` seconds with the last finished epoch.
 
     Returns:
         `done` or `failed`; `running` if somebody else works on the cell; `waiting` if stopped.
     """
-    started = time.monotonic()
+    started, died = time.monotonic(), True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock.holding(folder) as descriptor:
-            if descriptor is None:
-                return Status("running", f"on {lock.find_holder(folder) or 'another kernel'}")
-            if not explain_undone(folder, cell):
-                return Status("done")
-            (folder / "failed.json").unlink(missing_ok=True)
-            _write_settings(folder, cell)
-            run = _Run(cell, folder, options, gpu, cwd, stopped, on_progress, descriptor)
-            reason = run.until_done()
-            seconds = time.monotonic() - started
-            if reason and not stopped():
-                failed = {"reason": reason, "seconds": seconds, "hash": cell.hash}
-                write_json(folder / "failed.json", failed)
-    except OSError as error:
-        return Status("failed", f"{error.filename or folder}: {error.strerror}")
-    if not reason:
-        return Status("done", seconds=seconds)
-    return Status("waiting", "stopped") if stopped() else Status("failed", reason, seconds)
+        for _ in range(1 + options.retries):
+            with holding(folder, ORPHAN) as lock:
+                if lock is None:
+                    return Status("running", f"on {find_holder(folder)}")
+                if not explain_undone(folder, cell, content):
+                    return Status("done")
+                _make_ready(folder, cell)
+                reason, died = _run_once(folder, options, lock, gpu, stopped)
+                if not (undone := explain_undone(folder, cell)):
+                    return Status("done", seconds=time.monotonic() - started)
+            if stopped() or not died:
+                break
+        if stopped():
+            return Status("waiting", "stopped")
+        failed = {"reason": reason or undone, "seconds": time.monotonic() - started}
+        write_json(folder / "failed.json", failed | {"hash": cell.hash})
+    except (OSError, SettingsError) as error:
+        told = f"{error.filename or folder}: {error.strerror}" if error.args[1:] else str(error)
+        return Status("failed", told)
+    return Status("failed", **failed)
 
 
-@dataclass
-class _Run:
-    """The processes of one cell."""
-
-    cell: Cell
-    folder: Path
-    options: Options
-    gpu: str
-    cwd: Path | None
-    stopped: Callable[[], bool]
-    on_progress: Callable[[dict[str, Any]], None]
-    descriptor: int
-
-    def until_done(self) -> str:
-        """Run the cell, again if its processes die, and say why it is not done."""
-        (self.folder / "log.txt").unlink(missing_ok=True)
-        for _ in range(1 + self.options.retries):
-            ooms, self.peak = _count_oom_kills(), 0
-            with (
-                (self.folder / "log.txt").open("ab") as log,
-                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,
-            ):
-                child = self._start(log, temp)
-                ended = self._watch(child)
-            if not (undone := explain_undone(self.folder, self.cell)):
-                return ""
-            if ended or child.returncode == 0:
-                return ended or undone
-            reason, died = _explain_exit(self.folder, child.returncode)
-            if died and _count_oom_kills() > ooms:
-                return f"out of memory: the system ended it; it had taken {self._gib()} GiB"
-            if not died:
-                return reason
-        return f"{reason}; its memory peaked at {self._gib()} GiB"
-
-    def _start(self, log: Any, temp: str) -> subprocess.Popen:
-        """Start papermill, where relative paths mean the same as by hand.
-
-        Kernels are killed, by papermill too (see `run.child`): what they put into `temp` is left
-        for us to remove.
-        """
-        notebook = self.folder / "cell.ipynb"
-        notebook.unlink(missing_ok=True)  # else an early death is explained by an older error
-        command = [sys.executable, "-m", "semisiam.run.child", str(MASTER), str(notebook)]
-        command += ["-f", str(self.folder / "params.yaml"), "-r", "output_dir", str(self.folder)]
-        command += ["--log-output", "--no-progress-bar"]
-        threads = str(self.options.threads or count_cpus())
-        gpu = {"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu else {}
-        return subprocess.Popen(
-            command,
-            cwd=self.cwd,
-            env=os.environ | dict.fromkeys(THREADS, threads) | gpu | {"TMPDIR": temp},
-            stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=[self.descriptor],  # so that the lock holds as long as papermill is there
-            start_new_session=True,  # Ctrl-C reaches the grid alone, which then ends its children
-        )
-
-    def _watch(self, child: subprocess.Popen) -> str:
-        """Wait for the end of papermill; if it had to be ended, say why."""
-        family, reason = [], ""
-        seen, last, beaten = self._progress_time(), time.monotonic(), 0.0
-        while child.poll() is None and not reason:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(TICK)
-            if (now := time.monotonic()) - beaten > lock.BEAT:
-                lock.beat(self.folder)
-                self.on_progress(read_progress(self.folder, self.cell))
-                beaten = now
-            if child.returncode is None:  # else its number may be another process's by now
-                family = self._find_family(child) or family
-            if (progress := self._progress_time()) != seen:
-                seen, last = progress, now
-            if self.stopped():
-                reason = "stopped"
-            elif now - last > 60 * self.options.stall_minutes:
-                reason = f"hung: no epoch ended within {self.options.stall_minutes:g} minutes"
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        child.kill()
-        child.wait()
-        child.stdin.close()
-        return reason
-
-    def _find_family(self, child: subprocess.Popen) -> list[psutil.Process]:
-        """Find papermill and its kernel, and note the most memory they have taken."""
-        try:
-            papermill = psutil.Process(child.pid)
-            family = [papermill, *papermill.children(recursive=True)]
-            self.peak = max(self.peak, sum(process.memory_info().rss for process in family))
-        except psutil.Error:
-            return []
-        return family
-
-    def _progress_time(self) -> int:
-        try:
-            return (self.folder / "progress.json").stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def _gib(self) -> str:
-        return f"{self.peak / 2**30:.1f}"
-
-
-def count_cpus() -> int:
-    """Count the processors that this process may use (a batch system may allow fewer)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _write_settings(folder: Path, cell: Cell) -> None:
+def _make_ready(folder: Path, cell: Cell) -> None:
+    """Remove what an early death would leave to be taken for this run's, and write settings."""
+    for name in ("done.json", "failed.json", "cell.ipynb"):
+        (folder / name).unlink(missing_ok=True)
     with replacing(folder / "params.yaml") as temporary:
         settings = cell.model_dump(exclude={"output_dir"})
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
 
 
-def _explain_exit(folder: Path, code: int) -> tuple[str, bool]:
+def _run_once(
+    folder: Path, options: Options, lock: int, gpu: str, stopped: Callable[[], bool]
+) -> tuple[str, bool]:
+    """Run papermill; say why it failed, "" if it did not, and whether a process of it died."""
+    threads = str(options.threads or count_cpus())
+    environment = os.environ | dict.fromkeys(THREADS, threads) | {LOCK: str(lock)}
+    environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
+    with (
+        (folder / "log.txt").open("wb") as log,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,  # kernels leave theirs
+        subprocess.Popen(
+            _make_command(folder),
+            cwd=options.cwd or None,
+            env=environment | {"TMPDIR": temp},
+            stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C reaches the grid alone, which then ends its children
+        ) as child,
+    ):
+        reason = _watch(child, folder / "progress.json", options.stall_minutes, stopped)
+    return (reason, False) if reason or not child.returncode else _explain_exit(folder, child)
+
+
+def _make_command(folder: Path) -> list[str]:
+    """Give papermill's command; it takes what stands in braces in a path for a parameter."""
+    paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
+    command = [sys.executable, "-m", "semisiam.run.child", *paths, "--log-output"]
+    command += ["-f", str(folder / "params.yaml"), "-r", "output_dir", str(folder)]
+    return [*command, "--no-progress-bar"]
+
+
+def _watch(
+    child: subprocess.Popen, progress: Path, minutes: float, stopped: Callable[[], bool]
+) -> str:
+    """Wait for the end of papermill and end its kernel; if it had to be ended, say why."""
+    family, reason = [], ""
+    seen, last = 0, time.monotonic()
+    while child.poll() is None and not reason:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(TICK)
+        with suppress(psutil.Error):
+            family = psutil.Process(child.pid).children(recursive=True) or family
+        if progress.exists() and (changed := progress.stat().st_mtime_ns) != seen:
+            seen, last = changed, time.monotonic()
+        if stopped():
+            reason = "stopped"
+        elif time.monotonic() - last > 60 * minutes:
+            reason = f"hung: no epoch ended within {minutes:g} minutes"
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    child.kill()
+    return reason
+
+
+def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
     """Say why papermill failed, and whether it or its kernel died rather than raised an error."""
-    if code < 0:
-        return f"papermill was ended by signal {-code}", True
+    if child.returncode < 0:
+        return f"papermill was ended by signal {-child.returncode}", True
+    log = (folder / "log.txt").read_text("utf-8", "replace").strip()
     try:
         cells = json.loads((folder / "cell.ipynb").read_text("utf-8"))["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         error = next(output for output in outputs if output["output_type"] == "error")
         reason = f"{error['ename']}: {error['evalue']}"
     except (OSError, ValueError, KeyError, StopIteration):
-        lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
-        reason = lines[-1] if lines else f"papermill ended with exit code {code}"
+        reason = log.rpartition("\n")[2] or f"papermill ended with exit code {child.returncode}"
         if "Kernel died" in reason:
-            return "the kernel died: it was ended, or crashed", True
-    if any(sign in reason for sign in OUT_OF_MEMORY):
-        reason = f"out of memory: {reason}"
-    if "No space left" in reason:
-        reason = f"disk full: {reason}"
-    return reason, False
+            if crash := CRASH.search(log):
+                return f"the kernel crashed: {crash[1]}, in {crash[2]}", True
+            return "the kernel died: it was ended (for want of memory?) or left", True
+    told = [name for name, signs in PREFIXES.items() if any(sign in reason for sign in signs)]
+    return ": ".join([*told, reason]), False
 
 
-def _count_oom_kills() -> int:
-    """Count the processes that Linux has ended for want of memory since it started."""
-    with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
+def count_cpus() -> int:
+    """Count the processors that this process may use (a batch system may allow fewer)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
