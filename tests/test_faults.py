@@ -15,9 +15,17 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from tiny_study import check_cells, expected_value, find, name, run_here, start, wait_for
+from tiny_study import (
+    check_cells,
+    expected_value,
+    find,
+    name,
+    run_here,
+    start,
+    wait_for,
+    write_study,
+)
 from tiny_study import write_notebook as write_tiny
-from tiny_study import write_study
 
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
