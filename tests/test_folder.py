@@ -114,8 +114,10 @@ def test_done_means_the_same_images(tmp_path):
 def test_a_folder_has_one_run_at_a_time_and_this_process_another_after_it(tmp_path):
     first = open_folder(Cell(output_dir=str(tmp_path / "first")))
     assert open_folder(Cell(output_dir=str(first))) == first  # all cells run again
-    with folders.holding(tmp_path, 0), pytest.raises(SettingsError, match="another run works in"):
+    descriptor = folders.hold(tmp_path, 0)
+    with pytest.raises(SettingsError, match="another run works in"):
         open_folder(Cell(output_dir=str(tmp_path)))
+    os.close(descriptor)
     open_folder(Cell(output_dir=str(tmp_path / "second")))
     assert folders.find_holder(first) == ""
     assert folders.find_holder(tmp_path / "second") == folders.name_process()

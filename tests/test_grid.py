@@ -254,7 +254,7 @@ def test_a_dry_run_tells_time_and_disk_and_runs_nothing(tiny):
     result = invoke(*words)
     assert f"    1  waiting {name(1)}  about 2 s  (not run)" in result.output
     assert "2 waiting; about 2 s left, 2 side by side" in result.output  # 2 x 2 s, two at once
-    assert "disk: about 0.06 GB needed" in result.output  # 2 x (6 + 8) MB, 2 x 18 MB in passing
+    assert "disk: about 0.05 GB needed" in result.output  # 2 x (6 + 8) MB, 18 MB in passing
 
 
 def test_time_is_estimated_from_cells_of_the_same_kind():
@@ -274,10 +274,11 @@ def test_the_disk_is_checked_before_a_run(tmp_path, monkeypatch):
     status = dict.fromkeys(cells, Status("waiting"))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=258 * 10**6))
-    told = grid.describe_disk(tmp_path / "new", cells, status, 1)  # and 3 x 32 in passing
-    assert told == "disk: about 0.26 GB needed, 0.26 GB free"
+    told = grid.check_disk(tmp_path / "new", cells, status)  # and 3 x 32 in passing
+    assert told == f"disk: about 0.26 GB needed, 0.26 GB free at {tmp_path}"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=257 * 10**6))
     with pytest.raises(SettingsError, match="make room, or set keep_model: false"):
-        grid.describe_disk(tmp_path / "new", cells, status, 2)
+        grid.check_disk(tmp_path / "new", cells, status)
 
 
 def test_each_gpu_has_one_cell_at_a_time(tiny, monkeypatch):

@@ -29,27 +29,24 @@ class ClusterError(ValueError):
 
 @contextmanager
 def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run, int, str]]:
-    """Yield what runs cells on a Dask cluster, for `grid.run_study`; its end ends them.
-
-    Args:
-        scheduler: the scheduler's address, or its scheduler file (.json).
-        options: how cells are run; processors of a host are shared out among its workers' threads.
+    """Run cells on a Dask cluster, by its scheduler's address or scheduler file (.json).
 
     Yields:
-        Executor and function for `run_study`, the cells side by side, and what the cluster is.
+        Executor and function for `run_study`, how many run side by side, and what the cluster is.
 
     Raises:
         ClusterError: nothing that is a scheduler answers, or it went away.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we say it ourselves
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves
     client = _connect(scheduler)
-    threads = client.nthreads()
-    told = f"Dask at {client.scheduler.address}: {len(threads)} workers"
-    told += f", {sum(threads.values())} cells side by side; dashboard {client.dashboard_link}"
+    slots = list(client.nthreads().values())
+    told = f"Dask at {client.scheduler.address}: {len(slots)} workers now, {sum(slots)} cells side "
+    told += f"by side; dashboard {client.dashboard_link}"
     executor = client.get_executor(pure=False)
     try:
         run = partial(run_on_worker, options=replace(options, cwd=str(Path.cwd())))
-        yield executor, run, max(1, sum(threads.values())), told
+        yield executor, run, max(1, sum(slots)), told
         if client.status != "running":
             raise ClusterError(
                 f"the scheduler at {scheduler} went away, and with it its workers' cells: start "
@@ -101,5 +98,4 @@ def _share_threads(options: Options, worker: Any) -> Options:
     known = sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"].values()
     host = next((w["host"] for w in known if w["id"] == worker.id), None)
     slots = sum(w["nthreads"] for w in known if w["host"] == host)
-    threads = options.threads or max(1, count_cpus() // max(1, slots))
-    return replace(options, threads=threads)
+    return replace(options, threads=options.threads or max(1, count_cpus() // max(1, slots)))

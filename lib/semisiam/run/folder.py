@@ -1,12 +1,11 @@
 """A cell's folder: what a run leaves behind, whether it is done, and who works there.
 
-A cell is done if and only if `done.json` is there, carries the hash of the cell's settings and the
-identity of its images, and the files it lists are as they were. It is written last. Every file is
-written under a temporary name and renamed, but for `cell.ipynb`, which papermill keeps up to date,
-and its `log.txt`.
+A cell is done if and only if `done.json` is there, carries the hash of its settings and the identity
+of its images, and the files it lists are as they were. It is written last. Every file is written
+under a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
 
-Who works there has `lock` locked: whoever watches the run, and with the same descriptor papermill
-and the kernel that computes. The system drops it when the last of them is gone, however it ended.
+Who works there has `lock` locked: the grid, and with the same descriptor papermill and the kernel.
+The system drops the lock when the last of them is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -73,12 +71,9 @@ def find_checkout() -> Path:
 def find_folder(cell: Cell) -> Path:
     """Where the notebook that runs `cell` keeps its results.
 
-    `output_dir` if set (the grid sets it); else beside the executed notebook if papermill was
-    called by hand, which does not tell the notebook its output path, though its command line does;
-    else `outputs/one` of the checkout.
-
-    Raises:
-        SettingsError: the notebook is run from a program, which would write every cell there.
+    `output_dir` if set (the grid sets it); else beside the executed notebook if papermill's command
+    line tells where that is; else `outputs/one` of the checkout. Raises `SettingsError` if a
+    program runs the notebook, which would write every cell there.
     """
     if cell.output_dir:
         return Path(cell.output_dir)
@@ -99,10 +94,8 @@ def find_folder(cell: Cell) -> Path:
 def open_folder(cell: Cell) -> Path:
     """Make the cell's folder ready: whatever was there no longer counts as done.
 
-    The folder stays locked until this process ends, or opens another.
-
-    Raises:
-        SettingsError: the folder cannot be written, or another process works there.
+    It stays locked until this process ends, or opens another. Raises `SettingsError` if it cannot
+    be written, or another process works there.
     """
     folder = find_folder(cell)
     try:
@@ -113,31 +106,19 @@ def open_folder(cell: Cell) -> Path:
             if (descriptor := hold(folder, seconds=2)) is None:
                 raise SettingsError(f"output_dir: another run works in {folder}; choose another")
             _held.append(descriptor)
-        # a crash tells where it was: to where stderr went before ipykernel took it, the grid's log
+        # where a crash was goes where stderr went before ipykernel took it: to the grid's log
         faulthandler.enable(getattr(sys.stderr, "_original_stdstream_copy", 2))
         (folder / "done.json").unlink(missing_ok=True)
         with replacing(folder / "params.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
     except OSError as error:
-        raise SettingsError(
-            f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
-        ) from None
+        told = f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
+        raise SettingsError(told) from None
     return folder
 
 
-@contextmanager
-def holding(folder: Path, seconds: float) -> Iterator[int | None]:
-    """Hold a cell's folder for a block; yields a descriptor to inherit, or None, see `hold`."""
-    descriptor = hold(folder, seconds)
-    try:
-        yield descriptor
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
 def hold(folder: Path, seconds: float) -> int | None:
-    """Lock a cell's folder and write who did, see `atomic.lock_file`; a look takes moments."""
+    """Lock a cell's folder and write who did; see `atomic.lock_file`."""
     if (descriptor := lock_file(folder / "lock", seconds)) is not None:
         os.pwrite(descriptor, f"{name_process()}\n".encode(), 0)
     return descriptor
@@ -150,22 +131,19 @@ def name_process() -> str:
 
 def find_holder(folder: Path) -> str:
     """Name who works on a cell, as `name_process` does; empty if nobody works there."""
-    try:
-        if (folder / "lock").exists():
-            if (descriptor := lock_file(folder / "lock", 0)) is None:
-                return (folder / "lock").read_text().partition("\n")[0] or "another host"
-            os.close(descriptor)
-    except OSError:
-        pass  # a folder that is not ours to write, or without locks: no run of ours is there
+    lock = folder / "lock"
+    with suppress(OSError):  # none there, or not ours to write: no run of ours is there
+        lock.stat()
+        if (descriptor := lock_file(lock, 0)) is None:
+            return lock.read_text().partition("\n")[0] or "another host"
+        os.close(descriptor)
     return ""
 
 
 def _inherits_lock(folder: Path) -> bool:
-    try:
-        inherited = os.fstat(int(os.environ[LOCK]))
-        return os.path.samestat(inherited, (folder / "lock").stat())
-    except (KeyError, ValueError, OSError):
-        return False
+    with suppress(KeyError, ValueError, OSError):
+        return os.path.samestat(os.fstat(int(os.environ[LOCK])), os.stat(folder / "lock"))
+    return False
 
 
 def close_folder(
@@ -179,17 +157,11 @@ def close_folder(
     features: dict[str, np.ndarray],
     model: Any,
 ) -> None:
-    """Write the results of a cell, `done.json` last.
+    """Write the results of a cell into its folder, `done.json` last.
 
-    Args:
-        folder: from `open_folder`.
-        cell: the settings.
-        metrics: what the cell measured, plain values.
-        split: the labelled set, from `splits.describe_split`; its `content` names the images.
-        report: class-wise table, from `evaluation.report_classes`.
-        history: one row an epoch, from `training.train`.
-        features: arrays to keep, e.g. embeddings float32 (N_t, 128) and labels int64 (N_t,).
-        model: the Keras model to keep, if the settings say so.
+    Args are what `master` has at its end: plain `metrics`; the `split` of `splits.describe_split`,
+    whose `content` names the images; `report` class by class and `history` epoch by epoch; arrays
+    as `features`; and the Keras `model` to keep, if the settings say so.
     """
     for name, table in {"report": report, "history": history}.items():
         with replacing(folder / f"{name}.csv") as temporary:
@@ -284,10 +256,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe hardware, versions and code revision, for `metrics.json`.
-
-    To be called as a run starts: the checkout may change while it computes.
-    """
+    """Describe hardware, versions and code as a run starts: the checkout may change meanwhile."""
     asked = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
     threads = re.match(r"\s*(\d+)", asked)  # OpenMP allows a list, one entry a level: 2,1
     return {

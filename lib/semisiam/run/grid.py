@@ -7,14 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,19 +24,14 @@ from semisiam.run.worker import Options, Status, count_cpus, run_cell
 COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
-BESIDE_MODEL_MB = 8  # notebook, embeddings and tables of a cell
+CELL_MB = 8  # notebook, embeddings and tables
 
 Identify = Callable[[Cell], str]  # the content of a cell's data, "" if nobody knows it
 Run = Callable[[Cell, Path, str], Status]  # a cell, its folder, its content
 
 
 def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict[str, Cell]:
-    """Choose cells by their settings, or one by its place.
-
-    Args:
-        study: the grid.
-        only: `name=value[,value...]`, several parted by spaces; "" chooses all.
-        index: of these, from 0; None for all.
+    """Choose cells by settings, `name=value[,value...]` parted by spaces, and by place, from 0.
 
     Raises:
         SettingsError: a name or value that no cell has, or nothing chosen.
@@ -115,7 +103,9 @@ def _find_content(folder: Path, cell: Cell, identify: Identify) -> str:
 
 
 @contextmanager
-def running_here(workers: int, options: Options) -> Iterator[tuple[Executor, Run, int, str]]:
+def running_here(
+    workers: int, options: Options
+) -> Iterator[tuple[futures.Executor, Run, int, str]]:
     """Run cells on this machine, side by side; where there are GPUs, at most one a GPU.
 
     Yields:
@@ -137,7 +127,7 @@ def running_here(workers: int, options: Options) -> Iterator[tuple[Executor, Run
         finally:
             free.put(gpu)
 
-    pool = ThreadPoolExecutor(workers)
+    pool = futures.ThreadPoolExecutor(workers)
     try:
         yield pool, run, workers, ""
     finally:
@@ -148,7 +138,7 @@ def running_here(workers: int, options: Options) -> Iterator[tuple[Executor, Run
 def run_study(
     cells: dict[str, Cell],
     folder: Path,
-    executor: Executor,
+    executor: futures.Executor,
     run: Run,
     *,
     identify: Identify,
@@ -156,34 +146,24 @@ def run_study(
 ) -> dict[str, Status]:
     """Run the cells that are not done, and carry on past those that fail.
 
-    A cell that somebody else works on is waited for, and run if it is left undone.
-
-    Args:
-        cells: by name.
-        folder: the study's; made if need be.
-        executor, run: from `running_here` or `cluster.running_on`.
-        identify: gives the content of a cell's data.
-        on_change: called twice a second with the status of every cell.
-
-    Returns:
-        The status of every cell at the end.
-
-    Raises:
-        SettingsError: the folder cannot be written, or is too small.
+    A cell that somebody else works on is waited for, and run if it is left undone. `executor` and
+    `run` are from `running_here` or `cluster.running_on`; `on_change` is called twice a second with
+    the status of every cell, which is returned at the end. Raises `SettingsError` if the study's
+    folder cannot be written or is too small.
     """
 
-    def submit(name: str) -> Future:
+    def submit(name: str) -> futures.Future:
         content = _find_content(folder / name, cells[name], identify)
         return executor.submit(run, cells[name], folder / name, content)
 
     folder = make_folder(folder)
     status = {name: read_cell_status(folder / name, c, identify) for name, c in cells.items()}
-    describe_disk(folder, cells, status, 1)
+    check_disk(folder, cells, status)
     ours = {name: submit(name) for name, cell in status.items() if cell.state != "done"}
     elsewhere: set[str] = set()
     on_change(status)
     while ours or elsewhere:
-        wait(ours.values(), 0.5, FIRST_COMPLETED) if ours else time.sleep(0.5)
+        futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
         for name in [name for name, future in ours.items() if future.done()]:
             status[name] = _get_result(ours.pop(name))
             elsewhere |= {name} if status[name].state == "running" else set()
@@ -195,10 +175,10 @@ def run_study(
     return status
 
 
-def _get_result(future: Future) -> Status:
+def _get_result(future: futures.Future) -> Status:
     try:
         return future.result()
-    except CancelledError:
+    except futures.CancelledError:
         return Status("waiting", "cancelled")
     except Exception as error:  # whatever a worker with another disk or other packages raises
         return Status("failed", f"its worker could not run it: {type(error).__name__}: {error}")
@@ -228,10 +208,9 @@ def list_gpus() -> list[str]:
 
 
 def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:
-    """Estimate how long each cell takes that is neither done nor failed.
+    """Estimate how long each cell takes that is neither done nor failed, as far as is known.
 
-    A running cell goes by its last epoch; others by the mean of the done cells of their kind, or of
-    all done cells. Cells of which nothing can be said are left out.
+    By its last epoch; else by the mean of the done cells of its kind, or of all done cells.
     """
     took: dict[tuple, list[float]] = {}
     kinds = {name: tuple(getattr(cell, key) for key in KIND) for name, cell in cells.items()}
@@ -249,23 +228,17 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
     return seconds
 
 
-def describe_disk(
-    folder: Path, cells: dict[str, Cell], status: dict[str, Status], workers: int
-) -> str:
-    """Estimate the disk space that cells still need, checkpoints included, and what is free.
-
-    Raises:
-        SettingsError: there is too little for the study's folder.
-    """
+def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
+    """Estimate the disk space that cells still need, and raise `SettingsError` if it is not free."""
     left = [cell for name, cell in cells.items() if status[name].state != "done"]
-    needed = sum(BESIDE_MODEL_MB + cell.keep_model * MODEL_MB[cell.backbone] for cell in left)
-    passing = max((3 * MODEL_MB[cell.backbone] for cell in left), default=0)  # weights and Adam's
-    needed = (needed + passing * min(workers, len(left))) * 10**6
+    sizes = [CELL_MB + (cell.keep_model and MODEL_MB[cell.backbone]) for cell in left]
+    passing = 3 * max((MODEL_MB[cell.backbone] for cell in left), default=0)  # a checkpoint
+    needed = (sum(sizes) + passing) * 10**6
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    told = f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free"
+    told = f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free at {there}"
     if free < needed:
-        raise SettingsError(f"{told} at {there}: make room, or set keep_model: false in the base")
+        raise SettingsError(f"{told}: make room, or set keep_model: false in the base")
     return told
 
 

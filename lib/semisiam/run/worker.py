@@ -21,8 +21,8 @@ import yaml
 
 from semisiam import ROOT
 from semisiam.atomic import replacing, write_json
-from semisiam.cell import Cell, SettingsError
-from semisiam.run.folder import LOCK, explain_undone, find_holder, holding
+from semisiam.cell import Cell
+from semisiam.run.folder import LOCK, explain_undone, find_holder, hold
 
 MASTER = ROOT / "notebooks" / "master.ipynb"
 THREADS = (
@@ -53,11 +53,10 @@ class Status:
 
 @dataclass(frozen=True)
 class Options:
-    """How cells are run; none of it changes what they compute, but for the last digits.
+    """How cells are run: with so many `threads` (0: all), which changes the order of sums.
 
-    `threads` (0: those of the machine, shared out) changes the order of sums. A cell is ended when
-    `stall_minutes` pass without the end of an epoch; `retries` count when papermill or its kernel
-    is ended or crashes, not when the notebook raises. Relative paths in settings start at `cwd`.
+    A cell is ended when `stall_minutes` pass without the end of an epoch; `retries` count when
+    papermill or its kernel dies, not when the notebook raises. Relative paths start at `cwd`.
     """
 
     threads: int = 0
@@ -80,7 +79,7 @@ def run_cell(
     Args:
         cell: the settings.
         folder: the cell's folder, which also gets `log.txt` and, on failure, `failed.json`.
-        content: identity of the images that the cell must have been run on to be done already.
+        content: identity of the images that a done cell must have been run on; "" for any.
         options: how it is run.
         gpu: what `CUDA_VISIBLE_DEVICES` is set to; "" leaves it.
         stopped: asked twice a second; the cell is ended once it is True.
@@ -88,28 +87,29 @@ def run_cell(
     Returns:
         `done` or `failed`; `running` if somebody else works on the cell; `waiting` if stopped.
     """
-    started, died = time.monotonic(), True
+    started = time.monotonic()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for _ in range(1 + options.retries):
-            with holding(folder, ORPHAN) as lock:
-                if lock is None:
-                    return Status("running", f"on {find_holder(folder)}")
+            if (lock := hold(folder, ORPHAN)) is None:
+                return Status("running", f"on {find_holder(folder)}")
+            try:
                 if not explain_undone(folder, cell, content):
                     return Status("done")
                 _make_ready(folder, cell)
                 reason, died = _run_once(folder, options, lock, gpu, stopped)
                 if not (undone := explain_undone(folder, cell)):
                     return Status("done", seconds=time.monotonic() - started)
-            if stopped() or not died:
+            finally:
+                os.close(lock)
+            if stopped():
+                return Status("waiting", "stopped")
+            if not died:
                 break
-        if stopped():
-            return Status("waiting", "stopped")
         failed = {"reason": reason or undone, "seconds": time.monotonic() - started}
         write_json(folder / "failed.json", failed | {"hash": cell.hash})
-    except (OSError, SettingsError) as error:
-        told = f"{error.filename or folder}: {error.strerror}" if error.args[1:] else str(error)
-        return Status("failed", told)
+    except OSError as error:
+        return Status("failed", f"{error.filename or folder}: {error.strerror}")
     return Status("failed", **failed)
 
 
