@@ -19,13 +19,18 @@ def write(path, **study):
         ({"split": True}, "split = True: input should be a valid integer"),
         ({"epochs": 0}, "epochs = 0: input should be greater than or equal to 1"),
         ({"label_fraction": 1.5}, "label_fraction = 1.5: input should be less than or equal to 1"),
-        ({"mode": "semy"}, "mode = 'semy': input should be 'supervised' or 'semi'"),
+        ({"mode": "semy"}, "mode = 'semy': input should be 'supervised', 'semi' or 'frozen'"),
         (
             {"backbone": "inception_v3", "image_size": 74},
             "image_size = 74 is too small for backbone 'inception_v3': it needs at least 75 px",
         ),
         ({"image_size": 31}, "image_size = 31 is too small for backbone 'small_cnn'"),
         ({"test_split": "patient"}, "test_split = 'patient' needs dataset = 'malaria'"),
+        ({"backbone": "pixels"}, "backbone = 'pixels' needs mode = 'frozen'"),
+        ({"weights": "imagenet"}, "backbone 'small_cnn' was never trained on it"),
+        ({"weights": "mine"}, "weights = 'mine': none, imagenet or a file that ends in .h5"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan"),
+        ({"lambda_u": float("inf")}, "lambda_u = inf"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(settings, message):
@@ -40,11 +45,46 @@ def test_each_of_two_mistakes_has_its_line():
         Cell.check({"batch_size": 1, "epoch": 2})
 
 
-def test_a_notebooks_plain_values_are_its_parameters():
-    namespace = {"epochs": 7, "np": yaml, "_": 3, "In": [], "Out": {}, "Cell": Cell}
-    assert Cell.from_notebook(namespace) == Cell(epochs=7)
+DECLARED = "epochs: int = 3  # passes\nmode: str = 'semi'"
+
+
+def run_cells(*sources, **before):
+    """Run cells as a kernel does, beside variables that were there before."""
+    namespace = {"In": []} | before
+    for source in sources:
+        namespace["In"].append(source)
+        exec(source, namespace)
+    return Cell.from_notebook(namespace)
+
+
+def test_parameters_are_those_of_the_parameters_cell_whatever_else_there_is():
+    """As pi of an IPython start-up file, or what the first run of the notebook left."""
+    assert run_cells(DECLARED, "n_labelled = 5", pi=3.14, split=4) == Cell(epochs=3)
+    assert run_cells(DECLARED, "x = 1", DECLARED.replace("3", "7")) == Cell(epochs=7)
+
+
+def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
+    assert run_cells(DECLARED, "# Parameters\nepochs = 8\nsplit = 2") == Cell(epochs=8, split=2)
     with pytest.raises(SettingsError, match="unknown setting 'epoch_s'"):
-        Cell.from_notebook(namespace | {"epoch_s": 8})
+        run_cells(DECLARED, "# Parameters\nepoch_s = 8")
+    with pytest.raises(SettingsError, match="unknown setting 'epoch_s'"):
+        run_cells(DECLARED + "\nepoch_s = 8")
+
+
+def test_without_a_parameters_cell():
+    with pytest.raises(SettingsError, match="run the parameters cell first"):
+        run_cells("x: int = 3", epochs=4)
+
+
+def test_an_older_cell_is_read_and_has_its_hash(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("epochs: 7\ntensorboard: false\n")
+    assert Cell.read(path) == Cell(epochs=7)
+    assert Cell().hash == "69ee127e51acee6e"
+    assert Cell(mode="frozen", weights="own.h5").hash != Cell(mode="frozen").hash
+    path.write_text("- 1\n")
+    with pytest.raises(SettingsError, match=r"params\.yaml"):
+        Cell.read(path)
 
 
 def test_name_and_hash():

@@ -133,3 +133,24 @@ def test_a_few_test_images_for_the_trigger():
     few = evaluation.choose_few(np.zeros(1000), seed=0)
     assert len(few) == len(np.unique(few)) == evaluation.TRIGGER_IMAGES
     assert evaluation.choose_few(np.zeros(7), seed=0).tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("embeddings", [np.ones((9, 128), np.float32), np.eye(3, 128)])
+def test_an_embedding_without_projection(embeddings):
+    """t-SNE ends the process on constant embeddings."""
+    points, index = evaluation.project(embeddings.astype(np.float32), seed=0)
+    assert np.isnan(points).all()
+    assert len(index) == len(points) == len(embeddings)
+
+
+def test_measures_of_one_test_image_a_class_are_not_defined():
+    rng = np.random.default_rng(0)
+    labelled, labels = rng.normal(size=(6, 4)), np.arange(6) % 2
+    found = evaluation.measure_separability(labelled, labels, labelled[:2], labels[:2])
+    assert np.isnan(found["silhouette"])
+    assert 0 <= found["knn_accuracy"] <= 1
+
+
+def test_an_embedding_that_is_not_finite_is_told():
+    with pytest.raises(evaluation.DivergedError, match="lower learning_rate"):
+        evaluation.fit_svm(np.array([[np.nan], [1.0]]), np.array([0, 1]))

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from functools import partial
 
 import keras
@@ -258,3 +261,58 @@ def test_gradients_are_those_of_a_step_down_the_joint_loss(images, targets):
     joint = 2 * gradients["y_lab"] + 3 * gradients["y_rot"]
     assert np.abs(joint).max() > 1e-3
     assert np.allclose(before - after, joint, atol=1e-5)
+
+
+def test_a_head_that_always_says_upright_is_right_for_a_quarter():
+    encoder = model.build_encoder("small_cnn", 32)
+    network = model.build_siamese(encoder, 2)
+    head = network.get_layer("y_rot")
+    head.set_weights([np.zeros((128, 4)), np.array([9.0, 0, 0, 0])])
+    images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
+    assert model.score_pretext(network, encoder, images) == 0.25
+
+
+def test_a_backbone_starts_from_a_file_of_weights(tmp_path):
+    kept = model.build_backbone("small_cnn", 32)
+    kept.save_weights(tmp_path / "own.weights.h5")
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    weights = str(tmp_path / "own.weights.h5")
+    frozen = model.build_frozen("small_cnn", 32, weights=weights)
+    expected = kept(images / np.float32(127.5) - 1).numpy().mean(axis=(1, 2))
+    assert model.embed(frozen, images) == pytest.approx(expected, abs=1e-4)
+    encoder = model.build_encoder("small_cnn", 32, weights=weights)
+    found = encoder.get_layer("small_cnn").get_weights()
+    assert all((a == b).all() for a, b in zip(found, kept.get_weights(), strict=True))
+
+
+def test_weights_that_are_not_there_or_do_not_fit(tmp_path):
+    with pytest.raises(model.WeightsError, match=r"none\.h5"):
+        model.build_backbone("small_cnn", 32, str(tmp_path / "none.h5"))
+    model.build_backbone("small_cnn", 32).save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(model.WeightsError, match="no weights of mobilenet_v2"):
+        model.build_backbone("mobilenet_v2", 32, str(tmp_path / "own.weights.h5"))
+
+
+def test_imagenet_without_a_network_says_what_to_do(monkeypatch):
+    def refuse(**_):
+        raise Exception("URL fetch failure: no route to host")  # as Keras does
+
+    monkeypatch.setitem(model.BACKBONES, "mobilenet_v2", refuse)
+    with pytest.raises(model.WeightsError, match="copy that folder here"):
+        model.build_backbone("mobilenet_v2", 96, "imagenet")
+
+
+def test_a_users_keras_json_changes_nothing(tmp_path):
+    """channels_first there once gave other accuracies without a word."""
+    (tmp_path / "keras.json").write_text(
+        '{"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1,'
+        ' "backend": "torch"}'
+    )
+    code = "import semisiam.method.model, keras; print(keras.config.image_data_format(), "
+    code += "keras.config.floatx(), keras.config.epsilon(), keras.backend.backend(), "
+    code += "keras.config.dtype_policy().name)"
+    environment = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["channels_last", "float32", "1e-07", "tensorflow", "float32"]

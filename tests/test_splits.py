@@ -97,3 +97,11 @@ def test_a_recorded_split_is_read_back(tmp_path):
     path.write_text("[]")
     with pytest.raises(SplitError, match="not a file of recorded splits"):
         read_split(path, split=2)
+
+
+def test_a_whole_percent_of_fewer_than_a_hundred_images():
+    assert [splits_of(n) for n in (60, 99, 100, 150)] == [3, 4, 5, 5]
+
+
+def splits_of(n_unlabelled):
+    return count_labelled(0.05, n_unlabelled)

@@ -32,7 +32,7 @@ def test_steps_of_an_epoch():
     assert training.count_steps(Cell(mode="semi"), 600, 60_000) == 938  # ceil(60,000 / 64)
 
 
-def run(mode, checkpoint=None, on_epoch=lambda row: None, **settings):
+def run(mode, checkpoint=None, on_epoch=lambda row: None, content="", **settings):
     cell = Cell.check({"mode": mode, "epochs": 3, "batch_size": 8} | settings)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
@@ -41,7 +41,14 @@ def run(mode, checkpoint=None, on_epoch=lambda row: None, **settings):
     encoder = model.build_encoder("small_cnn", 32)
     network = training.build_network(cell, encoder, 2)
     history = training.train(
-        cell, network, images, labels, images, checkpoint=checkpoint, on_epoch=on_epoch
+        cell,
+        network,
+        images,
+        labels,
+        images,
+        checkpoint=checkpoint,
+        content=content,
+        on_epoch=on_epoch,
     )
     return history, model.embed(encoder, images)
 
@@ -133,6 +140,15 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path):
         told = []
         run("supervised", epochs=1, checkpoint=path, on_epoch=told.append)
         assert [row["epoch"] for row in told] == [1]
+
+
+def test_a_checkpoint_of_other_images_is_not_used(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    run("supervised", epochs=2, checkpoint=path, content="a")
+    for content, expected in (("a", []), ("b", [1, 2])):
+        told = []
+        run("supervised", epochs=2, checkpoint=path, content=content, on_epoch=told.append)
+        assert [row["epoch"] for row in told] == expected
 
 
 def test_the_history_has_each_loss_and_the_rate_of_each_epoch():

@@ -14,5 +14,6 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when tensorflow is imported
+os.environ["KERAS_BACKEND"] = "tensorflow"  # read when keras is imported, whatever keras.json says
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: notebooks/, params/, outputs/

@@ -1,12 +1,12 @@
 """Settings: one `Cell` is one run of the master notebook, one `Study` a grid of cells."""
 
+import ast
 import hashlib
 import itertools
 import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -14,13 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
-NOT_RESULTS = {  # where things lie, and what else is kept, does not change what is computed
-    "data_dir",
-    "output_dir",
-    "memory_growth",
-    "tensorboard",
-    "keep_model",
-}
+NOT_RESULTS = {"data_dir", "output_dir", "memory_growth", "keep_model"}  # where, and what is kept
+ADDED = {"attack_draw", "weights"}  # not hashed at their defaults, so that older hashes stay
+RETIRED = {"tensorboard"}  # in the params.yaml of older cells
 
 
 class SettingsError(ValueError):
@@ -35,7 +31,7 @@ class Cell(BaseModel):
     Section numbers are those of the paper.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     # data (III-A)
     dataset: Literal[
@@ -63,6 +59,7 @@ class Cell(BaseModel):
     )
     attack_pixels: int = Field(1, ge=1, description="marked pixels an image")
     attack_value: int = Field(255, ge=0, le=255, description="grey value of the mark (0-255)")
+    attack_draw: int = Field(0, ge=0, description="which draw of the places, apart from the seed")
     attack_share: float = Field(1.0, gt=0, le=1, description="share of D_l that is attacked")
     attack_unlabelled: bool = Field(False, description="attack D_u too, by its hidden classes")
     defence: Literal["none", "median", "jpeg", "grey"] = Field(
@@ -71,10 +68,13 @@ class Cell(BaseModel):
     jpeg_quality: int = Field(10, ge=1, le=95, description="of the jpeg defence (1-95)")
     seed: int = Field(0, ge=0, description="seed of labelled sets, places, weights and order")
     # model and training (III, III-B)
-    mode: Literal["supervised", "semi"] = Field("semi", description="supervised or semi")
-    backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2"] = Field(
-        "small_cnn", description="small_cnn, mobilenet_v2, inception_v3 or resnet50_v2"
+    mode: Literal["supervised", "semi", "frozen"] = Field(
+        "semi", description="supervised, semi or frozen (no training: a reference)"
     )
+    backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2", "pixels"] = Field(
+        "small_cnn", description="small_cnn, mobilenet_v2, inception_v3, resnet50_v2 or pixels"
+    )
+    weights: str = Field("none", description="the backbone's start: none, imagenet or FILE.h5")
     bn_momentum: float | None = Field(
         None, ge=0, lt=1, description="of all batch normalisations (None: the backbone's own)"
     )
@@ -104,13 +104,18 @@ class Cell(BaseModel):
     )
     jit: bool = Field(False, description="compile with XLA: for GPUs, far slower on CPUs")
     memory_growth: bool = Field(True, description="take GPU memory as needed, not all at once")
-    tensorboard: bool = Field(False, description="write TensorBoard logs beside the results")
     keep_model: bool = Field(True, description="keep model.keras (up to 130 MB a cell)")
     output_dir: str = Field("", description='folder of the results ("": beside the notebook)')
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        smallest = MIN_IMAGE_SIZE[self.backbone]
+        smallest = MIN_IMAGE_SIZE.get(self.backbone, 0)
+        if self.weights not in ("none", "imagenet") and not self.weights.endswith(".h5"):
+            raise ValueError(
+                f"weights = {self.weights!r}: none, imagenet or a file that ends in .h5"
+            )
+        if self.weights == "imagenet" and self.backbone == "small_cnn":
+            raise ValueError("weights = 'imagenet': backbone 'small_cnn' was never trained on it")
         if self.image_size < smallest:
             raise ValueError(
                 f"image_size = {self.image_size} is too small for backbone {self.backbone!r}: "
@@ -118,6 +123,8 @@ class Cell(BaseModel):
             )
         if self.pretext == "jigsaw" and self.image_size % 2:
             raise ValueError(f"image_size = {self.image_size} is odd: pretext = 'jigsaw' halves it")
+        if self.backbone == "pixels" and self.mode != "frozen":
+            raise ValueError("backbone = 'pixels' needs mode = 'frozen': pixels are not trained")
         for name, (other, allowed) in _NEEDS.items():
             value, found = getattr(self, name), getattr(self, other)
             if value != type(self).model_fields[name].default and found not in allowed:
@@ -134,24 +141,43 @@ class Cell(BaseModel):
             raise SettingsError("\n".join(map(_explain, error.errors()))) from None
 
     @classmethod
+    def read(cls, path: Path) -> "Cell":
+        """Read the `params.yaml` of a cell, also of an older one whose settings were more.
+
+        Raises:
+            OSError: no such file; SettingsError: it cannot be understood.
+        """
+        try:
+            settings = yaml.safe_load(path.read_text("utf-8"))
+            return cls.check({k: v for k, v in settings.items() if k not in RETIRED})
+        except (AttributeError, UnicodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"{path} cannot be used: {error}") from None
+
+    @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> "Cell":
         """Take the parameters from a notebook's `globals()`; a misspelt one is an error.
 
-        papermill injects whatever it is given, so every plain public value counts as a parameter.
+        Parameters are the names declared in the parameters cell (`name: type = value`) and those
+        that papermill injected, whatever else the kernel holds; cells may run again.
         """
-        plain = (str, int, float, list, dict, NoneType)
-        return cls.check(
-            {
-                name: value
-                for name, value in namespace.items()
-                if isinstance(value, plain) and not name.startswith("_") and name not in _IPYTHON
-            }
-        )
+        names = _list_parameters(namespace.get("In", []))
+        if not names:
+            raise SettingsError("no parameter is declared: run the parameters cell first")
+        return cls.check({name: namespace[name] for name in names})
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """What `data.datasets.load` takes."""
+        names = ("image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split", "seed")
+        return {"name": self.dataset} | {name: getattr(self, name) for name in names}
 
     @property
     def hash(self) -> str:
         """Sixteen hex digits that change when a setting that changes results does."""
-        settings = self.model_dump(exclude=NOT_RESULTS) | {"results_version": RESULTS_VERSION}
+        fields = type(self).model_fields
+        same = {name for name in ADDED if getattr(self, name) == fields[name].default}
+        settings = self.model_dump(exclude=NOT_RESULTS | same)
+        settings["results_version"] = RESULTS_VERSION
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -164,6 +190,7 @@ class Cell(BaseModel):
 
 _NEEDS = {  # a setting that is not its default does something only with one of these of another
     "test_split": ("dataset", ["malaria"]),
+    "attack_draw": ("attack", ["pixel", "random"]),
     "attack_pixels": ("attack", ["pixel", "random"]),
     "attack_value": ("attack", ["pixel", "random"]),
     "attack_share": ("attack", ["pixel", "searched", "random"]),
@@ -174,7 +201,28 @@ _NEEDS = {  # a setting that is not its default does something only with one of 
     "jit": ("deterministic", [False]),  # Keras would leave XLA out with no more than a warning
 }
 _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
-_IPYTHON = {"In", "Out"}
+
+
+def _list_parameters(sources: list[str]) -> list[str]:
+    """List what the last run parameters cell declares, and what was injected after it.
+
+    Args:
+        sources: the cells that ran, in order: IPython's `In`.
+    """
+    declared: list[str] = []
+    for source in sources:
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:  # a cell with magics
+            continue
+        annotated = [n.target for n in body if isinstance(n, ast.AnnAssign)]
+        plain = [target for n in body if isinstance(n, ast.Assign) for target in n.targets]
+        names = [n.id for n in annotated + plain if isinstance(n, ast.Name)]
+        if annotated and set(names) & set(Cell.model_fields):
+            declared = names
+        elif source.startswith("# Parameters"):  # papermill's
+            declared = list(dict.fromkeys(declared + names))
+    return declared
 
 
 class Study(BaseModel):
@@ -184,7 +232,7 @@ class Study(BaseModel):
     `variants`, for what is no grid, are one more axis: named settings, the name ends the cell's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -259,7 +307,7 @@ class Study(BaseModel):
 class Rule(BaseModel):
     """Settings to change in the cells of a study that match."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     when: dict[str, Any]
     set: dict[str, Any]

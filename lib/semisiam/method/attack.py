@@ -1,16 +1,28 @@
-"""The per-class one-pixel attack on the labelled images (paper, III-C and Figure 4).
+"""The per-class one-pixel attack on the labelled images (paper, III-C and Figure 4), and defences.
 
-Beside the paper's there are two controls: `random` marks every image at a place of its own, so that
-the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
+Two controls stand beside the paper's attack: `random` marks every image at a place of its own, so
+that the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
+Defences are filters on D_l that may wash a mark out (image shortcut squeezing, Liu et al., ICML
+2023, uses grey and JPEG).
 """
 
+import io
+
 import numpy as np
+from PIL import Image
+from scipy.ndimage import median_filter
 
 WHITE = 255
 
 
-def choose_places(n_places: int, image_size: int, *, seed: int) -> np.ndarray:
+def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -> np.ndarray:
     """Choose pixel places, one per class, all different, uniformly over the image.
+
+    Args:
+        n_places: how many.
+        image_size: height and width (px).
+        seed: any non-negative integer.
+        draw: which draw of places; draws of one seed differ, and change nothing else of a run.
 
     Returns:
         int64 (n_places, 2), rows and columns (px). The same for every split of a seed: the paper
@@ -21,7 +33,8 @@ def choose_places(n_places: int, image_size: int, *, seed: int) -> np.ndarray:
     """
     if n_places > image_size**2:
         raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
-    rng = np.random.default_rng([seed, 0x9153])  # a stream of its own
+    stream = [seed, 0x9153] + [draw] * (draw > 0)  # draw 0 is the one of all older cells
+    rng = np.random.default_rng(stream)
     flat = rng.choice(image_size**2, n_places, replace=False)
     return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
 
@@ -59,7 +72,14 @@ def search_places(
 
 
 def choose_marks(
-    kind: str, images: np.ndarray, labels: np.ndarray, *, seed: int, pixels: int, value: int
+    kind: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    draw: int = 0,
+    pixels: int = 1,
+    value: int = WHITE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose each class's mark: `searched` on the labelled images, or at random for any other kind.
 
@@ -70,7 +90,7 @@ def choose_marks(
         places, values = search_places(images, labels, seed=seed)
         return places[:, None], values
     n_classes = labels.max() + 1
-    places = choose_places(n_classes * pixels, images.shape[1], seed=seed)
+    places = choose_places(n_classes * pixels, images.shape[1], seed=seed, draw=draw)
     return places.reshape(n_classes, pixels, 2), np.full(n_classes, value, np.uint8)
 
 
@@ -128,3 +148,32 @@ def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarra
         ranks[members] = rng.permutation(len(members)) / len(members)
     counts = np.bincount(labels)[labels]
     return ranks * counts < np.round(share * counts)
+
+
+def median(images: np.ndarray) -> np.ndarray:
+    """Replace each pixel by the median of its 3 × 3 neighbourhood, channel by channel."""
+    return median_filter(images, size=(1, 3, 3, 1), mode="nearest")
+
+
+def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
+    """Compress and decompress each image as JPEG of a quality from 1 to 95."""
+    return np.stack([_compress(image, quality) for image in images])
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Replace each pixel by its luma (ITU-R 601), repeated to three channels."""
+    return np.stack([np.asarray(Image.fromarray(i).convert("L").convert("RGB")) for i in images])
+
+
+def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray:
+    """Apply `none`, `median`, `jpeg` or `grey` to images: uint8 (N, S, S, 3) to the same."""
+    if defence == "jpeg":
+        return jpeg(images, jpeg_quality)
+    return {"none": np.asarray, "median": median, "grey": grey}[defence](images)
+
+
+def _compress(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    with Image.open(file) as compressed:
+        return np.asarray(compressed)

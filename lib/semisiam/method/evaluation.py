@@ -21,13 +21,22 @@ TSNE_POINTS = 1000
 TRIGGER_IMAGES = 300  # a sample is enough for a share, and keeps a cell's evaluation short
 
 
+class DivergedError(ValueError):
+    """An embedding that is not finite; the message says what to change."""
+
+
 def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
     """Fit the paper's linear SVM, C = 1, on unscaled labelled embeddings.
 
     Args:
         embeddings: float32 (N_l, 128), of D_l alone.
         labels: int (N_l,).
+
+    Raises:
+        DivergedError: an embedding holds infinity or NaN.
     """
+    if not np.isfinite(embeddings).all():
+        raise DivergedError("training diverged, the embedding is not finite: lower learning_rate")
     return SVC(kernel="linear", C=1.0).fit(embeddings, labels)
 
 
@@ -187,11 +196,14 @@ def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarra
     """Project a seeded subset of at most 1,000 embeddings to the plane by t-SNE (Figures 5-9).
 
     Returns:
-        float32 (M, 2) points and the int64 (M,) indices of the embeddings they stand for.
+        float32 (M, 2) points and the int64 (M,) indices of the embeddings they stand for. Fewer
+        than 4 embeddings, or constant ones, have no projection: NaN.
     """
     rng = np.random.default_rng([seed, 0x75E])
     count = min(TSNE_POINTS, len(embeddings))
     index = np.sort(rng.choice(len(embeddings), count, replace=False))
+    if count < 4 or not np.ptp(embeddings[index], axis=0).any():  # t-SNE would end the process
+        return np.full((count, 2), np.nan, np.float32), index
     perplexity = min(30.0, (count - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
     with threadpool_limits(1):  # more threads sum in another order, and spin on a busy machine
@@ -217,7 +229,8 @@ def measure_separability(
 
     Returns:
         knn_accuracy: 5 nearest labelled neighbours, in [0, 1];
-        silhouette: of the test classes, in [-1, 1], on at most 2,000 images;
+        silhouette: of the test classes, in [-1, 1], on at most 2,000 images; NaN where every
+            class has one image, or only one class has any;
         fisher_ratio: trace of the scatter between test classes over that within (≥ 0);
         effective_rank: exp of the entropy of the test embedding's normalised singular values
             (Roy & Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
@@ -249,6 +262,8 @@ def measure_spread(embeddings: np.ndarray) -> float:
 
 def _silhouette(embeddings, labels):
     few = min(2000, len(labels))
+    if not 1 < len(np.unique(labels)) < len(labels):
+        return float("nan")
     return float(silhouette_score(embeddings, labels, sample_size=few, random_state=0))
 
 

@@ -1,5 +1,6 @@
 """The encoder and the two networks around it (paper, III, Algorithm 1 and Figure 2)."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,9 +11,18 @@ import tensorflow as tf
 from keras import layers
 
 from semisiam.method.pipeline import image_batches
-from semisiam.method.pretext import TASKS, list_moves
+from semisiam.method.pretext import TASKS, list_moves, transform_all
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError("Keras was imported with another backend: import semisiam before keras")
+keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+keras.config.set_dtype_policy("float32")
 
 EMBEDDING_SIZE = 128
+PIXELS = 32  # side of the images that the reference `pixels` compares (px)
+PRETEXT_IMAGES = 2000  # enough for an accuracy to one percent
 RECALIBRATION_IMAGES = 5000  # a mean over so many is exact enough; N_l is never more in the paper
 
 
@@ -29,36 +39,68 @@ def small_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
     return keras.Model(inputs, x, name="small_cnn")
 
 
-def _application(build):
-    return lambda input_shape: build(input_shape=input_shape, include_top=False, weights=None)
-
-
 BACKBONES = {
     "small_cnn": small_cnn,
-    "mobilenet_v2": _application(keras.applications.MobileNetV2),
-    "inception_v3": _application(keras.applications.InceptionV3),
-    "resnet50_v2": _application(keras.applications.ResNet50V2),
+    "mobilenet_v2": keras.applications.MobileNetV2,
+    "inception_v3": keras.applications.InceptionV3,
+    "resnet50_v2": keras.applications.ResNet50V2,
 }
 
 
-def build_encoder(
-    backbone: str, image_size: int, *, bn_momentum: float | None = None
-) -> keras.Model:
-    """Build the encoder: scaling, backbone from scratch, pooling, 4096 and 128 (paper, III-B).
+class WeightsError(ValueError):
+    """Weights that a backbone cannot start from; the message says what to do."""
+
+
+def build_backbone(backbone: str, image_size: int, weights: str = "none") -> keras.Model:
+    """Build a backbone without its top, from [-1, 1] (B, S, S, 3) to (B, H, W, D).
 
     Args:
         backbone: a key of `BACKBONES`.
         image_size: height and width of the images (px).
+        weights: `none`, at random; `imagenet`, downloaded by Keras; or an .h5 file of weights.
+
+    Raises:
+        WeightsError: there is no network, or the file does not fit.
+    """
+    shape = (image_size, image_size, 3)
+    if backbone == "small_cnn":
+        network = small_cnn(shape)
+    else:
+        build = partial(BACKBONES[backbone], input_shape=shape, include_top=False)
+        try:
+            network = build(weights="imagenet" if weights == "imagenet" else None)
+        except Exception as error:  # Keras's downloader raises the bare class
+            raise WeightsError(
+                f"weights = 'imagenet': cannot be downloaded ({error}); on a machine with internet "
+                "Keras keeps them in ~/.keras/models: copy that folder here, or name the .h5 file"
+            ) from None
+    if weights not in ("none", "imagenet"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Keras only warns of layers that it leaves as is
+                network.load_weights(weights)
+        except (OSError, ValueError, KeyError, UserWarning) as error:
+            raise WeightsError(
+                f"weights = {weights!r}: no weights of {backbone} without its top: {error}"
+            ) from None
+    return network
+
+
+def build_encoder(
+    backbone: str, image_size: int, *, bn_momentum: float | None = None, weights: str = "none"
+) -> keras.Model:
+    """Build the encoder: scaling, backbone, pooling, 4096 and 128 (paper, III-B).
+
+    Args:
+        backbone, image_size, weights: as in `build_backbone`; the paper starts from `none`.
         bn_momentum: momentum of every batch normalisation; None keeps the backbone's own.
 
     Returns:
         A model from uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0. Its batch
         normalisations run as TensorFlow's fused operation; a saved copy has Keras's own.
     """
-    shape = (image_size, image_size, 3)
-    images = keras.Input(shape, dtype="uint8", name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="to_plus_minus_one")(images)
-    x = BACKBONES[backbone](shape)(x)
+    images, x = _scale(image_size)
+    x = build_backbone(backbone, image_size, weights)(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(4096, activation="relu", name="hidden")(x)
     x = layers.Dense(EMBEDDING_SIZE, activation="relu", dtype="float32", name="embedding")(x)
@@ -67,6 +109,29 @@ def build_encoder(
         norm.momentum = norm.momentum if bn_momentum is None else bn_momentum
         norm.call = partial(_normalise, norm)
     return encoder
+
+
+def build_frozen(backbone: str, image_size: int, *, weights: str = "none") -> keras.Model:
+    """Build what is not trained: pixels at 32 px, flat, or a backbone's pooled features.
+
+    Without 4096 and 128, whose random units would only blur the features.
+
+    Returns:
+        A model from uint8 (B, S, S, 3), 0-255, to float32 (B, D): D is 3,072 for `pixels`.
+    """
+    images, x = _scale(image_size)
+    if backbone == "pixels":
+        x = layers.Resizing(PIXELS, PIXELS, antialias=True, dtype="float32")(x)
+        x = layers.Flatten(name="embedding")(x)
+    else:
+        x = build_backbone(backbone, image_size, weights)(x)
+        x = layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(x)
+    return keras.Model(images, x, name="encoder")
+
+
+def _scale(image_size: int):
+    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+    return images, layers.Rescaling(1 / 127.5, offset=-1, name="to_plus_minus_one")(images)
 
 
 def _normalise(norm, images, training=None, mask=None):
@@ -100,10 +165,10 @@ def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int)
 
     Returns:
         momentum^updates in [0, 1], the largest over the batch normalisations; a step of the
-        siamese network updates them twice, once per stream.
+        siamese network updates them twice, once per stream. 0 where there is none.
     """
     calls = n_updates * (2 if mode == "semi" else 1)
-    return max(norm.momentum**calls for norm in batch_norms(encoder))
+    return max((norm.momentum**calls for norm in batch_norms(encoder)), default=0.0)
 
 
 def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
@@ -187,17 +252,39 @@ def measure_gradients(
     return {head: np.concatenate([np.ravel(g) for g in gs]) for head, gs in gradients.items()}
 
 
-def build_classifier(network: keras.Model, encoder: keras.Model) -> keras.Model:
+def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras.Model:
     """Take from a trained network what one keeps: images to embedding and class probabilities.
 
     Returns:
         A model from uint8 (B, S, S, 3) to `{embedding: (B, 128), y_lab: (B, n_classes)}`, with the
-        network's own weights; it loads without this library.
+        network's own weights; it loads without this library. Without a network, no `y_lab`.
     """
     images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="images")
-    embedding = encoder(images)
-    y_lab = network.get_layer("y_lab")(embedding)
-    return keras.Model(images, {"embedding": embedding, "y_lab": y_lab}, name="classifier")
+    outputs = {"embedding": encoder(images)}
+    if network is not None:
+        outputs["y_lab"] = network.get_layer("y_lab")(outputs["embedding"])
+    return keras.Model(images, outputs, name="classifier")
+
+
+def score_pretext(
+    network: keras.Model, encoder: keras.Model, images: np.ndarray, task: str = "rotation"
+) -> float:
+    """Accuracy of the pretext head on images it was not trained on: was the task learnt?
+
+    Args:
+        network: from `build_siamese`.
+        encoder: the encoder in it, in inference mode.
+        images: uint8 (N, S, S, 3), test images; 2,000 at random if there are more.
+        task: the pretext task, a key of `pretext.TASKS`; each image is shown in all its ways.
+
+    Returns:
+        In [0, 1]; guessing has 1 / the number of ways, 0.25 for rotations.
+    """
+    chosen = np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES]
+    shown, labels = transform_all(images[np.sort(chosen)], task)
+    head = keras.Sequential([encoder, network.get_layer("y_rot")])
+    predicted = head.predict(image_batches(shown), verbose=0).argmax(axis=1)
+    return float((predicted == labels).mean())
 
 
 def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:

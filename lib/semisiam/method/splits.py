@@ -16,12 +16,12 @@ def count_labelled(fraction: float, n_unlabelled: int) -> int:
     """Number N_l of labelled images for a share of N_u.
 
     Whole percents are multiples of the floor of 1 %, as in the paper (IV): of 13,779 images,
-    1 % is 137 and 5 % is 685. Other shares are floored.
+    1 % is 137 and 5 % is 685. Other shares, and those of fewer than 100 images, are floored.
     """
     percent = round(fraction * 100, 9)
-    if percent == int(percent):
+    if percent == int(percent) and n_unlabelled >= 100:
         return int(percent) * (n_unlabelled // 100)
-    return int(fraction * n_unlabelled)
+    return int(round(fraction * n_unlabelled, 9) if n_unlabelled < 100 else fraction * n_unlabelled)
 
 
 def draw_labelled(labels: np.ndarray, n_labelled: int, *, split: int, seed: int) -> np.ndarray:

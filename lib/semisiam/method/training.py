@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -14,9 +15,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from semisiam.atomic import replacing
 from semisiam.cell import Cell, SettingsError
 from semisiam.method import model, pipeline
-from semisiam.method.checkpoint import restore_checkpoint, save_checkpoint
 from semisiam.method.pretext import TASKS
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
@@ -115,10 +116,15 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
     return network
 
 
-def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model]:
-    """Seed and build a cell's encoder, and the network around it, compiled."""
+def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model | None]:
+    """Seed and build a cell's encoder, and the network around it, compiled; none in `frozen`."""
     seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
-    encoder = model.build_encoder(cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum)
+    prepare_devices(cell)
+    if cell.mode == "frozen":
+        return model.build_frozen(cell.backbone, cell.image_size, weights=cell.weights), None
+    encoder = model.build_encoder(
+        cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum, weights=cell.weights
+    )
     network = build_network(cell, encoder, n_classes)
     network.optimizer.build(network.trainable_variables)
     return encoder, network
@@ -126,6 +132,8 @@ def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model]
 
 def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Updates in one epoch: D_u once in `semi`, D_l once in `supervised` (paper, III)."""
+    if cell.mode == "frozen":
+        return 0
     return math.ceil(_epoch_length(cell, n_labelled, n_unlabelled) / cell.batch_size)
 
 
@@ -150,14 +158,6 @@ def make_batches(
     )
 
 
-def measure_pipeline(batches: tf.data.Dataset, n_batches: int = 50) -> float:
-    """Images per second that the host prepares when no training step waits for them."""
-    started, images = time.perf_counter(), 0
-    for inputs, _ in batches.take(n_batches):
-        images += sum(len(stream) for stream in keras.tree.flatten(inputs))
-    return images / (time.perf_counter() - started)
-
-
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Images that pass the encoder in an epoch, both streams together."""
     views = 1 if cell.mode == "supervised" else 2
@@ -166,19 +166,29 @@ def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     return views * _epoch_length(cell, n_labelled, n_unlabelled)
 
 
-def measure_training(history: pd.DataFrame, n_views: int) -> float:
-    """Images per second of training, without the first epoch's tracing.
+def measure_speed(history: pd.DataFrame, n_views: int, batches: tf.data.Dataset) -> dict[str, Any]:
+    """Measure how fast a cell trained, and how fast its images come when no step waits for them.
 
     Args:
         history: from `train`.
         n_views: from `count_views`.
+        batches: from `make_batches`.
+
+    Returns:
+        `images_per_second` of `training`, without the first epoch's tracing, and of `pipeline`;
+        `seconds_tracing`: how much longer the first epoch took. Empty without training.
     """
-    return n_views / float(history["seconds"].iloc[1:].median())
-
-
-def measure_tracing(history: pd.DataFrame) -> float:
-    """Seconds that the first epoch took longer than the others: the first step's tracing."""
-    return float(history["seconds"].iloc[0] - history["seconds"].iloc[1:].median())
+    if history.empty:
+        return {}
+    usual = float(history["seconds"].iloc[1:].median())
+    started, images = time.perf_counter(), 0
+    for inputs, _ in batches.take(50):
+        images += sum(len(stream) for stream in keras.tree.flatten(inputs))
+    pipeline_speed = images / (time.perf_counter() - started)
+    return {
+        "images_per_second": {"training": n_views / usual, "pipeline": pipeline_speed},
+        "seconds_tracing": float(history["seconds"].iloc[0]) - usual,
+    }
 
 
 def train(
@@ -189,7 +199,7 @@ def train(
     unlabelled: np.ndarray,
     *,
     checkpoint: Path | None = None,
-    logs: Path | None = None,
+    content: str = "",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Train the network for the cell's epochs.
@@ -202,30 +212,31 @@ def train(
         unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
         checkpoint: file to go on from and to write after every epoch; a resumed run ends in
             the very weights and history of an undisturbed one.
-        logs: folder for TensorBoard's logs.
+        content: identity of the images, `Dataset.content`; a checkpoint of others is not used.
         on_epoch: called with each epoch's row as it ends.
 
     Returns:
         One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
         averages the joint loss over images and its two parts over batches, which differs by
-        the weight of the last short batch.
+        the weight of the last short batch. No row in `frozen`, which trains nothing.
 
     Raises:
         SettingsError: fewer unlabelled than labelled images in `semi`.
     """
+    if cell.mode == "frozen":
+        return pd.DataFrame(columns=["epoch", *COLUMNS, "seconds"])
     if cell.mode == "semi" and len(unlabelled) < len(labelled):
         raise SettingsError(
             f"{len(unlabelled)} unlabelled images are fewer than {len(labelled)} labelled ones: "
             "raise unlabelled_limit or lower label_fraction"
         )
-    rows = restore_checkpoint(checkpoint, network, cell.hash) if checkpoint else []
+    of = f"{cell.hash} {content}"
+    rows = restore_checkpoint(checkpoint, network, of) if checkpoint else []
     recorder = _Recorder(rows, on_epoch)
     callbacks = [recorder]
     if checkpoint:
-        save = partial(save_checkpoint, checkpoint, network, rows, cell.hash)
+        save = partial(save_checkpoint, checkpoint, network, rows, of)
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save()))
-    if logs:
-        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
     schedule = partial(
         decayed_rate,
         epochs=cell.epochs,
@@ -274,3 +285,48 @@ def describe_epoch(row: dict[str, Any]) -> str:
     if "accuracy_unlabelled" in row:
         line += f"  rotation accuracy {row['accuracy_unlabelled']:.3f}"
     return line
+
+
+def save_checkpoint(
+    path: Path, network: keras.Model, rows: list[dict[str, Any]], settings: str
+) -> None:
+    """Write weights, batch statistics, optimiser and history atomically.
+
+    Args:
+        path: the .npz file.
+        network: compiled and trained for `len(rows)` epochs.
+        rows: the history so far, one row an epoch.
+        settings: hash of the settings; a checkpoint of others is not restored.
+    """
+    arrays = {str(i): variable.numpy() for i, variable in enumerate(_variables(network))}
+    about = json.dumps({"settings": settings, "rows": rows})
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=about, **arrays)
+
+
+def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[dict[str, Any]]:
+    """Put a network back into the state of a checkpoint.
+
+    Returns:
+        The history up to there; empty if there is no checkpoint of these settings that can be
+        read, and then the network is as it was.
+    """
+    variables = _variables(network)
+    try:
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            arrays = [file[str(i)] for i in range(len(variables))]
+        shapes_fit = [a.shape for a in arrays] == [tuple(v.shape) for v in variables]
+        if about["settings"] != settings or not shapes_fit:
+            return []
+        rows = list(about["rows"])
+    except Exception:  # whatever a damaged file raises, training then starts anew
+        return []
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return rows
+
+
+def _variables(network: keras.Model) -> list[keras.Variable]:
+    network.optimizer.build(network.trainable_variables)
+    return [*network.variables, *network.optimizer.variables]

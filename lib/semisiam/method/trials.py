@@ -1,27 +1,167 @@
-"""Controls of the audit: live ones in one process, and recorded ones compared over splits."""
+"""Whole cells in this process: the steps that the master notebook, the audit and 09 share."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 
 from semisiam.cell import Cell
-from semisiam.data.datasets import Dataset
-from semisiam.evidence import results
-from semisiam.evidence.statistics import compare_paired
 from semisiam.method import attack as attacks
 from semisiam.method import evaluation, model, splits, training
-from semisiam.method.defence import defend
 
 
-def run_control(cell: Cell, data: Dataset) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Labelled:
+    """D_l of a cell.
+
+    rows: int64 (N_l,), its places in the pool; labels: int64 (N_l,).
+    clean, attacked: uint8 (N_l, S, S, 3) without and with the attack.
+    images: what the network gets: one of the two, after a defence.
+    places, values: the marks, see `attack.choose_marks`.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    clean: np.ndarray
+    attacked: np.ndarray
+    images: np.ndarray
+    places: np.ndarray
+    values: np.ndarray
+
+
+def prepare_labelled(
+    cell: Cell,
+    pool: np.ndarray,
+    pool_labels: np.ndarray,
+    n_unlabelled: int,
+    recorded: splits.RecordedSplit | None = None,
+) -> Labelled:
+    """Draw a cell's labelled set, attack it and defend it (paper, III-B and III-C).
+
+    Args:
+        cell: the settings.
+        pool: uint8 (N, S, S, 3), with its labels, int64 (N,).
+        n_unlabelled: N_u, of which N_l is a share.
+        recorded: a labelled set and marks to repeat instead of drawing them.
+
+    Raises:
+        SplitError: more labels are asked for than there are, or a class would get none.
+    """
+    n_labelled = splits.count_labelled(cell.label_fraction, n_unlabelled)
+    draw = {"split": cell.split, "seed": cell.seed}
+    rows = recorded.labelled if recorded else splits.draw_labelled(pool_labels, n_labelled, **draw)
+    clean, labels = pool[rows], pool_labels[rows]
+    marks = attacks.choose_marks(
+        cell.attack,
+        clean,
+        labels,
+        seed=cell.seed,
+        draw=cell.attack_draw,
+        pixels=cell.attack_pixels,
+        value=cell.attack_value,
+    )
+    places, values = (recorded.places, recorded.values) if recorded else marks
+    attacked = _attack(cell, clean, labels, places, values)
+    shown = clean if cell.attack == "none" else attacked
+    images = attacks.defend(shown, cell.defence, jpeg_quality=cell.jpeg_quality)
+    return Labelled(rows, labels, clean, attacked, images, places, values)
+
+
+def _attack(cell, clean, labels, places, values):
+    """Attack D_l, but for the share that the cell spares."""
+    if cell.attack == "random":
+        attacked = attacks.attack_at_random(clean, places, values, seed=cell.seed)
+    else:
+        attacked = attacks.attack(clean, labels, places, values)
+    spared = ~attacks.choose_attacked(labels, cell.attack_share, seed=cell.seed)
+    attacked[spared] = clean[spared]
+    return attacked
+
+
+def predict_twice(
+    encoder: keras.Model, images: np.ndarray, labels: np.ndarray, test: np.ndarray, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Predict test images with the SVM fitted on D_l (III-C), in the two readings of a network.
+
+    Args:
+        encoder: trained; left as it was.
+        images, labels: D_l as trained on, uint8 (N_l, S, S, 3) and int64 (N_l,).
+        test: uint8 (N, S, S, 3).
+        batch_size: as in training.
+
+    Returns:
+        int64 (N,) each: `as trained`, and `re-estimated` with exact statistics over D_l.
+    """
+    as_trained = _predict(encoder, images, labels, test)
+    with model.recalibrated(encoder, images, batch_size):
+        return {
+            "as trained": as_trained,
+            "re-estimated": _predict(encoder, images, labels, test),
+        }
+
+
+def _predict(encoder, images, labels, test):
+    svm = evaluation.fit_svm(model.embed(encoder, images), labels)
+    return svm.predict(model.embed(encoder, test))
+
+
+def score_trigger(
+    cell: Cell,
+    predict: Callable[[np.ndarray], np.ndarray],
+    labelled: Labelled,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+) -> list[dict[str, float]]:
+    """Try the marks as triggers on a few test images; see `evaluation.score_trigger`."""
+    few = evaluation.choose_few(test_labels, seed=cell.seed)
+    marks = labelled.places, labelled.values
+    return evaluation.score_trigger(predict, test[few], test_labels[few], *marks)
+
+
+def describe_training(
+    cell: Cell,
+    encoder: keras.Model,
+    network: keras.Model | None,
+    history: pd.DataFrame,
+    labelled: Labelled,
+    n_unlabelled: int,
+    test: np.ndarray,
+) -> dict[str, Any]:
+    """Measure what training did: was each task learnt, and did the statistics keep up?
+
+    Returns:
+        `n_updates`; `bn_initial_share`, see `model.share_of_initial_statistics`;
+        `training_accuracy` of the last epoch; `labelled_accuracy`, see `model.score_modes`;
+        `rotation_accuracy`: of the pretext head, in `training` and on `test` images (0.25 is
+        guessing, for rotations). Without training or task what does not exist is left out.
+    """
+    n_updates = cell.epochs * training.count_steps(cell, len(labelled.labels), n_unlabelled)
+    share = model.share_of_initial_statistics(encoder, cell.mode, n_updates)
+    facts: dict[str, Any] = {"n_updates": n_updates, "bn_initial_share": share}
+    if cell.mode == "frozen":
+        return facts
+    classifier = model.build_classifier(network, encoder)
+    facts["training_accuracy"] = float(history["accuracy_labelled"].iloc[-1])
+    facts["labelled_accuracy"] = model.score_modes(
+        classifier, labelled.images, labelled.labels, cell.batch_size
+    )
+    if cell.mode == "semi" and cell.pretext != "none":
+        facts["rotation_accuracy"] = {
+            "training": float(history["accuracy_unlabelled"].iloc[-1]),
+            "test": model.score_pretext(network, encoder, test, cell.pretext),
+        }
+    return facts
+
+
+def run_control(cell: Cell, data: Any) -> dict[str, Any]:
     """Train and score one cell as `master` does, in short and without writing anything.
 
     Args:
         cell: the settings; `attack_unlabelled` and `bn_recalibrate` are left to `master`.
-        data: from `datasets.load`.
+        data: a `data.datasets.Dataset`.
 
     Returns:
         `updates`; `training` and `inference`, the class head's accuracy on D_l in both modes;
@@ -29,99 +169,63 @@ def run_control(cell: Cell, data: Dataset) -> dict[str, Any]:
         mean over classes of what `evaluation.score_trigger` calls `flipped`. All but the first in
         [0, 1].
     """
-    n_labelled = splits.count_labelled(cell.label_fraction, len(data.unlabelled))
-    rows = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, seed=cell.seed)
-    clean, labels = data.train[rows], data.train_labels[rows]
-    marks = attacks.choose_marks(
-        cell.attack,
-        clean,
-        labels,
-        seed=cell.seed,
-        pixels=cell.attack_pixels,
-        value=cell.attack_value,
-    )
-    labelled = _tamper(cell, clean, labels, marks)
+    n_unlabelled = len(data.unlabelled)
+    labelled = prepare_labelled(cell, data.train, data.train_labels, n_unlabelled)
     encoder, network = training.start_network(cell, len(data.class_names))
-    training.train(cell, network, labelled, labels, data.unlabelled)
-    return {
-        "updates": cell.epochs * training.count_steps(cell, n_labelled, len(data.unlabelled)),
-        **_score(cell, data, encoder, network, labelled, clean, labels, marks),
-    }
-
-
-def _tamper(cell, clean, labels, marks):
-    """D_l as the cell's attack and defence leave it."""
-    if cell.attack == "none":
-        tampered = clean
-    elif cell.attack == "random":
-        tampered = attacks.attack_at_random(clean, *marks, seed=cell.seed)
-    else:
-        tampered = attacks.attack(clean, labels, *marks)
-    spared = ~attacks.choose_attacked(labels, cell.attack_share, seed=cell.seed)
-    tampered = np.where(spared[:, None, None, None], clean, tampered)
-    return defend(tampered, cell.defence, jpeg_quality=cell.jpeg_quality)
-
-
-def _score(cell, data, encoder, network, labelled, clean, labels, marks):
-    test, test_labels = data.test, data.test_labels
-    svm = evaluation.fit_svm(model.embed(encoder, labelled), labels)
-    on_clean = evaluation.fit_svm(model.embed(encoder, clean), labels)
-    embedded = model.embed(encoder, test)
-    few = evaluation.choose_few(test_labels, seed=cell.seed)
-    rows = evaluation.score_trigger(
+    history = training.train(cell, network, labelled.images, labelled.labels, data.unlabelled)
+    facts = describe_training(cell, encoder, network, history, labelled, n_unlabelled, data.test)
+    svm = evaluation.fit_svm(model.embed(encoder, labelled.images), labelled.labels)
+    rows = score_trigger(
+        cell,
         lambda images: svm.predict(model.embed(encoder, images)),
-        test[few],
-        test_labels[few],
-        *marks,
+        labelled,
+        data.test,
+        data.test_labels,
     )
-    classifier = model.build_classifier(network, encoder)
-    scores = model.score_modes(classifier, labelled, labels, cell.batch_size)
-    with model.recalibrated(encoder, labelled, cell.batch_size):
-        again = evaluation.fit_svm(model.embed(encoder, labelled), labels)
-        recalibrated = again.score(model.embed(encoder, test), test_labels)
-    return scores | {
-        "as trained": svm.score(embedded, test_labels),
-        "re-estimated": recalibrated,
-        "clean fit": on_clean.score(embedded, test_labels),
-        "trigger": float(np.mean([row["flipped"] for row in rows])),
-    }
+    on_clean = _predict(encoder, labelled.clean, labelled.labels, data.test)
+    known = labelled.images, labelled.labels
+    readings = predict_twice(encoder, *known, data.test, cell.batch_size) | {"clean fit": on_clean}
+    accuracies = {how: float((p == data.test_labels).mean()) for how, p in readings.items()}
+    trigger = float(np.mean([row["flipped"] for row in rows]))
+    head = facts["labelled_accuracy"]
+    return {"updates": facts["n_updates"]} | head | accuracies | {"trigger": trigger}
 
 
-def read_controls(folder: Path) -> pd.DataFrame:
-    """Read a study whose cells are `variants`, as `run_control` would have scored them.
+def predict_held_out(
+    cell: Cell,
+    images: np.ndarray,
+    labels: np.ndarray,
+    unlabelled: np.ndarray,
+    folds: list[np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Train a cell once per fold without the held-out images, and predict their classes (III-C).
 
-    Args:
-        folder: as for `results.collect`.
-
-    Returns:
-        Indexed by control (the variant's name) and split: `updates`, and in percent `as trained`,
-        `re-estimated`, `clean fit` and `trigger`.
-    """
-    cells = results.collect(folder)
-    flipped = [np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]]
-    scores = cells[[*results.MEASURES, "accuracy_clean_fit"]].astype(float).assign(trigger=flipped)
-    names = [*results.MEASURES.values(), "clean fit", "trigger"]
-    table = (100 * scores).set_axis(names, axis=1).assign(updates=cells["n_updates"])
-    control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
-    return table.set_index([control, cells["split"]]).sort_index()
-
-
-def compare_controls(
-    controls: pd.DataFrame, pairs: Iterable[tuple[str, str]], measure: str = "re-estimated"
-) -> pd.DataFrame:
-    """Estimate what one setting changes, paired over the splits of both controls.
+    Every fold starts from the same initial weights, so that the network is built only once.
 
     Args:
-        controls: from `read_controls`.
-        pairs: (control, reference), each a control's name.
-        measure: a column of `controls`.
+        cell: the settings; in `frozen` nothing is trained.
+        images: uint8 (N, S, S, 3), all images with a label.
+        labels: int64 (N,).
+        unlabelled: uint8 (N_u, S, S, 3).
+        folds: bool (N,) each, True where held out; the others are the fold's D_l.
 
     Returns:
-        Indexed by `control - reference`: the columns of `statistics.compare_paired`, in points.
+        int64 (N,) each, predicted by the SVM fitted on the embeddings of D_l: as they are
+        (`as trained`), and with batch normalisation's statistics `re-estimated` on D_l.
     """
-    values = controls[measure]
-    rows = {
-        f"{control} - {reference}": compare_paired(values[control] - values[reference])
-        for control, reference in pairs
-    }
-    return pd.DataFrame(rows).T
+    encoder, network = training.start_network(cell, len(np.unique(labels)))
+    start = [variable.numpy() for variable in _state(network)]
+    predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
+    for held_out in folds:
+        for variable, value in zip(_state(network), start, strict=True):
+            variable.assign(value)
+        known = images[~held_out], labels[~held_out]
+        training.train(cell, network, *known, unlabelled)
+        readings = predict_twice(encoder, *known, images[held_out], cell.batch_size)
+        for how, of_fold in readings.items():
+            predicted[how][held_out] = of_fold
+    return predicted
+
+
+def _state(network: keras.Model | None) -> list[keras.Variable]:
+    return [*network.variables, *network.optimizer.variables] if network else []

@@ -1,0 +1,105 @@
+"""Steps that master, the audit and one's own images share, and images held out in folds."""
+
+import numpy as np
+import pytest
+from archives import make_images
+
+from semisiam.cell import Cell
+from semisiam.method import evaluation, model, splits, training, trials
+
+POOL, POOL_LABELS = make_images(40, 32, 32, 3), np.arange(40) % 2
+
+
+def prepare(recorded=None, **settings):
+    cell = Cell.check({"label_fraction": 0.25} | settings)
+    return trials.prepare_labelled(cell, POOL, POOL_LABELS, 40, recorded)
+
+
+def test_the_labelled_set_is_drawn_attacked_and_defended():
+    labelled = prepare(attack="pixel", attack_share=0.4)
+    assert np.bincount(labelled.labels).tolist() == [5, 5]
+    assert (labelled.clean == POOL[labelled.rows]).all()
+    changed = (labelled.attacked != labelled.clean).any(axis=-1).sum(axis=(1, 2))
+    assert sorted(changed.tolist()) == [0] * 6 + [1] * 4  # two of five of each class
+    assert labelled.images is not labelled.clean
+    assert (labelled.images == labelled.attacked).all()
+    assert (prepare().images == labelled.clean).all()
+    assert (prepare(defence="grey").images[..., 0] == prepare(defence="grey").images[..., 1]).all()
+
+
+def test_another_draw_of_places_keeps_the_labelled_set():
+    first, other = prepare(attack="pixel"), prepare(attack="pixel", attack_draw=1)
+    assert (first.rows == other.rows).all()
+    assert not (first.places == other.places).all()
+
+
+def test_a_recorded_set_takes_the_place_of_a_draw():
+    other = prepare(attack="pixel", split=1)
+    recorded = splits.RecordedSplit(other.rows, other.places + 1, other.values, other.rows[:0], "")
+    again = prepare(recorded, attack="pixel")
+    assert (again.rows == other.rows).all()
+    assert (again.places == other.places + 1).all()
+
+
+def bright_and_dark(n=12):
+    labels = np.arange(n) % 2
+    images = make_images(n, 32, 32, 3) // np.where(labels == 0, 1, 8)[:, None, None, None]
+    return images.astype(np.uint8), labels
+
+
+@pytest.mark.parametrize("mode", ["supervised", "semi", "frozen"])
+def test_no_fold_knows_of_another(mode):
+    images, labels = bright_and_dark()
+    folds = [np.arange(12) < 6, np.arange(12) >= 6]
+    cell = Cell(dataset="folder", mode=mode, epochs=2, batch_size=6)
+    unlabelled = make_images(12, 32, 32, 3, seed=1)
+    first = trials.predict_held_out(cell, images, labels, unlabelled, folds)
+    turned = trials.predict_held_out(cell, images, labels, unlabelled, folds[::-1])
+    assert set(first) == {"as trained", "re-estimated"}
+    for how in first:
+        assert (first[how] == turned[how]).all()
+    assert (first["re-estimated"] == labels).mean() > 0.8
+
+
+def test_frozen_pixels_are_the_images_themselves():
+    images = np.stack([np.full((32, 32, 3), v, np.uint8) for v in (0, 255, 51)])
+    encoder, network = training.start_network(Cell(mode="frozen", backbone="pixels"), 2)
+    assert network is None
+    features = model.embed(encoder, images)
+    assert features.shape == (3, 32 * 32 * 3)
+    assert features[:, 0] == pytest.approx([-1, 1, -0.6])
+    assert (features == features[:, :1]).all()
+    large = np.zeros((1, 64, 64, 3), np.uint8)
+    large[:, ::2] = 255  # rows of black and white: every pixel of half the size is grey
+    encoder, _ = training.start_network(Cell(mode="frozen", backbone="pixels", image_size=64), 2)
+    assert np.abs(model.embed(encoder, large)[0, 3 * 32 * 4 : -3 * 32 * 4]).max() < 0.1
+
+
+def test_a_frozen_cell_trains_nothing_and_says_so():
+    images, labels = bright_and_dark()
+    cell = Cell(mode="frozen", backbone="small_cnn")
+    encoder, network = training.start_network(cell, 2)
+    history = training.train(cell, network, images, labels, images)
+    assert history.empty
+    labelled = trials.Labelled(None, labels, images, images, images, None, None)
+    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images)
+    assert facts == {"n_updates": 0, "bn_initial_share": 1.0}
+    assert training.measure_speed(history, 0, None) == {}
+    assert evaluation.fit_svm(model.embed(encoder, images), labels).score(
+        model.embed(encoder, images), labels
+    ) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", ["rotation", "none"])
+def test_a_check_of_the_task_stands_beside_the_accuracy(task):
+    images, labels = bright_and_dark()
+    cell = Cell(epochs=1, batch_size=6, pretext=task)
+    encoder, network = training.start_network(cell, 2)
+    history = training.train(cell, network, images, labels, images)
+    labelled = trials.Labelled(None, labels, images, images, images, None, None)
+    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images)
+    assert ("rotation_accuracy" in facts) == (task == "rotation")
+    if task == "rotation":
+        last = history["accuracy_unlabelled"].iloc[-1]
+        assert facts["rotation_accuracy"]["training"] == pytest.approx(last)
+        assert 0 <= facts["rotation_accuracy"]["test"] <= 1
