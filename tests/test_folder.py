@@ -33,7 +33,7 @@ def test_only_papermill_names_the_folder_in_its_command_line(program, folder, tm
 def test_a_program_that_runs_notebooks_must_say_where_results_go(tmp_path):
     """Twice from Python, the second would write over the first."""
     code = "from semisiam.run import folder; from semisiam.cell import Cell; "
-    code += "print(folder.open_folder(Cell.from_notebook({'output_dir': output_dir})))"
+    code += "print(folder.open_folder(Cell(output_dir=output_dir)))"
     cells = [new_code_cell("output_dir = ''", metadata={"tags": ["parameters"]})]
     kernel = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
     notebook = new_notebook(cells=[*cells, new_code_cell(code)], metadata=kernel)

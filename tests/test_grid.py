@@ -265,8 +265,10 @@ def test_time_is_estimated_from_cells_of_the_same_kind():
     status = dict(zip(cells, states, strict=True))
     found = grid.estimate_seconds(cells, status)
     assert list(found.values()) == [20, 8 * 5, 20]  # of the kind; by its epochs; of any kind
-    assert display.describe_left(cells, status, 2) == "; about 40 s left, 2 side by side"
-    assert display.describe_left(cells, dict.fromkeys(cells, Status("waiting")), 2) == ""
+    told = display.describe_all(cells, status, 2)
+    assert told == "2 done, 1 running, 1 failed, 2 waiting; about 40 s left, 2 side by side"
+    told = display.describe_all(cells, dict.fromkeys(cells, Status("waiting")), 2)
+    assert told == "0 done, 0 running, 0 failed, 6 waiting"
 
 
 def test_the_disk_is_checked_before_a_run(tmp_path, monkeypatch):

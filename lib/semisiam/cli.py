@@ -40,9 +40,9 @@ class _StudyFile(click.ParamType):
     name = "STUDY.yaml"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Study:
-        from semisiam.run.folder import find_checkout
+        from semisiam.run.folder import find_outputs
 
-        find_checkout()
+        find_outputs()
         return Study.load(value)
 
 

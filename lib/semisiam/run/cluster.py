@@ -16,15 +16,11 @@ from distributed.comm import parse_host_port
 from distributed.utils import sync
 
 from semisiam.atomic import read_json
-from semisiam.cell import Cell
+from semisiam.cell import Cell, SettingsError
 from semisiam.run.grid import Run
 from semisiam.run.worker import Options, Status, count_cpus, run_cell
 
 CONNECT = 5  # s
-
-
-class ClusterError(ValueError):
-    """A cluster that cannot be used; the message says which and what to do."""
 
 
 @contextmanager
@@ -35,7 +31,7 @@ def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run
         Executor and function for `run_study`, how many run side by side, and what the cluster is.
 
     Raises:
-        ClusterError: nothing that is a scheduler answers, or it went away.
+        SettingsError: nothing that is a scheduler answers, or it went away.
     """
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves
@@ -48,7 +44,7 @@ def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run
         run = partial(run_on_worker, options=replace(options, cwd=str(Path.cwd())))
         yield executor, run, max(1, sum(slots)), told
         if client.status != "running":
-            raise ClusterError(
+            raise SettingsError(
                 f"the scheduler at {scheduler} went away, and with it its workers' cells: start "
                 "it again, with workers; the same command goes on from here"
             )
@@ -72,7 +68,7 @@ def _connect(scheduler: str) -> Client:
     thread.start()
     thread.join(2 * CONNECT)
     if not made:
-        raise ClusterError(
+        raise SettingsError(
             f"no Dask scheduler answers at {scheduler}: is it up, and reachable from here? "
             "The address is that of `dask scheduler`, tcp://HOST:8786"
         )

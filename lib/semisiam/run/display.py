@@ -8,30 +8,24 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from semisiam.cell import Cell
 from semisiam.run.grid import estimate_seconds
 from semisiam.run.worker import Status
 
-STATES = ("done", "running", "failed", "waiting")
 
-
-def count_states(status: dict[str, Status]) -> str:
-    """Count the cells of each state: `3 done, 2 running, 0 failed, 7 waiting`."""
-    counts = Counter(cell.state for cell in status.values())
-    return ", ".join(f"{counts[state]} {state}" for state in STATES)
-
-
-def describe_left(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> str:
-    """Say when the grid ends, `; about 3.5 h left`; "" if nothing can be said of some cell."""
-    seconds = estimate_seconds(cells, status)
-    left = [name for name, cell in status.items() if cell.state in ("running", "waiting")]
+def describe_all(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> str:
+    """Count the cells of each state, and say when all are done if that is known."""
+    counts, seconds = Counter(s.state for s in status.values()), estimate_seconds(cells, status)
+    told = ", ".join(
+        f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting")
+    )
+    left = [name for name, s in status.items() if s.state in ("running", "waiting")]
     if not left or not all(name in seconds for name in left):
-        return ""
+        return told
     longest = max(seconds[name] for name in left)
-    left = max(longest, sum(seconds[name] for name in left) / workers)
-    return f"; about {describe_seconds(left)} left, {workers} side by side"
+    all_left = max(longest, sum(seconds[name] for name in left) / workers)
+    return f"{told}; about {describe_seconds(all_left)} left, {workers} side by side"
 
 
 def describe_seconds(seconds: float) -> str:
@@ -41,18 +35,16 @@ def describe_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def describe_progress(cell: Status) -> list[str]:
-    """Say how far a running cell is: epoch, loss, images per second, time left, and where."""
-    if not (progress := cell.progress):
-        return ["first epoch", "", "", "", cell.reason]
-    left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
-    return [
-        f"epoch {progress['epoch']}/{progress['epochs']}",
-        f"loss {progress['loss']:.3f}",
-        f"{progress['images_per_second']:.0f} images/s",
-        f"{describe_seconds(left)} left" if left else "evaluating",
-        cell.reason,
-    ]
+def describe_cell(name: str, status: Status) -> list[str]:
+    """Say where a cell stands: state and name, epoch, loss, images per second, time left, why."""
+    told, progress = [f"{status.state:8}{name}"], status.progress
+    if progress and status.state == "running":
+        left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
+        told.append(f"epoch {progress['epoch']}/{progress['epochs']}")
+        told.append(f"loss {progress['loss']:.3f}")
+        told.append(f"{progress['images_per_second']:.0f} images/s")
+        told.append(f"{describe_seconds(left)} left" if left else "evaluating")
+    return [*told, f"({status.reason})"] if status.reason and status.state != "failed" else told
 
 
 class GridDisplay:
@@ -76,7 +68,7 @@ class GridDisplay:
 
     def __exit__(self, *_: object) -> None:
         self.live.stop()
-        self.console.print(count_states(self.last))
+        self.console.print(describe_all(self.cells, self.last, self.workers))
 
     def __call__(self, status: dict[str, Status]) -> None:
         """Show the status of every cell."""
@@ -85,7 +77,7 @@ class GridDisplay:
             if changed and cell.state in ("done", "failed"):
                 self.console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
             elif changed and cell.state == "running" and not self.live.is_started:
-                self.console.print(f"running {name}  {cell.reason}".rstrip())
+                self.console.print(*describe_cell(name, cell))
         self.last = dict(status)
         if self.live.is_started:
             self.live.update(self.draw(status), refresh=True)
@@ -94,11 +86,11 @@ class GridDisplay:
         """Draw a bar for all cells, and a line for each that runs."""
         bar, running = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         ended = sum(cell.state in ("done", "failed") for cell in status.values())
-        line = count_states(status) + describe_left(self.cells, status, self.workers)
+        line = describe_all(self.cells, status, self.workers)
         bar.add_row(ProgressBar(len(status), ended, width=40), line)
         for name, cell in status.items():
             if cell.state == "running":
-                running.add_row(Text(name), *map(Text, describe_progress(cell)))
+                running.add_row(*describe_cell(name, cell))
         return Group(bar, running)
 
 
@@ -106,13 +98,11 @@ def show(cells: dict[str, Cell], status: dict[str, Status], workers: int, folder
     """Print a line for each cell with its index, the counts, the time left, and the failures."""
     lines, seconds = [], estimate_seconds(cells, status)
     for index, (name, cell) in enumerate(status.items()):
-        remarks = describe_progress(cell) if cell.state == "running" else []
+        told = describe_cell(name, cell)
         if cell.state == "waiting" and name in seconds:
-            remarks = [f"about {describe_seconds(seconds[name])}"]
-        if cell.state in ("waiting", "done") and cell.reason:
-            remarks.append(f"({cell.reason})")
-        lines.append("  ".join([f"{index:5}  {cell.state:8}{name}", *filter(None, remarks)]))
-    lines.append(count_states(status) + describe_left(cells, status, workers))
+            told.insert(1, f"about {describe_seconds(seconds[name])}")
+        lines.append("  ".join([f"{index:5}", *told]))
+    lines.append(describe_all(cells, status, workers))
     Console().out(*lines, sep="\n", highlight=False)
     show_failed(status, folder)
 
@@ -124,5 +114,4 @@ def show_failed(status: dict[str, Status], folder: Path) -> None:
     for name, cell in failed.items():
         log = os.path.relpath(folder / name / "log.txt")
         lines.append(f"{name}\n    why  {cell.reason}\n    log  {log}")
-    if lines:
-        Console(stderr=True).out(*lines, sep="\n", highlight=False)
+    Console(stderr=True).out(*lines, sep="\n", end="\n" * bool(lines), highlight=False)

@@ -1,8 +1,8 @@
 """A cell's folder: what a run leaves behind, whether it is done, and who works there.
 
-A cell is done if and only if `done.json` is there, carries the hash of its settings and the identity
-of its images, and the files it lists are as they were. It is written last. Every file is written
-under a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
+A cell is done if and only if `done.json` is there, carries the hash of its settings and the
+identity of its images, and the files it lists are as they were. It is written last. Every file is
+written under a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
 
 Who works there has `lock` locked: the grid, and with the same descriptor papermill and the kernel.
 The system drops the lock when the last of them is gone, however it ended.
@@ -61,11 +61,11 @@ class Stopwatch:
         self._last = now
 
 
-def find_checkout() -> Path:
-    """Find the checkout; raises `SettingsError` if the package was installed without it."""
+def find_outputs() -> Path:
+    """Find the checkout's outputs; raises `SettingsError` if the package lies apart from it."""
     if not (ROOT / "notebooks").is_dir():
         raise SettingsError("semisiam lies apart from its notebooks: `pip install -e CHECKOUT`")
-    return ROOT
+    return ROOT / "outputs"
 
 
 def find_folder(cell: Cell) -> Path:
@@ -88,7 +88,7 @@ def find_folder(cell: Cell) -> Path:
             "output_dir: a notebook run from a program cannot know where it is written; "
             'give the folder of its results, parameters={"output_dir": "/x/1"}'
         )
-    return find_checkout() / "outputs" / "one"
+    return find_outputs() / "one"
 
 
 def open_folder(cell: Cell) -> Path:
@@ -142,7 +142,7 @@ def find_holder(folder: Path) -> str:
 
 def _inherits_lock(folder: Path) -> bool:
     with suppress(KeyError, ValueError, OSError):
-        return os.path.samestat(os.fstat(int(os.environ[LOCK])), os.stat(folder / "lock"))
+        return os.path.samestat(os.fstat(int(os.environ[LOCK])), (folder / "lock").stat())
     return False
 
 
@@ -229,22 +229,20 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
         old = dict(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return "run with other settings, which cannot be read any more"
+    old = Cell().model_dump() | old
     now = cell.model_dump(exclude=NOT_RESULTS).items()
-    before = {name: old.get(name, Cell.model_fields[name].default) for name, _ in now}
-    changed = [f"{name} {before[name]}, now {new}" for name, new in now if before[name] != new]
+    changed = [f"{name} {old[name]}, now {value}" for name, value in now if old[name] != value]
     return "run with other settings: " + "; ".join(changed) if changed else OTHER_CODE
 
 
 def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
     for name in dict.fromkeys((*NEEDED, *files)):
-        try:
-            size = (folder / name).stat().st_size
-        except OSError:
+        path, kept = folder / name, files.get(name)
+        if not path.exists():
             return f"{name} is missing"
-        if name in files and size != files[name]["bytes"]:
-            return f"{name} is damaged: {size} bytes, {files[name]['bytes']} when it was written"
-        read = name in files and (thorough or size <= SMALL)
-        if read and _describe_file(folder / name) != files[name]:
+        if kept and (size := path.stat().st_size) != kept["bytes"]:
+            return f"{name} is damaged: {size} bytes, {kept['bytes']} when it was written"
+        if kept and (thorough or size <= SMALL) and _describe_file(path) != kept:
             return f"{name} is damaged: it was changed after it was written"
     return ""
 
@@ -275,12 +273,10 @@ def describe_machine() -> dict[str, Any]:
 def describe_revision(root: Path = ROOT) -> str:
     """The checkout's git commit, `+changes` if tracked files differ, or `unknown`."""
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
-    if not (root / ".git").exists():  # unpacked, perhaps within a repository of something else
-        return "unknown"
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    with suppress(OSError, subprocess.CalledProcessError):
+        if (root / ".git").exists():  # not if it was unpacked in a repository of something else
+            return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+    return "unknown"
 
 
 def _cpu_name() -> str:

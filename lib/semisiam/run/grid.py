@@ -229,10 +229,10 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
 
 
 def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
-    """Estimate the disk space that cells still need, and raise `SettingsError` if it is not free."""
+    """Tell what disk space cells still need and is free; raises `SettingsError` if too little."""
     left = [cell for name, cell in cells.items() if status[name].state != "done"]
-    sizes = [CELL_MB + (cell.keep_model and MODEL_MB[cell.backbone]) for cell in left]
-    passing = 3 * max((MODEL_MB[cell.backbone] for cell in left), default=0)  # a checkpoint
+    sizes = [CELL_MB + (cell.keep_model and MODEL_MB.get(cell.backbone, 0)) for cell in left]
+    passing = 3 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)  # a checkpoint
     needed = (sum(sizes) + passing) * 10**6
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free

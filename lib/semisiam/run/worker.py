@@ -3,7 +3,6 @@
 The grid on one machine, `--index` and Dask's workers all run their cells through `run_cell`.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -20,7 +19,7 @@ import psutil
 import yaml
 
 from semisiam import ROOT
-from semisiam.atomic import replacing, write_json
+from semisiam.atomic import read_json, replacing, write_json
 from semisiam.cell import Cell
 from semisiam.run.folder import LOCK, explain_undone, find_holder, hold
 
@@ -126,6 +125,10 @@ def _run_once(
     folder: Path, options: Options, lock: int, gpu: str, stopped: Callable[[], bool]
 ) -> tuple[str, bool]:
     """Run papermill; say why it failed, "" if it did not, and whether a process of it died."""
+    # papermill would take what stands in braces in a path for a parameter
+    paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
+    command = [sys.executable, "-m", "semisiam.run.child", *paths, "--log-output"]
+    command += ["--no-progress-bar", "-f", str(folder / "params.yaml")]
     threads = str(options.threads or count_cpus())
     environment = os.environ | dict.fromkeys(THREADS, threads) | {LOCK: str(lock)}
     environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
@@ -133,7 +136,7 @@ def _run_once(
         (folder / "log.txt").open("wb") as log,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,  # kernels leave theirs
         subprocess.Popen(
-            _make_command(folder),
+            [*command, "-r", "output_dir", str(folder)],
             cwd=options.cwd or None,
             env=environment | {"TMPDIR": temp},
             stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
@@ -145,14 +148,6 @@ def _run_once(
     ):
         reason = _watch(child, folder / "progress.json", options.stall_minutes, stopped)
     return (reason, False) if reason or not child.returncode else _explain_exit(folder, child)
-
-
-def _make_command(folder: Path) -> list[str]:
-    """Give papermill's command; it takes what stands in braces in a path for a parameter."""
-    paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
-    command = [sys.executable, "-m", "semisiam.run.child", *paths, "--log-output"]
-    command += ["-f", str(folder / "params.yaml"), "-r", "output_dir", str(folder)]
-    return [*command, "--no-progress-bar"]
 
 
 def _watch(
@@ -184,17 +179,15 @@ def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
     if child.returncode < 0:
         return f"papermill was ended by signal {-child.returncode}", True
     log = (folder / "log.txt").read_text("utf-8", "replace").strip()
-    try:
-        cells = json.loads((folder / "cell.ipynb").read_text("utf-8"))["cells"]
-        outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        error = next(output for output in outputs if output["output_type"] == "error")
-        reason = f"{error['ename']}: {error['evalue']}"
-    except (OSError, ValueError, KeyError, StopIteration):
-        reason = log.rpartition("\n")[2] or f"papermill ended with exit code {child.returncode}"
-        if "Kernel died" in reason:
-            if crash := CRASH.search(log):
-                return f"the kernel crashed: {crash[1]}, in {crash[2]}", True
-            return "the kernel died: it was ended (for want of memory?) or left", True
+    last = log.rpartition("\n")[2] or f"papermill ended with exit code {child.returncode}"
+    cells = read_json(folder / "cell.ipynb").get("cells", [])
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
+    if not errors and "Kernel died" in last:
+        if crash := CRASH.search(log):
+            return f"the kernel crashed: {crash[1]}, in {crash[2]}", True
+        return "the kernel died: it was ended (for want of memory?) or left", True
+    reason = errors[0] if errors else last
     told = [name for name, signs in PREFIXES.items() if any(sign in reason for sign in signs)]
     return ": ".join([*told, reason]), False
 
