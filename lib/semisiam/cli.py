@@ -30,23 +30,23 @@ class _Group(click.Group):
             raise
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(package_name="semisiam")
 def main() -> None:
     """Few labels, many unlabelled images: does self-supervision help, and under attack?"""
 
 
-class _StudyFile(click.ParamType):
-    name = "STUDY.yaml"
+def _load_study(_ctx: click.Context, _param: click.Parameter, path: str) -> Study:
+    from semisiam.run.folder import find_outputs
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Study:
-        from semisiam.run.folder import find_outputs
-
-        find_outputs()
-        return Study.load(value)
+    find_outputs()  # a study needs the checkout
+    return Study.load(path)
 
 
-study_argument = click.argument("study", type=_StudyFile(), metavar="STUDY.yaml")
+COUNT = click.IntRange(min=1)
+study_argument = click.argument("study", callback=_load_study, metavar="STUDY.yaml")
 outputs_option = click.option(
     "--outputs",
     type=click.Path(file_okay=False, path_type=Path),
@@ -64,33 +64,26 @@ only_option = click.option(
 
 def identify(cell: Cell) -> str:
     """Give the content of a cell's data, "" if the data is not here; see `datasets.identify`."""
-    names = ("dataset", "image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split")
-    return _identify(*(getattr(cell, name) for name in (*names, "seed", "splits_file", "split")))
+    recorded = (cell.splits_file, cell.split) if cell.splits_file else ()
+    return _identify(recorded, *cell.data_settings.items())
 
 
 @cache
-def _identify(name, image_size, data_dir, n, n_test, test_split, seed, splits_file, split) -> str:
-    from semisiam.data.datasets import identify
+def _identify(recorded: tuple[str, int] | tuple[()], *settings: tuple[str, Any]) -> str:
+    from semisiam.data import datasets
     from semisiam.method.splits import read_split
 
-    rows = read_split(splits_file, split=split).test_rows if splits_file else None
-    limits = {"unlabelled_limit": n, "test_limit": n_test}
-    halves = {"test_split": test_split, "test_rows": rows, "seed": seed}
-    return identify(name, image_size, data_dir=data_dir, **limits, **halves)
+    rows = read_split(recorded[0], split=recorded[1]).test_rows if recorded else None
+    return datasets.identify(**dict(settings), test_rows=rows)
 
 
 @main.command()
 @study_argument
 @outputs_option
 @only_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    show_default="2, or one a GPU",
-    help="Cells side by side; the machine's threads are shared out among them.",
-)
+@click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
-@click.option("--index", type=click.IntRange(min=0), help="Run this one cell, counted from 0.")
+@click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
@@ -98,22 +91,20 @@ def _identify(name, image_size, data_dir, n, n_test, test_split, seed, splits_fi
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
-    show_default="shared out",
+    type=COUNT,
+    show_default="the machine's, shared out",
     help="Threads of each cell. Results repeat to the last digit only with the same number.",
 )
 @click.option(
     "--stall-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, min_open=True),
     default=240,
-    show_default=True,
     help="End a cell when no epoch ends for so long; data and evaluation count too.",
 )
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0),
     default=1,
-    show_default=True,
     help="Start a cell again so often if its process dies; not if the notebook raises.",
 )
 def grid(
@@ -136,7 +127,7 @@ def grid(
     if dry_run:
         before = grid.read_status(study, outputs, cells, identify)
         display.show(cells, before, workers, folder)
-        click.echo(grid.describe_disk(folder, cells, before, workers))
+        click.echo(grid.check_disk(folder, cells, before))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs with it
     place = grid.running_here(min(workers, len(cells)), options)
@@ -154,7 +145,7 @@ def grid(
         click.echo("stopped; the same command goes on from here", err=True)
         sys.exit(130)
     display.show_failed(status, folder)
-    sys.exit(any(cell.state != "done" for cell in status.values()))
+    sys.exit(any(not cell.done for cell in status.values()))
 
 
 @main.command()
@@ -172,7 +163,7 @@ def status(study: Study, outputs: Path, only: str) -> None:
     cells = grid.choose_cells(study, only)
     status = grid.read_status(study, outputs, cells, identify)
     display.show(cells, status, 2, outputs / study.name)
-    sys.exit(any(cell.state != "done" for cell in status.values()))
+    sys.exit(any(not cell.done for cell in status.values()))
 
 
 @main.command()
@@ -189,15 +180,14 @@ def record(study: Study, outputs: Path) -> None:
     from semisiam.run.grid import read_status
 
     status = read_status(study, outputs, identify=identify)
-    if other := [name for name, cell in status.items() if "on other images" in cell.reason]:
-        raise click.ClickException(f"{other[0]}: {status[other[0]].reason}; run the grid again")
-    if not any(cell.state == "done" for cell in status.values()):
+    if other := [f"{n}: {s.reason}" for n, s in status.items() if "other images" in s.reason]:
+        raise click.ClickException(f"{other[0]}; run the grid again")
+    if not any(cell.done for cell in status.values()):
         raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
     target = results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
-    missing = sum((name, cell.hash) not in recorded for name, cell in study.cells().items())
-    if missing:
+    if missing := sum((n, cell.hash) not in recorded for n, cell in study.cells().items()):
         raise click.ClickException(f"{missing} cells of {study.name} were never recorded")
 
 
@@ -219,8 +209,7 @@ def _refuse_missing(study: Study, outputs: Path) -> None:
     from semisiam.run.grid import read_status
 
     status = read_status(study, outputs, identify=identify)
-    missing = sum(cell.state != "done" for cell in status.values())
-    if missing:
+    if missing := sum(not cell.done for cell in status.values()):
         raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
 
 

@@ -159,7 +159,7 @@ def run_study(
     folder = make_folder(folder)
     status = {name: read_cell_status(folder / name, c, identify) for name, c in cells.items()}
     check_disk(folder, cells, status)
-    ours = {name: submit(name) for name, cell in status.items() if cell.state != "done"}
+    ours = {name: submit(name) for name, cell in status.items() if not cell.done}
     elsewhere: set[str] = set()
     on_change(status)
     while ours or elsewhere:
@@ -215,7 +215,7 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
     took: dict[tuple, list[float]] = {}
     kinds = {name: tuple(getattr(cell, key) for key in KIND) for name, cell in cells.items()}
     for name, cell in status.items():
-        if cell.state == "done" and cell.seconds:
+        if cell.done and cell.seconds:
             for kind in (kinds[name], ()):
                 took.setdefault(kind, []).append(cell.seconds)
     seconds = {}
@@ -230,7 +230,7 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
 
 def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
     """Tell what disk space cells still need and is free; raises `SettingsError` if too little."""
-    left = [cell for name, cell in cells.items() if status[name].state != "done"]
+    left = [cell for name, cell in cells.items() if not status[name].done]
     sizes = [CELL_MB + (cell.keep_model and MODEL_MB.get(cell.backbone, 0)) for cell in left]
     passing = 3 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)  # a checkpoint
     needed = (sum(sizes) + passing) * 10**6

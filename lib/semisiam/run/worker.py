@@ -49,6 +49,11 @@ class Status:
     seconds: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def done(self) -> bool:
+        """Whether the cell's results are there, and whole."""
+        return self.state == "done"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -159,8 +164,9 @@ def _watch(
     while child.poll() is None and not reason:
         with suppress(subprocess.TimeoutExpired):
             child.wait(TICK)
-        with suppress(psutil.Error):
-            family = psutil.Process(child.pid).children(recursive=True) or family
+        if child.returncode is None:  # else its number may be another process's by now
+            with suppress(psutil.Error):
+                family = psutil.Process(child.pid).children(recursive=True) or family
         if progress.exists() and (changed := progress.stat().st_mtime_ns) != seen:
             seen, last = changed, time.monotonic()
         if stopped():
