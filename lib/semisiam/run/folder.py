@@ -175,7 +175,7 @@ def close_folder(
     with replacing(folder / "split.json") as temporary:
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
-    write_done(folder, cell, split["content"])
+    write_done(folder, cell, split.get("content", ""))
 
 
 def write_done(folder: Path, cell: Cell, content: str) -> None:

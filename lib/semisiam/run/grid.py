@@ -159,8 +159,9 @@ def run_study(
     folder = make_folder(folder)
     status = {name: read_cell_status(folder / name, c, identify) for name, c in cells.items()}
     check_disk(folder, cells, status)
-    ours = {name: submit(name) for name, cell in status.items() if not cell.done}
-    elsewhere: set[str] = set()
+    elsewhere = {name for name, cell in status.items() if cell.state == "running"}
+    left = [name for name, cell in status.items() if not cell.done and name not in elsewhere]
+    ours = {name: submit(name) for name in left}
     on_change(status)
     while ours or elsewhere:
         futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
