@@ -108,13 +108,18 @@ def open_folder(cell: Cell) -> Path:
             _held.append(descriptor)
         # where a crash was goes where stderr went before ipykernel took it: to the grid's log
         faulthandler.enable(getattr(sys.stderr, "_original_stdstream_copy", 2))
-        (folder / "done.json").unlink(missing_ok=True)
-        with replacing(folder / "params.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
+        start_over(folder, cell)
     except OSError as error:
         told = f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
         raise SettingsError(told) from None
     return folder
+
+
+def start_over(folder: Path, cell: Cell) -> None:
+    """Write a cell's settings; what was done there counts no more, but for its last checkpoint."""
+    (folder / "done.json").unlink(missing_ok=True)
+    with replacing(folder / "params.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
 
 
 def hold(folder: Path, seconds: float) -> int | None:

@@ -2,13 +2,14 @@
 
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -193,19 +194,14 @@ def _look(folder: Path, cell: Cell) -> Status:
 
 
 def list_gpus() -> list[str]:
-    """List the GPUs that cells may use, as `CUDA_VISIBLE_DEVICES` names them.
-
-    Those of `CUDA_VISIBLE_DEVICES` if it is set, else those that `nvidia-smi -L` lists.
-    """
+    """List the GPUs for cells: those of `CUDA_VISIBLE_DEVICES` if it is set, else all there are."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    try:
-        command = ["nvidia-smi", "-L"]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in told.splitlines()))]
+    if visible is None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+            return [str(i) for i in range(len(re.findall("^GPU ", told.stdout, re.MULTILINE)))]
+    names = [name.strip() for name in (visible or "").split(",")]
+    return [name for name in names if name not in ("", "-1")]
 
 
 def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:

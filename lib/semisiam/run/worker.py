@@ -16,21 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from semisiam import ROOT
-from semisiam.atomic import read_json, replacing, write_json
+from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell
-from semisiam.run.folder import LOCK, explain_undone, find_holder, hold
+from semisiam.run.folder import LOCK, explain_undone, find_holder, hold, start_over
 
 MASTER = ROOT / "notebooks" / "master.ipynb"
-THREADS = (
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",  # this and the next: Dask's workers set them to 1
-    "OPENBLAS_NUM_THREADS",
-)
+THREADS = ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
+THREADS += [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")]  # Dask's workers set 1
 TICK = 0.5  # s
 ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
 PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
@@ -100,7 +94,9 @@ def run_cell(
             try:
                 if not explain_undone(folder, cell, content):
                     return Status("done")
-                _make_ready(folder, cell)
+                for name in ("failed.json", "cell.ipynb"):  # an early death would be told by them
+                    (folder / name).unlink(missing_ok=True)
+                start_over(folder, cell.model_copy(update={"output_dir": str(folder)}))
                 reason, died = _run_once(folder, options, lock, gpu, stopped)
                 if not (undone := explain_undone(folder, cell)):
                     return Status("done", seconds=time.monotonic() - started)
@@ -117,23 +113,13 @@ def run_cell(
     return Status("failed", **failed)
 
 
-def _make_ready(folder: Path, cell: Cell) -> None:
-    """Remove what an early death would leave to be taken for this run's, and write settings."""
-    for name in ("done.json", "failed.json", "cell.ipynb"):
-        (folder / name).unlink(missing_ok=True)
-    with replacing(folder / "params.yaml") as temporary:
-        settings = cell.model_dump(exclude={"output_dir"})
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-
-
 def _run_once(
     folder: Path, options: Options, lock: int, gpu: str, stopped: Callable[[], bool]
 ) -> tuple[str, bool]:
     """Run papermill; say why it failed, "" if it did not, and whether a process of it died."""
     # papermill would take what stands in braces in a path for a parameter
     paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
-    command = [sys.executable, "-m", "semisiam.run.child", *paths, "--log-output"]
-    command += ["--no-progress-bar", "-f", str(folder / "params.yaml")]
+    command = [sys.executable, "-m", "semisiam.run.child", *paths, "-f", folder / "params.yaml"]
     threads = str(options.threads or count_cpus())
     environment = os.environ | dict.fromkeys(THREADS, threads) | {LOCK: str(lock)}
     environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
@@ -141,7 +127,7 @@ def _run_once(
         (folder / "log.txt").open("wb") as log,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,  # kernels leave theirs
         subprocess.Popen(
-            [*command, "-r", "output_dir", str(folder)],
+            [*command, "--log-output", "--no-progress-bar"],
             cwd=options.cwd or None,
             env=environment | {"TMPDIR": temp},
             stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
