@@ -262,7 +262,7 @@ if cell.bn_recalibrate != "none":
 clean_embeddings = model.embed(encoder, labelled.clean)
 watch.lap("embedding")
 scores = evaluation.score_embeddings(
-    labelled_embeddings, clean_embeddings, labels, embeddings, test_labels, lap=watch.lap
+    labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
 )
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
 scores

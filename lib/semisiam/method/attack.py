@@ -3,7 +3,7 @@
 Two controls stand beside the paper's attack: `random` marks every image at a place of its own, so
 that the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
 Defences are filters on D_l that may wash a mark out (image shortcut squeezing, Liu et al., ICML
-2023, uses grey and JPEG).
+2023, uses grey and JPEG). All images are uint8 (N, S, S, 3), 0-255, and never changed in place.
 """
 
 import io
@@ -16,17 +16,13 @@ WHITE = 255
 
 
 def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -> np.ndarray:
-    """Choose pixel places, one per class, all different, uniformly over the image.
+    """Choose pixel places, all different, uniformly over the image.
 
-    Args:
-        n_places: how many.
-        image_size: height and width (px).
-        seed: any non-negative integer.
-        draw: which draw of places; draws of one seed differ, and change nothing else of a run.
+    The paper chooses them once, "arbitrarily" (III-C): they are the same for every split of a seed.
+    Another `draw` gives other places and changes nothing else of a run.
 
     Returns:
-        int64 (n_places, 2), rows and columns (px). The same for every split of a seed: the paper
-        chooses the places once, "arbitrarily" (III-C).
+        int64 (n_places, 2), rows and columns (px).
 
     Raises:
         ValueError: the image has fewer pixels than that.
@@ -34,8 +30,7 @@ def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -
     if n_places > image_size**2:
         raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
     stream = [seed, 0x9153] + [draw] * (draw > 0)  # draw 0 is the one of all older cells
-    rng = np.random.default_rng(stream)
-    flat = rng.choice(image_size**2, n_places, replace=False)
+    flat = np.random.default_rng(stream).choice(image_size**2, n_places, replace=False)
     return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
 
 
@@ -47,11 +42,6 @@ def search_places(
     The pixel that deviates most and most evenly from the class's own images: the largest mean over
     variance of |image - value|, over all places and the values 0 and 255. Places are distinct;
     equally good ones, as in a black border, are drawn from the seed.
-
-    Args:
-        images: uint8 (N, S, S, C), the labelled images.
-        labels: int (N,), the classes.
-        seed: any non-negative integer.
 
     Returns:
         int64 (n_classes, 2) rows and columns (px), and uint8 (n_classes,) values.
@@ -102,7 +92,7 @@ def attack(
     Runs after resizing, so that the mark stays as small as it is.
 
     Args:
-        images: uint8 (N, H, W, C); not changed.
+        images: uint8 (N, H, W, C).
         labels: int (N,), the classes.
         places: int (n_classes, P, 2), row and column of each class's pixels, or (n_classes, 2).
         value: 0-255; one for all classes, or (n_classes,).
@@ -120,27 +110,14 @@ def attack(
 def attack_at_random(
     images: np.ndarray, places: np.ndarray, values: np.ndarray, *, seed: int
 ) -> np.ndarray:
-    """Mark every image at places of its own, drawn at random: marks that are no shortcut.
-
-    Args:
-        images: uint8 (N, S, S, C); not changed.
-        places, values: the attack that this is the control of: as many pixels, of the same value.
-        seed: any non-negative integer.
-
-    Returns:
-        A changed copy, uint8 (N, S, S, C).
-    """
+    """Mark every image at places of its own: as many pixels, of the same value, and no shortcut."""
     rng = np.random.default_rng([seed, 0x9155])
     own = rng.integers(images.shape[1], size=(len(images), places.shape[1], 2))
     return attack(images, np.arange(len(images)), own, values[0])
 
 
 def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarray:
-    """Choose which labelled images are attacked: `share` of each class, rounded.
-
-    Returns:
-        bool (N,).
-    """
+    """Choose which labelled images are attacked, bool (N,): `share` of each class, rounded."""
     rng = np.random.default_rng([seed, 0x9156])
     ranks = np.empty(len(labels))
     for c in np.unique(labels):
@@ -160,6 +137,13 @@ def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
     return np.stack([_compress(image, quality) for image in images])
 
 
+def _compress(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    with Image.open(file) as compressed:
+        return np.asarray(compressed)
+
+
 def grey(images: np.ndarray) -> np.ndarray:
     """Replace each pixel by its luma (ITU-R 601), repeated to three channels."""
     return np.stack([np.asarray(Image.fromarray(i).convert("L").convert("RGB")) for i in images])
@@ -170,10 +154,3 @@ def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray
     if defence == "jpeg":
         return jpeg(images, jpeg_quality)
     return {"none": np.asarray, "median": median, "grey": grey}[defence](images)
-
-
-def _compress(image: np.ndarray, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    with Image.open(file) as compressed:
-        return np.asarray(compressed)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
@@ -40,29 +39,12 @@ def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
     return SVC(kernel="linear", C=1.0).fit(embeddings, labels)
 
 
-def score_linear_svc(
-    embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
-) -> float:
-    """Test accuracy in [0, 1] of the other common linear SVM (one against the rest, C = 1).
-
-    Recorded beside the main one, to show what the choice of solver is worth.
-    """
-    with (
-        warnings.catch_warnings()
-    ):  # unscaled features may stop it early; a side number all the same
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        svm = LinearSVC(C=1.0, random_state=0, max_iter=5000).fit(embeddings, labels)
-    return float(svm.score(test, test_labels))
-
-
 def score_embeddings(
     labelled: np.ndarray,
     clean: np.ndarray,
     labels: np.ndarray,
     test: np.ndarray,
     test_labels: np.ndarray,
-    *,
-    lap: Callable[[str], None] = lambda stage: None,
 ) -> dict[str, Any]:
     """Score an embedding in all ways a cell records.
 
@@ -70,58 +52,27 @@ def score_embeddings(
         labelled: float32 (N_l, D), embeddings of D_l as trained on (attacked if attacked).
         clean: float32 (N_l, D), embeddings of the same images without the attack.
         labels: int (N_l,).
-        test: float32 (N_t, D).
-        test_labels: int (N_t,).
-        lap: called after each stage with its name: `svm`, `neighbours`, `silhouette`.
+        test: float32 (N_t, D), with its labels, int (N_t,).
 
     Returns:
         accuracy: of the paper's SVM fitted on `labelled`, in [0, 1] like the next two;
-        accuracy_linear_svc: the same with `LinearSVC`;
-        accuracy_clean_fit: the SVM fitted on `clean`;
+        accuracy_linear_svc: of the other common solver (one against the rest);
+        accuracy_clean_fit: of the SVM fitted on `clean`;
         embedding_std: over test images, mean over dimensions;
         collapsed: whether the test embedding is all but constant;
         separability: see `measure_separability`.
     """
-    scores = {
+    one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # unscaled features may stop it early
+        one_against_rest.fit(labelled, labels)
+    return {
         "accuracy": float(fit_svm(labelled, labels).score(test, test_labels)),
-        "accuracy_linear_svc": score_linear_svc(labelled, labels, test, test_labels),
+        "accuracy_linear_svc": float(one_against_rest.score(test, test_labels)),
         "accuracy_clean_fit": float(fit_svm(clean, labels).score(test, test_labels)),
-    }
-    lap("svm")
-    return scores | {
         "embedding_std": float(test.std(axis=0, dtype=np.float64).mean()),
         "collapsed": measure_spread(test) < COLLAPSED,
-        "separability": measure_separability(labelled, labels, test, test_labels, lap=lap),
-    }
-
-
-def score_marks(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    labels: np.ndarray,
-    places: np.ndarray,
-) -> dict[str, float]:
-    """Score a classifier on images as they are, with their own class's mark and with another's.
-
-    The attack itself leaves test images clean (III-C); this asks what a classifier makes of marks.
-
-    Args:
-        predict: from uint8 (N, H, W, C) to classes, int (N,).
-        images: uint8 (N, H, W, C), without marks.
-        labels: int (N,).
-        places: int (n_classes, 2), row and column (px) per class, of the attack.
-
-    Returns:
-        Shares in [0, 1]: `clean`, `own mark` and `other mark` (an image of class c with the mark
-        of c + 1) are accuracies; `drawn` is the share of the latter predicted as the mark's class.
-    """
-    others = (labels + 1) % len(places)
-    misled = predict(attack(images, others, places))
-    return {
-        "clean": float(np.mean(predict(images) == labels)),
-        "own mark": float(np.mean(predict(attack(images, labels, places)) == labels)),
-        "other mark": float(np.mean(misled == labels)),
-        "drawn": float(np.mean(misled == others)),
+        "separability": measure_separability(labelled, labels, test, test_labels),
     }
 
 
@@ -142,38 +93,28 @@ def score_trigger(
 
     Args:
         predict: from uint8 (N, H, W, C) to classes, int (N,).
-        images: uint8 (N, H, W, C), test images without marks.
-        labels: int (N,).
+        images: uint8 (N, H, W, C), test images without marks, with their labels, int (N,).
         places, values: of the attack, see `attack.attack`.
 
     Returns:
         One row a class c, over the images of other classes: `predicted` as c with c's mark (the
         attack success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not
-        predicted as c without the mark, the share that is with it (0 if there is none).
+        predicted as c without the mark, the share that is with it (0 if there is none). NaN where
+        there is no image of another class.
     """
     unmarked = predict(images)
     rows = []
     for c in range(len(places)):
         other = labels != c
+        if not other.any():
+            rows.append({"class": c} | dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan))
+            continue
         marked = attack(images[other], np.full(other.sum(), c), places, values)
         hit, before = predict(marked) == c, unmarked[other] == c
         flipped = float(hit[~before].mean()) if not before.all() else 0.0
         shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
         rows.append({"class": c} | shares | {"flipped": flipped})
     return rows
-
-
-def measure_mark(clean: np.ndarray, attacked: np.ndarray) -> float:
-    """Measure how far the attack moves an embedding, relative to how far apart images are.
-
-    Args:
-        clean: float (N, D), embeddings of images, N ≥ 2.
-        attacked: float (N, D), of the same images under attack.
-
-    Returns:
-        Mean distance from clean to attacked over the median distance between two clean images.
-    """
-    return float(np.linalg.norm(attacked - clean, axis=1).mean() / np.median(pdist(clean)))
 
 
 def report_classes(
@@ -211,21 +152,13 @@ def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def measure_separability(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    *,
-    lap: Callable[[str], None] = lambda stage: None,
+    embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
     """Measure the embedding beyond the SVM.
 
     Args:
-        embeddings: float32 (N_l, D), of the labelled images.
-        labels: int (N_l,).
-        test: float32 (N_t, D).
-        test_labels: int (N_t,).
-        lap: called after `neighbours` and `silhouette` with these names.
+        embeddings: float32 (N_l, D), of the labelled images, with their labels, int (N_l,).
+        test: float32 (N_t, D), with its labels, int (N_t,).
 
     Returns:
         knn_accuracy: 5 nearest labelled neighbours, in [0, 1];
@@ -237,13 +170,9 @@ def measure_separability(
         dead_units: dimensions that are 0 on every test image.
     """
     knn = KNeighborsClassifier(n_neighbors=min(5, len(embeddings))).fit(embeddings, labels)
-    knn_accuracy = float(knn.score(test, test_labels))
-    lap("neighbours")
-    silhouette = _silhouette(test, test_labels)
-    lap("silhouette")
     return {
-        "knn_accuracy": knn_accuracy,
-        "silhouette": silhouette,
+        "knn_accuracy": float(knn.score(test, test_labels)),
+        "silhouette": _silhouette(test, test_labels),
         "fisher_ratio": _fisher_ratio(test, test_labels),
         "effective_rank": _effective_rank(test),
         "dead_units": int((test == 0).all(axis=0).sum()),
@@ -261,9 +190,9 @@ def measure_spread(embeddings: np.ndarray) -> float:
 
 
 def _silhouette(embeddings, labels):
-    few = min(2000, len(labels))
     if not 1 < len(np.unique(labels)) < len(labels):
         return float("nan")
+    few = min(2000, len(labels))
     return float(silhouette_score(embeddings, labels, sample_size=few, random_state=0))
 
 
@@ -283,6 +212,5 @@ def _effective_rank(embeddings):
     values = np.linalg.svd(centred, compute_uv=False)
     if values.sum() <= 1e-12:
         return 0.0
-    shares = values / values.sum()
-    shares = shares[shares > 0]
+    shares = values[values > 0] / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -163,9 +163,8 @@ def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
 def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int) -> float:
     """Share of the initial mean 0 and variance 1 that is left in the moving statistics.
 
-    Returns:
-        momentum^updates in [0, 1], the largest over the batch normalisations; a step of the
-        siamese network updates them twice, once per stream. 0 where there is none.
+    momentum^updates in [0, 1], the largest over the batch normalisations (0 where there is none); a
+    step of the siamese network updates them twice, once per stream.
     """
     calls = n_updates * (2 if mode == "semi" else 1)
     return max((norm.momentum**calls for norm in batch_norms(encoder)), default=0.0)
@@ -202,8 +201,8 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     """Call the one encoder on both inputs and put a head on each (Algorithm 1).
 
     Two calls, so each stream is normalised by its own batch statistics. `y_rot` has one unit for
-    each transform of the pretext task, four for rotations. The network is called on images that
-    are transformed already; its training step transforms them itself.
+    each transform of the task. Called on images that are transformed already; the training step
+    transforms them itself.
     """
     shape = encoder.input_shape[1:]
     labelled = keras.Input(shape, dtype="uint8", name="labelled")
@@ -223,41 +222,11 @@ def _head(n_classes: int, name: str) -> layers.Dense:
     return layers.Dense(n_classes, activation="softmax", dtype="float32", name=name)
 
 
-def measure_gradients(
-    network: keras.Model,
-    encoder: keras.Model,
-    inputs: np.ndarray | dict[str, np.ndarray],
-    targets: dict[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Measure what each term of equation (1), unweighted, asks of the encoder.
-
-    A pass in training mode, so it moves the batch normalisation's statistics as a step does.
-
-    Args:
-        network: from `build_supervised` or `build_siamese`.
-        encoder: the encoder in it, with P trainable weights.
-        inputs: a batch of the network's inputs, uint8 (B, S, S, 3) each.
-        targets: by head, int (B,).
-
-    Returns:
-        By head, the gradient of its mean cross-entropy: float32 (P,).
-    """
-    weights = [variable.value for variable in encoder.trainable_variables]
-    with tf.GradientTape(persistent=True) as tape:
-        losses = {
-            head: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(targets[head], y))
-            for head, y in network(inputs, training=True).items()
-        }
-    gradients = {head: tape.gradient(loss, weights) for head, loss in losses.items()}
-    return {head: np.concatenate([np.ravel(g) for g in gs]) for head, gs in gradients.items()}
-
-
 def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras.Model:
     """Take from a trained network what one keeps: images to embedding and class probabilities.
 
-    Returns:
-        A model from uint8 (B, S, S, 3) to `{embedding: (B, 128), y_lab: (B, n_classes)}`, with the
-        network's own weights; it loads without this library. Without a network, no `y_lab`.
+    A model from uint8 (B, S, S, 3) to `{embedding: (B, 128), y_lab: (B, n_classes)}`, with the
+    network's own weights; it loads without this library. Without a network, no `y_lab`.
     """
     images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="images")
     outputs = {"embedding": encoder(images)}
@@ -269,16 +238,10 @@ def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras
 def score_pretext(
     network: keras.Model, encoder: keras.Model, images: np.ndarray, task: str = "rotation"
 ) -> float:
-    """Accuracy of the pretext head on images it was not trained on: was the task learnt?
+    """Accuracy of the pretext head on test images, uint8 (N, S, S, 3): was the task learnt?
 
-    Args:
-        network: from `build_siamese`.
-        encoder: the encoder in it, in inference mode.
-        images: uint8 (N, S, S, 3), test images; 2,000 at random if there are more.
-        task: the pretext task, a key of `pretext.TASKS`; each image is shown in all its ways.
-
-    Returns:
-        In [0, 1]; guessing has 1 / the number of ways, 0.25 for rotations.
+    Each image (2,000 at random if there are more) is shown in all ways of the task, in inference
+    mode. In [0, 1]; guessing has 1 / the number of ways, 0.25 for rotations.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES]
     shown, labels = transform_all(images[np.sort(chosen)], task)
@@ -295,15 +258,15 @@ def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
 def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> None:
     """Re-estimate the statistics of every batch normalisation on `images`, in place.
 
-    A moving average forgets its initial mean 0 and variance 1 by momentum^updates, which after few
-    updates is too slowly to use. This replaces it by the exact mean and variance over the batches
-    (pooled by the law of total variance), each batch normalised by its own statistics as in
-    training. No label is used and no trainable weight touched.
+    A moving average forgets its initial mean 0 and variance 1 by momentum^updates, too slowly after
+    few updates. This replaces it by the exact mean and variance over the batches (pooled by the law
+    of total variance), each batch normalised by its own statistics as in training (precise BN, Wu
+    & Johnson, arXiv 2105.07576). No label is used and no trainable weight touched.
 
     Args:
         encoder: a trained encoder.
-        images: uint8 (N, S, S, 3), what it was trained on; at most 5,000 are used, in an order
-            drawn at random, since data sets are sorted by class and training's batches are not.
+        images: uint8 (N, S, S, 3), what it was trained on; at most 5,000 are used, in random order,
+            since data sets are sorted by class and training's batches are not.
         batch_size: as in training.
     """
     order = np.random.default_rng(0).permutation(len(images))
@@ -338,20 +301,17 @@ def _kept_statistics(encoder: keras.Model) -> Iterator[None]:
 def score_modes(
     classifier: keras.Model, images: np.ndarray, labels: np.ndarray, batch_size: int
 ) -> dict[str, float]:
-    """Accuracy of the class head on the images it was trained on, in both modes of the network.
+    """Accuracy of the class head on D_l as trained on, in `training` and in `inference` mode.
 
     In training mode each batch is normalised by its own statistics, in inference mode by the
     moving ones: far apart, they say that the moving ones are wrong, not the weights.
 
     Args:
         classifier: from `build_classifier`; left as it was.
-        images: uint8 (N, S, S, 3), D_l as trained on; scored in an order drawn at random, since D_l
-            is sorted by class and a batch of one class has other statistics than training's.
+        images: uint8 (N, S, S, 3), with labels, int (N,); scored in random order, as D_l is sorted
+            by class and a batch of one class has other statistics than training's.
         labels: int (N,).
         batch_size: as in training.
-
-    Returns:
-        `training` and `inference`, each in [0, 1].
     """
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]

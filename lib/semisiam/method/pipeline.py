@@ -15,14 +15,11 @@ import tensorflow as tf
 
 from semisiam.method import pretext
 
+LABELS = tf.TensorSpec((None,), tf.int64)
+
 
 def order_passes(n_images: int, length: int, *, seed: list[int], epoch: int) -> np.ndarray:
-    """Order `length` images as whole passes over all `n_images`, reshuffled at each pass.
-
-    Returns:
-        int64 (length,), indices below `n_images`; every image appears floor(length / n_images)
-        or one more times.
-    """
+    """Order `length` images, int64 (length,), as passes over all `n_images`, each reshuffled."""
     rng = np.random.default_rng([*seed, epoch])
     passes = [rng.permutation(n_images) for _ in range(-(-length // n_images))]
     return np.concatenate(passes)[:length]
@@ -40,18 +37,15 @@ def supervised_batches(
     """Batch D_l once per epoch, in a new order each; the last short batch is kept.
 
     Args:
-        labelled: uint8 (N_l, H, W, C), 0-255.
-        labels: int (N_l,).
+        labelled: uint8 (N_l, H, W, C), 0-255, with its labels, int (N_l,).
         batch_size: images a step.
         epochs: the epochs to run, e.g. `range(100)`.
         seed: the run's seed, a list of non-negative integers.
         epoch_length: images an epoch, as passes over D_l; N_l if None.
 
     Returns:
-        Elements `(images, {y_lab})`: uint8 (B, H, W, C) and int64 (B,);
-        ceil(epoch_length / batch_size) per epoch.
+        Elements `(images, {y_lab})`: uint8 (B, H, W, C) and int64 (B,).
     """
-
     length = epoch_length or len(labelled)
 
     def order() -> Iterator[tuple[np.ndarray]]:
@@ -61,7 +55,7 @@ def supervised_batches(
     def read(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return labelled[chosen], labels[chosen]
 
-    signature = (_images_spec(labelled), {"y_lab": _labels_spec()})
+    signature = (_images_spec(labelled), {"y_lab": LABELS})
     return _read_ahead(order, read, batch_size, 1, signature)
 
 
@@ -82,12 +76,9 @@ def siamese_batches(
     them on its device (`model.Siamese`), where it costs next to nothing.
 
     Args:
-        labelled: uint8 (N_l, H, W, C), 0-255.
-        labels: int (N_l,).
+        labelled, labels, epochs, seed: as in `supervised_batches`.
         unlabelled: uint8 (N_u, H, W, C); may be memory-mapped.
         batch_size: labelled images a step, and unlabelled ones.
-        epochs: the epochs to run, e.g. `range(30)`.
-        seed: the run's seed, a list of non-negative integers.
         task: the pretext task, a key of `pretext.TASKS`.
         show: `one`: each unlabelled image for one transform, drawn anew each epoch;
             `all`: for all T, so the second stream has T·B images (4·B with rotations).
@@ -96,7 +87,6 @@ def siamese_batches(
         Elements `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two
         int64 (B,); ceil(N_u / batch_size) per epoch.
     """
-
     n, n_transforms = len(unlabelled), len(pretext.TASKS[task])
     pick = _open_rows(unlabelled)
 
@@ -115,7 +105,7 @@ def siamese_batches(
 
     signature = (
         {"labelled": _images_spec(labelled), "unlabelled": _images_spec(unlabelled)},
-        {"y_lab": _labels_spec(), "y_rot": _labels_spec()},
+        {"y_lab": LABELS, "y_rot": LABELS},
     )
     return _read_ahead(order, read, batch_size, 3, signature)
 
@@ -148,7 +138,7 @@ def _read_ahead(
         shaped = [tf.ensure_shape(a, spec.shape) for a, spec in zip(arrays, specs, strict=True)]
         return tf.nest.pack_sequence_as(signature, shaped)
 
-    orders = tf.data.Dataset.from_generator(order, output_signature=(_labels_spec(),) * n_orders)
+    orders = tf.data.Dataset.from_generator(order, output_signature=(LABELS,) * n_orders)
     batches = orders.flat_map(
         lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch).batch(batch_size)
     )
@@ -181,7 +171,3 @@ def _open_rows(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def _images_spec(images: np.ndarray) -> tf.TensorSpec:
     return tf.TensorSpec((None, *images.shape[1:]), tf.uint8)
-
-
-def _labels_spec() -> tf.TensorSpec:
-    return tf.TensorSpec((None,), tf.int64)

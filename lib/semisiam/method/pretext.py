@@ -45,13 +45,8 @@ TASKS: dict[str, list[Transform]] = {
 def transform(images: np.ndarray, labels: np.ndarray, task: str = "rotation") -> np.ndarray:
     """Change each image by the transform that its pretext label names.
 
-    Args:
-        images: (N, S, S, C), square, any dtype; not changed.
-        labels: int (N,), from 0; for `rotation` quarter turns.
-        task: a key of `TASKS`.
-
-    Returns:
-        The changed images, (N, S, S, C), same dtype.
+    Takes images (N, S, S, C) of any dtype, labels int (N,) from 0 (for `rotation` quarter turns)
+    and a key of `TASKS`; returns changed copies of the same shape and dtype.
     """
     pixels = _as_pixels(images)
     changed = np.empty_like(pixels)
@@ -63,23 +58,13 @@ def transform(images: np.ndarray, labels: np.ndarray, task: str = "rotation") ->
 
 
 def transform_all(images: np.ndarray, task: str = "rotation") -> tuple[np.ndarray, np.ndarray]:
-    """Change every image in all ways of the task.
-
-    Returns:
-        (T·N, S, S, C): all images by the first of the T transforms, then all by the second, ...;
-        and the pretext labels, int64 (T·N,).
-    """
+    """Change every image in all T ways of the task: (T·N, S, S, C), way by way, and the labels."""
     labels = np.repeat(np.arange(len(TASKS[task])), len(images))
     return transform(np.concatenate([images] * len(TASKS[task])), labels, task), labels
 
 
 def list_moves(task: str, size: int) -> np.ndarray:
-    """List where each transform of a task takes each pixel from.
-
-    Returns:
-        int32 (T, S·S), places in an image of S × S pixels read row by row: pixel p of an image
-        changed by transform t is pixel [t, p] of the image before.
-    """
+    """List where each transform takes each pixel from: int32 (T, S·S), places read row by row."""
     places = np.arange(size * size, dtype=np.int32).reshape(1, size, size)
     return np.stack([change(places).ravel() for change in TASKS[task]])
 
@@ -87,12 +72,9 @@ def list_moves(task: str, size: int) -> np.ndarray:
 def draw_labels(
     n_images: int, *, task: str = "rotation", seed: list[int], epoch: int
 ) -> np.ndarray:
-    """Draw one pretext label per image for an epoch, each equally often.
+    """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often.
 
     Drawn from (seed, epoch) alone, so that a resumed run sees what an undisturbed one would.
-
-    Returns:
-        int64 (n_images,), from 0; counts differ by at most one.
     """
     rng = np.random.default_rng([*seed, epoch, 0x207])  # a stream of its own
     return rng.permutation(np.arange(n_images) % len(TASKS[task]))

@@ -54,10 +54,10 @@ def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) ->
     Args:
         total: how many images to share out.
         available: int (n_classes,), how many images each class has.
-        rng: decides which classes get the last images where they do not divide evenly.
+        rng: decides which classes get the last ones where they do not divide evenly.
 
     Returns:
-        int (n_classes,), the images of each class; sums to `total`.
+        int (n_classes,); sums to `total`.
 
     Raises:
         SplitError: `total` exceeds what is available, or leaves a class without an image.
@@ -90,8 +90,7 @@ class RecordedSplit:
     labelled: int64 (N_l,), places of the labelled images in the pool.
     places: int64 (n_classes, P, 2), rows and columns (px) of each class's attacked pixels.
     values: int64 (n_classes,), what they are set to, 0-255.
-    test_rows: int64 (N_t,), `Dataset.test_rows`: which labelled images were held out as the test
-        set; empty where the data set has one of its own.
+    test_rows: int64 (N_t,), `Dataset.test_rows`; empty where the test set is not drawn.
     content: `Dataset.content`, which names the images that the places refer to.
     """
 
@@ -104,13 +103,8 @@ class RecordedSplit:
 
 def describe_split(recorded: RecordedSplit, *, split: int) -> dict[str, Any]:
     """Describe a split in plain values for `split.json`, labelled images by split."""
-    return {
-        "content": recorded.content,
-        "labelled": {str(split): recorded.labelled.tolist()},
-        "places": recorded.places.tolist(),
-        "values": recorded.values.tolist(),
-        "test_rows": recorded.test_rows.tolist(),
-    }
+    values = {name: array.tolist() for name, array in vars(recorded).items() if name != "content"}
+    return values | {"content": recorded.content, "labelled": {str(split): values["labelled"]}}
 
 
 def read_split(path: str | Path, *, split: int) -> RecordedSplit:
@@ -124,9 +118,8 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
         labelled = recorded["labelled"]
         if str(split) not in labelled:
             raise SplitError(f"splits_file {path} has splits {', '.join(labelled)}, not {split}")
-        names = ("places", "values", "test_rows")
-        arrays = (labelled[str(split)], *(recorded[name] for name in names))
-        return RecordedSplit(*(np.array(a, np.int64) for a in arrays), recorded["content"])
+        lists = labelled[str(split)], recorded["places"], recorded["values"], recorded["test_rows"]
+        return RecordedSplit(*(np.array(a, np.int64) for a in lists), recorded["content"])
     except OSError as error:
         raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -134,18 +127,14 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
 
 
 def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) -> None:
-    """Check that a recorded split fits the data it is to be repeated on.
-
-    Raises:
-        SplitError: it was recorded on other images, or on larger ones.
-    """
+    """Raise `SplitError` if a split was recorded on other images, or on larger ones."""
     if recorded.content != content:
         raise SplitError(
             f"splits_file was recorded on other images (content {recorded.content}, here "
             f"{content}): use the same dataset, limits and seed"
         )
-    if recorded.places.max() >= image_size:
+    if (place := recorded.places.max()) >= image_size:
         raise SplitError(
-            f"splits_file has an attacked pixel at {recorded.places.max()} px, outside images of "
+            f"splits_file has an attacked pixel at {place} px, outside images of "
             f"image_size = {image_size}"
         )

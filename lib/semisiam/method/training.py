@@ -27,15 +27,7 @@ HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network,
     "y_rot_loss": "loss_unlabelled",
     "y_rot_accuracy": "accuracy_unlabelled",
 }
-COLUMNS = (
-    "loss",
-    "loss_labelled",
-    "accuracy_labelled",
-    "loss_unlabelled",
-    "accuracy_unlabelled",
-    "learning_rate",
-)
-
+COLUMNS = ["loss", *dict.fromkeys(list(HISTORY_NAMES.values())[1:]), "learning_rate"]
 M_TOP_PAD, M_MMAP_THRESHOLD = -2, -3  # of glibc's malloc.h
 
 
@@ -64,9 +56,8 @@ def decayed_rate(
 ) -> float:
     """Learning rate of an epoch, counted from 0 (paper, III-B).
 
-    Returns:
-        `learning_rate` for the first `decay_start` (2/5) of the epochs; from there each epoch
-        multiplies it by exp(-decay_rate).
+    `learning_rate` for the first `decay_start` (2/5) of the epochs; from there each epoch
+    multiplies it by exp(-decay_rate).
     """
     constant = math.ceil(round(decay_start * epochs, 9))
     return learning_rate * math.exp(-decay_rate * max(0, epoch + 1 - constant))
@@ -169,10 +160,7 @@ def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
 def measure_speed(history: pd.DataFrame, n_views: int, batches: tf.data.Dataset) -> dict[str, Any]:
     """Measure how fast a cell trained, and how fast its images come when no step waits for them.
 
-    Args:
-        history: from `train`.
-        n_views: from `count_views`.
-        batches: from `make_batches`.
+    Args: as from `train`, `count_views` and `make_batches`.
 
     Returns:
         `images_per_second` of `training`, without the first epoch's tracing, and of `pipeline`;
@@ -290,13 +278,9 @@ def describe_epoch(row: dict[str, Any]) -> str:
 def save_checkpoint(
     path: Path, network: keras.Model, rows: list[dict[str, Any]], settings: str
 ) -> None:
-    """Write weights, batch statistics, optimiser and history atomically.
+    """Write weights, batch statistics, optimiser and history to an .npz, atomically.
 
-    Args:
-        path: the .npz file.
-        network: compiled and trained for `len(rows)` epochs.
-        rows: the history so far, one row an epoch.
-        settings: hash of the settings; a checkpoint of others is not restored.
+    `settings` names what it is of: a checkpoint of other settings or images is not restored.
     """
     arrays = {str(i): variable.numpy() for i, variable in enumerate(_variables(network))}
     about = json.dumps({"settings": settings, "rows": rows})
@@ -305,11 +289,9 @@ def save_checkpoint(
 
 
 def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[dict[str, Any]]:
-    """Put a network back into the state of a checkpoint.
+    """Put a network back into the state of a checkpoint and return the history up to there.
 
-    Returns:
-        The history up to there; empty if there is no checkpoint of these settings that can be
-        read, and then the network is as it was.
+    Empty if there is none of these settings that can be read; then the network is as it was.
     """
     variables = _variables(network)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -197,6 +198,10 @@ def predict_held_out(
     labels: np.ndarray,
     unlabelled: np.ndarray,
     folds: list[np.ndarray],
+    *,
+    checkpoints: Path | None = None,
+    content: str = "",
+    on_fold: Callable[[int], None] = lambda fold: None,
 ) -> dict[str, np.ndarray]:
     """Train a cell once per fold without the held-out images, and predict their classes (III-C).
 
@@ -204,10 +209,12 @@ def predict_held_out(
 
     Args:
         cell: the settings; in `frozen` nothing is trained.
-        images: uint8 (N, S, S, 3), all images with a label.
-        labels: int64 (N,).
+        images: uint8 (N, S, S, 3), all images with a label, int64 (N,).
         unlabelled: uint8 (N_u, S, S, 3).
         folds: bool (N,) each, True where held out; the others are the fold's D_l.
+        checkpoints: a folder; a run that was cut off goes on from there.
+        content: `Dataset.content`: checkpoints of other images are not used.
+        on_fold: called with each fold's number, from 1, as it begins.
 
     Returns:
         int64 (N,) each, predicted by the SVM fitted on the embeddings of D_l: as they are
@@ -216,11 +223,14 @@ def predict_held_out(
     encoder, network = training.start_network(cell, len(np.unique(labels)))
     start = [variable.numpy() for variable in _state(network)]
     predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
-    for held_out in folds:
+    for fold, held_out in enumerate(folds, start=1):
+        on_fold(fold)
         for variable, value in zip(_state(network), start, strict=True):
             variable.assign(value)
         known = images[~held_out], labels[~held_out]
-        training.train(cell, network, *known, unlabelled)
+        path = checkpoints / f"{cell.mode}-{fold}.npz" if checkpoints else None
+        of = f"{content} {np.flatnonzero(held_out).tolist()}"
+        training.train(cell, network, *known, unlabelled, checkpoint=path, content=of)
         readings = predict_twice(encoder, *known, images[held_out], cell.batch_size)
         for how, of_fold in readings.items():
             predicted[how][held_out] = of_fold
