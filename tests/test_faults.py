@@ -140,9 +140,9 @@ def test_the_lock_is_held_as_long_as_the_kernel_lives(tiny):
     process = start(tiny, "grid", study, "--outputs", tiny / "out")
     folder = tiny / "out" / "some" / name(0)
     (kernel,) = wait_for(lambda: find(process.pid, "ipykernel"))
-    wait_for(lambda: "output_dir" in (folder / "params.yaml").read_text())
     (papermill,) = find(process.pid, "semisiam.run.child")
-    kernel.suspend()
+    for frozen in (kernel, psutil.Process(process.pid), papermill):
+        frozen.suspend()  # so that none of them ends another
     for victim in (process, papermill):
         victim.kill()
     process.wait()
