@@ -15,13 +15,22 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from tiny_study import check_cells, expected_value, find, name, start, wait_for, write_study
+from tiny_study import (
+    check_cells,
+    expected_value,
+    find,
+    name,
+    run_here,
+    start,
+    wait_for,
+    write_study,
+)
 from tiny_study import write_notebook as write_tiny
 
-from semisiam.atomic import read_json, write_json
+from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.run import folder as records
-from semisiam.run import grid, lock, worker
+from semisiam.run import grid, worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Linux and macOS")
 
@@ -32,11 +41,8 @@ def tiny(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(folder, study, *, on_change=lambda status: None, **how):
-    options = worker.Options(**{"retries": 0} | how)
-    return grid.run_study(
-        Study.load(study), folder / "out", workers=2, on_change=on_change, options=options
-    )
+def run(folder, study, **how):
+    return run_here(study, folder / "out", **{"retries": 0} | how)
 
 
 @pytest.mark.slow
@@ -119,16 +125,32 @@ def test_the_kernel_of_a_dead_grid_ends_and_its_lock_with_it(tiny):
     study = write_study(tiny, [0], {0: 3})
     process = start(tiny, "grid", study, "--outputs", tiny / "out")
     folder = tiny / "out" / "some" / name(0)
-    wait_for(lambda: (folder / "kernel.lock").exists() and lock.find_holder(folder))
-    family = find(process.pid, "")
-    assert len(family) == 2
+    family = wait_for(lambda: len(f := find(process.pid, "")) == 2 and f)
+    assert records.find_holder(folder).endswith(f"process {process.pid}")
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
-    assert lock.find_holder(folder) == ""
-    with lock.holding(folder) as descriptor:
-        assert descriptor is not None
+    assert records.find_holder(folder) == ""
+
+
+def test_the_lock_is_held_as_long_as_the_kernel_lives(tiny):
+    """Even if nobody else is left who would know of it."""
+    study = write_study(tiny, [0], {0: 3})
+    process = start(tiny, "grid", study, "--outputs", tiny / "out")
+    folder = tiny / "out" / "some" / name(0)
+    (kernel,) = wait_for(lambda: find(process.pid, "ipykernel"))
+    (papermill,) = find(process.pid, "semisiam.run.child")
+    for frozen in (kernel, psutil.Process(process.pid), papermill):
+        frozen.suspend()  # so that none of them ends another
+    for victim in (process, papermill):
+        victim.kill()
+    process.wait()
+    psutil.wait_procs([papermill], timeout=10)
+    assert records.find_holder(folder) != ""
+    kernel.kill()
+    psutil.wait_procs([kernel], timeout=10)
+    assert records.find_holder(folder) == ""
 
 
 def test_two_grids_at_once_share_a_study(tiny):
@@ -144,8 +166,7 @@ def test_a_notebook_started_by_hand_is_kept_apart_from_a_grid(tiny):
     folder = tiny / "out" / "some" / name(0)
     process = start(tiny, "grid", study, "--outputs", tiny / "out")
     try:
-        wait_for(lambda: (folder / "kernel.lock").exists())
-        wait_for(lambda: lock._kernel_works(folder))
+        wait_for(lambda: records.find_holder(folder))
         with pytest.raises(SettingsError, match="another run works in"):
             records.open_folder(Cell(output_dir=str(folder)))
     finally:
@@ -157,12 +178,13 @@ def test_a_notebook_started_by_hand_is_kept_apart_from_a_grid(tiny):
 
 
 def test_each_way_to_fail_is_told(tiny):
-    study = write_study(tiny, [1, 2, 4], {1: 1, 2: 2, 4: 4})
+    study = write_study(tiny, [1, 2, 4, 6], {1: 1, 2: 2, 4: 4, 6: 6})
     status = run(tiny, study)
     assert {cell.state for cell in status.values()} == {"failed"}
     assert status[name(1)].reason == "RuntimeError: seed one is broken"
-    assert status[name(2)].reason.startswith("the kernel died: it was ended, or crashed; ")
+    assert status[name(2)].reason == "the kernel died: it was ended (for want of memory?) or left"
     assert status[name(4)].reason.startswith("out of memory: ")
+    assert status[name(6)].reason.startswith("the kernel crashed: Segmentation fault, in File ")
     assert "seed one is broken" in (tiny / "out/some" / name(1) / "log.txt").read_text()
 
 
@@ -251,23 +273,6 @@ def test_damaged_files_are_noticed_and_the_cell_runs_again(tiny):
     assert run(tiny, write_study(tiny, [0]))[name(0)].state == "done"
 
 
-def test_a_lock_without_a_beat_holds_for_a_minute(tmp_path):
-    write_json(tmp_path / "running.json", {"host": "another host", "pid": 1})
-    (tmp_path / "run.lock").touch()
-    assert lock.find_holder(tmp_path) == "another host, process 1"
-    with lock.holding(tmp_path) as descriptor:
-        assert descriptor is None
-    old = time.time() - lock.STALE - 1
-    os.utime(tmp_path / "running.json", (old, old))
-    assert lock.find_holder(tmp_path) == ""
-    with lock.holding(tmp_path) as descriptor:
-        assert descriptor is not None
-        assert lock.find_holder(tmp_path) == f"{lock.HERE}, process {os.getpid()}"
-        with lock.holding(tmp_path) as second:
-            assert second is None
-    assert not (tmp_path / "running.json").exists()
-
-
 def test_status_of_two_thousand_done_cells_takes_under_two_seconds(tiny):
     study = write_study(tiny, list(range(2000)))
     run(tiny, write_study(tiny, [0]))
@@ -279,8 +284,8 @@ def test_status_of_two_thousand_done_cells_takes_under_two_seconds(tiny):
             folder.mkdir()
             for file in ("metrics.json", "history.csv"):
                 shutil.copy(done / file, folder)
-            records.write_done(folder, cell)
-    command = [sys.executable, "-m", "semisiam", "status", str(study)]
+            records.write_done(folder, cell, "")
+    command = [sys.executable, str(tiny / "run.py"), "status", str(study)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = subprocess.run(
         [*command, "--outputs", str(tiny / "out")], capture_output=True, text=True

@@ -1,5 +1,6 @@
 """The grid on a tiny notebook: real papermill, kernels and files, no training."""
 
+import errno
 import io
 import json
 import os
@@ -13,24 +14,24 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from rich.console import Console
-from tiny_study import name, write_notebook, write_study
+from tiny_study import name, run_here, write_notebook, write_study
 
-from semisiam import ROOT
+from semisiam import ROOT, cli
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.cli import main
 from semisiam.run import display, grid, worker
-from semisiam.run.worker import Options, Status
+from semisiam.run.worker import Status
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "MASTER", write_notebook(tmp_path))
+    monkeypatch.setattr(cli, "identify", lambda cell: "")
     return tmp_path
 
 
 def invoke(*words):
-    return CliRunner().invoke(main, [str(word) for word in words])
+    return CliRunner().invoke(cli.main, [str(word) for word in words])
 
 
 def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
@@ -60,7 +61,7 @@ def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):
 
     write_study(tiny, [0], epochs=4)
     status = grid.read_status(Study.load(study), tiny)[name(0)]
-    assert (status.state, status.reason) == ("waiting", "run with other settings: epochs 1 → 4")
+    assert (status.state, status.reason) == ("waiting", "run with other settings: epochs 1, now 4")
     assert invoke("grid", study, "--outputs", tiny).exit_code == 0
     assert json.loads(done.read_text())["hash"] == Cell(epochs=4, learning_rate=0.01).hash
 
@@ -74,14 +75,67 @@ def test_a_damaged_done_file_does_not_count(tiny, text):
     assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}'])
-def test_a_damaged_word_on_who_runs_a_cell_says_nothing(tiny, text):
+def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monkeypatch):
     study = write_study(tiny, [0])
-    folder = tiny / "some" / name(0)
-    folder.mkdir(parents=True)
-    (folder / "running.json").write_text(text)
-    (folder / "run.lock").touch()
-    assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
+    assert invoke("grid", study, "--outputs", tiny).exit_code == 0
+    done = tiny / "some" / name(0) / "done.json"
+    done.write_text(json.dumps(json.loads(done.read_text()) | {"content": "0" * 16}))
+    monkeypatch.setattr(cli, "identify", lambda cell: "1" * 16)
+    told = f"run on other images: content {'0' * 16}, now {'1' * 16}"
+    for command in ("status", "record"):
+        result = invoke(command, study, "--outputs", tiny)
+        assert result.exit_code == 1
+        assert told in result.output
+    assert invoke("grid", study, "--outputs", tiny).exit_code == 0
+    assert invoke("status", study, "--outputs", tiny).exit_code == 0  # of the tiny notebook's: ""
+
+
+def test_every_axis_gives_each_cell_a_folder_of_its_own(tiny):
+    axes = {"data_dir": ["/A", "/B", "c:\\B", "/ä/" + "x" * 300], "bn_momentum": [0.9, None]}
+    (tiny / "some.yaml").write_text(yaml.safe_dump({"base": {"epochs": 1}, "axes": axes}))
+    assert invoke("grid", tiny / "some.yaml", "--outputs", tiny).exit_code == 0
+    assert invoke("status", tiny / "some.yaml", "--outputs", tiny).exit_code == 0
+    folders = [path.name for path in (tiny / "some").iterdir() if path.is_dir()]
+    assert len(folders) == 8
+    assert all(len(name) < 150 and name.isascii() for name in folders)
+    assert f"{name(0)}-bn_momentum_None-data_dir_A_6a560f" in folders
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_is_not_utf_8(tiny, encoding):
+    study = write_study(tiny, [0]).rename(tiny / "\N{SNOWMAN}.yaml")
+    command = [sys.executable, tiny / "run.py", "status", study, "--outputs", tiny / "\N{SNOWMAN}"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    told = subprocess.run(command, capture_output=True, env=environment)
+    assert b"1 waiting" in told.stdout and b"Traceback" not in told.stderr
+    missing = subprocess.run([*command[:3], "\N{SNOWMAN}"], capture_output=True, env=environment)
+    assert missing.stderr.startswith(b"Error: cannot read the study ")
+
+
+def test_the_kernel_is_of_this_python_whatever_a_user_calls_python3(tiny, monkeypatch):
+    spec = tiny / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = ["no-such-python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tiny / "jupyter"))
+    assert invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "out").exit_code == 0
+
+
+def test_a_checkout_below_braces(tiny, monkeypatch):
+    (tiny / "{b}").mkdir()
+    monkeypatch.setattr(worker, "MASTER", worker.MASTER.rename(tiny / "{b}" / "tiny.ipynb"))
+    assert invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "out").exit_code == 0
+
+
+def test_a_file_system_without_locks_is_told(tiny, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("semisiam.atomic.lock_descriptor", refuse)  # none is at hand here
+    result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "out")
+    assert result.exit_code == 1
+    told = f"{name(0)}/lock: its file system has no locks (No locks available); choose a folder"
+    assert told in result.output
 
 
 def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
@@ -125,11 +179,9 @@ def test_an_output_folder_that_cannot_be_written(tiny):
     (tiny / "file").write_text("")
     result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "file")
     assert result.exit_code != 0
-    study = Study.load(write_study(tiny, [0]))
     with pytest.raises(SettingsError, match="cannot write to"):
-        grid.run_study(study, tiny / "file", workers=1, on_change=print)
-    with pytest.raises(SettingsError, match=r"no { or } in the path"):
-        grid.run_study(study, tiny / "a{b}", workers=1, on_change=print)
+        run_here(write_study(tiny, [0]), tiny / "file")
+    assert invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "a{b}").exit_code == 0
 
 
 SETTINGS = {
@@ -146,7 +198,7 @@ def test_cells_are_chosen_by_their_settings():
         ("mobilenet_v2", 0),
         ("mobilenet_v2", 2),
     ]
-    assert list(grid.choose_index(chosen, 1)) == [list(chosen)[1]]
+    assert list(grid.choose_cells(study, "split=0,2", 1)) == [list(study.cells())[2]]
     for only, told in (
         ("spilt=0", "give SETTING=VALUE.* e.g. of backbone, split, attack"),
         ("split", "give SETTING=VALUE"),
@@ -156,7 +208,28 @@ def test_cells_are_chosen_by_their_settings():
         with pytest.raises(SettingsError, match=told):
             grid.choose_cells(study, only)
     with pytest.raises(SettingsError, match="--index 6: there are 6 cells, 0 to 5"):
-        grid.choose_index(study.cells(), 6)
+        grid.choose_cells(study, index=6)
+
+
+def test_values_are_compared_and_not_their_texts():
+    base = {"lambda_u": 1.0, "learning_rate": 0.001, "bn_momentum": None, "data_dir": "1"}
+    study = Study(name="some", base=base)
+    for only in (
+        "lambda_u=1",
+        "lambda_u=1e0",
+        "learning_rate=1e-3",
+        "deterministic=1",
+        "deterministic=true",
+        "bn_momentum=none",
+        "bn_momentum=None",
+        "data_dir=1",
+        "attack=none",
+        "split=00,0",
+    ):
+        assert len(grid.choose_cells(study, only)) == 1, only
+    for only in ("lambda_u=2", "lambda_u=one", "deterministic=0", "bn_momentum=0", "split=0.5"):
+        with pytest.raises(SettingsError, match="no cell has"):
+            grid.choose_cells(study, only)
 
 
 def test_one_cell_by_its_index(tiny):
@@ -175,13 +248,13 @@ def test_one_cell_by_its_index(tiny):
 def test_a_dry_run_tells_time_and_disk_and_runs_nothing(tiny):
     study = write_study(tiny, [0, 1, 2])
     words = ("grid", study, "--outputs", tiny / "out", "--dry-run")
-    assert "time, with 2 side by side: unknown before the first is done" in invoke(*words).output
+    assert "0 failed, 3 waiting\n" in invoke(*words).output  # no time before the first is done
     assert not (tiny / "out").exists()
     assert invoke("grid", study, "--outputs", tiny / "out", "--index", 0).exit_code == 0
     result = invoke(*words)
     assert f"    1  waiting {name(1)}  about 2 s  (not run)" in result.output
-    assert "time, with 2 side by side: about 2 s" in result.output  # 2 x 2 s, two at once
-    assert "disk: about 0.06 GB needed" in result.output  # 2 x (6 + 8) MB, 2 x 18 MB in passing
+    assert "2 waiting; about 2 s left, 2 side by side" in result.output  # 2 x 2 s, two at once
+    assert "disk: about 0.05 GB needed" in result.output  # 2 x (6 + 8) MB, 18 MB in passing
 
 
 def test_time_is_estimated_from_cells_of_the_same_kind():
@@ -192,16 +265,22 @@ def test_time_is_estimated_from_cells_of_the_same_kind():
     status = dict(zip(cells, states, strict=True))
     found = grid.estimate_seconds(cells, status)
     assert list(found.values()) == [20, 8 * 5, 20]  # of the kind; by its epochs; of any kind
-    assert display.estimate_left(cells, status, 2) == 40
-    assert display.estimate_left(cells, dict.fromkeys(cells, Status("waiting")), 2) is None
+    told = display.describe_all(cells, status, 2)
+    assert told == "2 done, 1 running, 1 failed, 2 waiting; about 40 s left, 2 side by side"
+    told = display.describe_all(cells, dict.fromkeys(cells, Status("waiting")), 2)
+    assert told == "0 done, 0 running, 0 failed, 6 waiting"
 
 
-def test_the_disk_is_checked_before_a_run(tmp_path):
-    free = shutil.disk_usage(tmp_path).free
-    assert grid.check_disk(tmp_path / "new", free // 2) == ""
-    assert "the study needs about" in grid.check_disk(tmp_path / "new", int(free * 1.5))
+def test_the_disk_is_checked_before_a_run(tmp_path, monkeypatch):
+    cells = Study(name="some", **SETTINGS).cells()  # 3 x (6 + 8) and 3 x (32 + 8) MB
+    status = dict.fromkeys(cells, Status("waiting"))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=258 * 10**6))
+    told = grid.check_disk(tmp_path / "new", cells, status)  # and 3 x 32 in passing
+    assert told == f"disk: about 0.26 GB needed, 0.26 GB free at {tmp_path}"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=257 * 10**6))
     with pytest.raises(SettingsError, match="make room, or set keep_model: false"):
-        grid.check_disk(tmp_path, free * 3)
+        grid.check_disk(tmp_path / "new", cells, status)
 
 
 def test_each_gpu_has_one_cell_at_a_time(tiny, monkeypatch):
@@ -213,8 +292,7 @@ def test_each_gpu_has_one_cell_at_a_time(tiny, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-a")
     assert grid.list_gpus() == ["3", "GPU-a"]
     study = write_study(tiny, [0, 1], learning_rate=1.0)  # so long that they overlap
-    options = Options(threads=3)
-    grid.run_study(Study.load(study), tiny, workers=8, on_change=lambda _: None, options=options)
+    run_here(study, tiny, workers=8, threads=3)
     metrics = [read_json(tiny / "some" / name(split) / "metrics.json") for split in (0, 1)]
     assert [m["threads"] for m in metrics] == ["3", "3"]
     assert sorted(m["gpu"] for m in metrics) == ["3", "GPU-a"]
@@ -227,7 +305,7 @@ def test_the_live_table_shows_running_cells():
     progress = {"epoch": 2, "epochs": 10, "loss": 0.5, "seconds": 60.0, "images_per_second": 123.4}
     states = [Status("done"), Status("running", progress=progress), *[Status("waiting")] * 4]
     console = Console(width=120, force_terminal=True, file=io.StringIO())
-    console.print(display.GridDisplay(cells, 2)._draw(dict(zip(cells, states, strict=True))))
+    console.print(display.GridDisplay(cells, 2).draw(dict(zip(cells, states, strict=True))))
     text = console.file.getvalue()
     assert "1 done, 1 running, 0 failed, 4 waiting" in text
     for word in ("epoch 2/10", "loss 0.500", "123 images/s", "8 min left"):
@@ -236,7 +314,7 @@ def test_the_live_table_shows_running_cells():
 
 
 def test_help_is_complete_and_quick():
-    for command in ("grid", "status", "report", "data"):
+    for command in ("grid", "status", "record", "report", "data", "embed"):
         assert "--help" in invoke(command, "--help").output
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "semisiam", "--help"], check=True, capture_output=True)

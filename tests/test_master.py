@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tiny_study import run_here
 
 from semisiam import ROOT
-from semisiam.cell import Cell, Study
-from semisiam.run import grid
+from semisiam.cell import Cell
 from semisiam.run.folder import explain_undone
 
 MEASURED_TIMES = {
@@ -33,7 +33,7 @@ FILES = {
     "split.json",
     "model.keras",
     "done.json",
-    "kernel.lock",
+    "lock",
 }
 
 
@@ -85,7 +85,7 @@ def test_the_grid_gets_the_same_numbers_from_the_recorded_split(by_hand, tmp_pat
     del settings["output_dir"]
     settings["splits_file"] = str(by_hand / "split.json")
     study.write_text(yaml.safe_dump({"base": settings}))
-    status = grid.run_study(Study.load(study), tmp_path, workers=1, on_change=lambda _: None)
+    status = run_here(study, tmp_path, workers=1)
     ((name, cell),) = status.items()
     assert cell.state == "done", cell.reason
     assert name == "digits-small_cnn-5pct-pixel-semi-s3"

@@ -2,7 +2,7 @@
 
 It counts epochs of `learning_rate` seconds, keeps its state after each, and ends with a value that
 tells whether each epoch was done once and in order. By its `seed` it raises (1), its kernel exits
-(2), it hangs (3), has no memory (4) or fills the disk (5).
+(2), it hangs (3), has no memory (4), fills the disk (5) or crashes (6).
 """
 
 import hashlib
@@ -17,9 +17,11 @@ import psutil
 import yaml
 
 from semisiam.atomic import read_json
+from semisiam.cell import Study
+from semisiam.run import grid, worker
 
 NOTEBOOK = """
-import hashlib, os, tempfile, time
+import faulthandler, hashlib, os, tempfile, time
 from pathlib import Path
 import numpy as np
 from semisiam.run import folder as records
@@ -38,6 +40,8 @@ if cell.seed == 4:
 if cell.seed == 5:
     with records.replacing(folder / "features.npz") as path:
         path.write_bytes(bytes(2**26))
+if cell.seed == 6:
+    faulthandler._sigsegv()
 state = read_json(folder / "state.json") or {"epoch": 0, "value": ""}
 while state["epoch"] < cell.epochs:
     time.sleep(cell.learning_rate)
@@ -55,16 +59,16 @@ metrics |= {"cwd": str(Path.cwd()), "threads": os.environ["OPENBLAS_NUM_THREADS"
 metrics["temp"] = tempfile.mkdtemp()
 metrics["gpu"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 write_json(folder / "metrics.json", metrics)
-records.write_done(folder, cell)
+records.write_done(folder, cell, "")
 """
 SCRIPT = """
-import signal
 from pathlib import Path
+from semisiam import cli
 from semisiam.run import worker
-from semisiam.cli import main
 worker.MASTER = Path(__file__).with_name("tiny.ipynb")
+cli.identify = lambda cell: ""  # it has no images
 if __name__ == "__main__":
-    main()
+    cli.main()
 """
 
 
@@ -98,6 +102,14 @@ def expected_value(split, epochs):
     for epoch in range(1, epochs + 1):
         value = hashlib.sha256(f"{value} {split} {epoch}".encode()).hexdigest()
     return value
+
+
+def run_here(study, outputs, *, workers=2, on_change=lambda status: None, identify=None, **how):
+    """Run a study's cells in processes on this machine; `how` are options of a cell."""
+    study = Study.load(study)
+    with grid.running_here(workers, worker.Options(**how)) as (executor, run, _, _):
+        how = {"identify": identify or (lambda cell: ""), "on_change": on_change}
+        return grid.run_study(study.cells(), outputs / study.name, executor, run, **how)
 
 
 def start(folder, *words, **how):

@@ -246,9 +246,11 @@ class Study(BaseModel):
         """Read a study's YAML; its name is the file's. Raises `SettingsError`."""
         path = Path(path)
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         except OSError as error:
             raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
         except yaml.YAMLError as error:
             raise SettingsError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(settings, dict):
@@ -276,7 +278,7 @@ class Study(BaseModel):
                 if all(settings.get(key) == value for key, value in rule.when.items()):
                     settings |= rule.set
             cell = Cell.check(settings)
-            parts = [f"{axis}_{getattr(cell, axis)}" for axis in self.axes if axis not in _IN_NAME]
+            parts = [_name(axis, getattr(cell, axis)) for axis in self.axes if axis not in _IN_NAME]
             name = "-".join([cell.name, *parts, *([variant] if variant else [])])
             if name in cells:
                 raise SettingsError(f"the study has the cell {name} twice")
@@ -309,6 +311,38 @@ class Rule(BaseModel):
 
     when: dict[str, Any]
     set: dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its silent traps: a key given twice, and 010, which it reads as 8."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.MarkedYAMLError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int:
+        """Read an integer."""
+        if re.match(r"[-+]?0\d", node.value):
+            told = f"{node.value} would be read as octal: write it without the 0"
+            raise yaml.MarkedYAMLError(None, None, told, node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+
+
+def _name(axis: str, value: Any) -> str:
+    """Name a place on an axis for any file system: free text as a few letters and a hash."""
+    text = f"{axis}_{value}"
+    if not isinstance(value, str) or re.fullmatch(r"[a-z0-9_.]{1,40}", value):
+        return text
+    kept = re.sub(r"[^A-Za-z0-9]+", "_", text)[:40].strip("_")
+    return f"{kept}_{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:6]}"
 
 
 def _unknown(name: str, model: type[BaseModel]) -> str:

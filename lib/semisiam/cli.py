@@ -1,15 +1,16 @@
-"""The command line: `semisiam grid`, `status`, `report`, `data` and `embed`."""
+"""The command line: `semisiam grid`, `status`, `record`, `report`, `data` and `embed`."""
 
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
 from semisiam import ROOT
-from semisiam.cell import Study
+from semisiam.cell import Cell, Study
 
 PAPER_SIZES = {"malaria": 128, "digits": 32}  # the others: 96 (III-B); digits are not the paper's
 
@@ -19,6 +20,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # a terminal need not know our letters
         try:
             return super().invoke(ctx)
         except ValueError as error:
@@ -27,20 +30,23 @@ class _Group(click.Group):
             raise
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(package_name="semisiam")
 def main() -> None:
     """Few labels, many unlabelled images: does self-supervision help, and under attack?"""
 
 
-class _StudyFile(click.ParamType):
-    name = "STUDY.yaml"
+def _load_study(_ctx: click.Context, _param: click.Parameter, path: str) -> Study:
+    from semisiam.run.folder import find_outputs
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Study:
-        return Study.load(value)
+    find_outputs()  # a study needs the checkout
+    return Study.load(path)
 
 
-study_argument = click.argument("study", type=_StudyFile(), metavar="STUDY.yaml")
+COUNT = click.IntRange(min=1)
+study_argument = click.argument("study", callback=_load_study, metavar="STUDY.yaml")
 outputs_option = click.option(
     "--outputs",
     type=click.Path(file_okay=False, path_type=Path),
@@ -48,8 +54,6 @@ outputs_option = click.option(
     show_default="outputs/ of the checkout",
     help="Folder that holds one folder per study.",
 )
-
-
 only_option = click.option(
     "--only",
     default="",
@@ -58,18 +62,28 @@ only_option = click.option(
 )
 
 
+def identify(cell: Cell) -> str:
+    """Give the content of a cell's data, "" if the data is not here; see `datasets.identify`."""
+    recorded = (cell.splits_file, cell.split) if cell.splits_file else ()
+    return _identify(recorded, *cell.data_settings.items())
+
+
+@cache
+def _identify(recorded: tuple[str, int] | tuple[()], *settings: tuple[str, Any]) -> str:
+    from semisiam.data import datasets
+    from semisiam.method.splits import read_split
+
+    rows = read_split(recorded[0], split=recorded[1]).test_rows if recorded else None
+    return datasets.identify(**dict(settings), test_rows=rows)
+
+
 @main.command()
 @study_argument
 @outputs_option
 @only_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    show_default="2, or one a GPU",
-    help="Cells side by side; the machine's threads are shared out among them.",
-)
+@click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
-@click.option("--index", type=click.IntRange(min=0), help="Run this one cell, counted from 0.")
+@click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
@@ -77,34 +91,24 @@ only_option = click.option(
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
-    show_default="shared out",
+    type=COUNT,
+    show_default="the machine's, shared out",
     help="Threads of each cell. Results repeat to the last digit only with the same number.",
 )
 @click.option(
     "--stall-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, min_open=True),
     default=240,
-    show_default=True,
     help="End a cell when no epoch ends for so long; data and evaluation count too.",
 )
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0),
     default=1,
-    show_default=True,
     help="Start a cell again so often if its process dies; not if the notebook raises.",
 )
 def grid(
-    study: Study,
-    outputs: Path,
-    only: str,
-    workers: int | None,
-    dry_run: bool,
-    index: int | None,
-    scheduler: str | None,
-    threads: int | None,
-    **limits: Any,
+    study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
 ) -> None:
     """Run every cell of a study that is not done yet.
 
@@ -115,42 +119,33 @@ def grid(
 
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
     """
-    from semisiam.run import display, grid
-    from semisiam.run.worker import Options
+    from semisiam.run import display, grid, worker
 
-    if index is not None and (scheduler or dry_run):
-        raise click.UsageError("--index runs one cell here: without --scheduler and --dry-run")
-    options = Options(threads=threads or 0, **limits)
-    cells = grid.choose_cells(study, only)
-    if index is not None:
-        cells, workers = grid.choose_index(cells, index), 1
-    workers = workers or len(grid.list_gpus()) or 2
-    before = grid.read_status(study, outputs, cells)
-    needed = grid.estimate_bytes(cells, before, workers)
+    scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
+    options = worker.Options(**how | {"threads": how["threads"] or 0})
+    cells, folder = grid.choose_cells(study, only, index), outputs / study.name
     if dry_run:
-        display.show_plan(cells, before, workers, needed, grid.measure_free(outputs))
+        before = grid.read_status(study, outputs, cells, identify)
+        display.show(cells, before, workers, folder)
+        click.echo(grid.check_disk(folder, cells, before))
         return
-    if warning := grid.check_disk(outputs, needed):
-        click.echo(f"warning: {warning}", err=True)
-    asked = {"cells": cells, "options": options}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs with it
-    try:
-        if scheduler:
-            from semisiam.run.cluster import Cluster
+    place = grid.running_here(min(workers, len(cells)), options)
+    if scheduler:
+        from semisiam.run.cluster import running_on
 
-            with (
-                Cluster(scheduler) as cluster,
-                display.GridDisplay(cells, cluster.count_slots(), cluster.describe()) as show,
-            ):
-                status = cluster.run_study(study, outputs, on_change=show, say=show.say, **asked)
-        else:
-            with display.GridDisplay(cells, workers) as show:
-                status = grid.run_study(study, outputs, workers=workers, on_change=show, **asked)
+        place = running_on(scheduler, options)
+    try:
+        with (
+            place as (executor, run, slots, title),
+            display.GridDisplay(cells, slots, title) as show,
+        ):
+            status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on from here", err=True)
         sys.exit(130)
-    display.show_failed(status, outputs / study.name)
-    sys.exit(any(cell.state != "done" for cell in status.values()))
+    display.show_failed(status, folder)
+    sys.exit(any(not cell.done for cell in status.values()))
 
 
 @main.command()
@@ -163,13 +158,12 @@ def status(study: Study, outputs: Path, only: str) -> None:
     It reads the disk, so it can be asked at any time, from any terminal. Exit code 0 only if all
     cells are done.
     """
-    from semisiam.run import display
-    from semisiam.run.grid import choose_cells, read_status
+    from semisiam.run import display, grid
 
-    cells = read_status(study, outputs, choose_cells(study, only))
-    display.show_status(cells)
-    display.show_failed(cells, outputs / study.name)
-    sys.exit(any(cell.state != "done" for cell in cells.values()))
+    cells = grid.choose_cells(study, only)
+    status = grid.read_status(study, outputs, cells, identify)
+    display.show(cells, status, 2, outputs / study.name)
+    sys.exit(any(not cell.done for cell in status.values()))
 
 
 @main.command()
@@ -183,14 +177,17 @@ def record(study: Study, outputs: Path) -> None:
     Exit code 0 only if every cell of the study is recorded now.
     """
     from semisiam.evidence import results
+    from semisiam.run.grid import read_status
 
-    if results.collect(outputs / study.name).empty:
+    status = read_status(study, outputs, identify=identify)
+    if other := [f"{n}: {s.reason}" for n, s in status.items() if "other images" in s.reason]:
+        raise click.ClickException(f"{other[0]}; run the grid again")
+    if not any(cell.done for cell in status.values()):
         raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
     target = results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name)
     click.echo(target)
-    recorded = set(results.collect(target)["hash"])
-    missing = sum(cell.hash not in recorded for cell in study.cells().values())
-    if missing:
+    recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
+    if missing := sum((n, cell.hash) not in recorded for n, cell in study.cells().items()):
         raise click.ClickException(f"{missing} cells of {study.name} were never recorded")
 
 
@@ -211,8 +208,8 @@ def report(study: Study, outputs: Path) -> None:
 def _refuse_missing(study: Study, outputs: Path) -> None:
     from semisiam.run.grid import read_status
 
-    missing = sum(cell.state != "done" for cell in read_status(study, outputs).values())
-    if missing:
+    status = read_status(study, outputs, identify=identify)
+    if missing := sum(not cell.done for cell in status.values()):
         raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
 
 

@@ -3,57 +3,48 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from semisiam.cell import Cell
 from semisiam.run.grid import estimate_seconds
 from semisiam.run.worker import Status
 
-STATES = ("done", "running", "failed", "waiting")
+
+def describe_all(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> str:
+    """Count the cells of each state, and say when all are done if that is known."""
+    counts, seconds = Counter(s.state for s in status.values()), estimate_seconds(cells, status)
+    told = ", ".join(
+        f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting")
+    )
+    left = [name for name, s in status.items() if s.state in ("running", "waiting")]
+    if not left or not all(name in seconds for name in left):
+        return told
+    longest = max(seconds[name] for name in left)
+    all_left = max(longest, sum(seconds[name] for name in left) / workers)
+    return f"{told}; about {describe_seconds(all_left)} left, {workers} side by side"
 
 
-def count_states(status: dict[str, Status]) -> str:
-    """Count the cells of each state: `3 done, 2 running, 0 failed, 7 waiting`."""
-    counts = Counter(cell.state for cell in status.values())
-    return ", ".join(f"{counts[state]} {state}" for state in STATES)
-
-
-def estimate_left(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> float | None:
-    """Seconds until the grid ends; None as long as nothing can be said of some cell."""
-    seconds = estimate_seconds(cells, status)
-    left = [name for name, cell in status.items() if cell.state in ("running", "waiting")]
-    if not all(name in seconds for name in left):
-        return None
-    longest = max((seconds[name] for name in left), default=0.0)
-    return max(longest, sum(seconds[name] for name in left) / workers)
-
-
-def describe_seconds(seconds: float | None) -> str:
+def describe_seconds(seconds: float) -> str:
     """Say a duration as one reads it: `40 s`, `12 min`, `3.5 h`."""
-    if seconds is None:
-        return ""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def describe_progress(progress: dict[str, Any]) -> list[str]:
-    """Say how far a cell is: epoch, loss, images per second, time left."""
-    if not progress:
-        return ["first epoch", "", "", ""]
-    left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
-    return [
-        f"epoch {progress['epoch']}/{progress['epochs']}",
-        f"loss {progress['loss']:.3f}",
-        f"{progress['images_per_second']:.0f} images/s",
-        f"{describe_seconds(left)} left" if left else "evaluating",
-    ]
+def describe_cell(name: str, status: Status) -> list[str]:
+    """Say where a cell stands: state and name, epoch, loss, images per second, time left, why."""
+    told, progress = [f"{status.state:8}{name}"], status.progress
+    if progress and status.state == "running":
+        left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
+        told.append(f"epoch {progress['epoch']}/{progress['epochs']}")
+        told.append(f"loss {progress['loss']:.3f}")
+        told.append(f"{progress['images_per_second']:.0f} images/s")
+        told.append(f"{describe_seconds(left)} left" if left else "evaluating")
+    return [*told, f"({status.reason})"] if status.reason and status.state != "failed" else told
 
 
 class GridDisplay:
@@ -63,90 +54,64 @@ class GridDisplay:
     """
 
     def __init__(self, cells: dict[str, Cell], workers: int, title: str = ""):
-        self.cells = cells
-        self.workers = workers
-        self.title = title
-        self.console = Console(stderr=True)
+        self.cells, self.workers, self.title = cells, workers, title
+        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.last: dict[str, Status] = {}
 
     def __enter__(self) -> "GridDisplay":
         if self.title:
-            self.say(self.title)
+            self.console.print(self.title)
         if self.console.is_terminal:
             self.live.start()
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if self.console.is_terminal:
-            self.live.stop()
-        if error is None:
-            self.say(count_states(self.last))
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+        self.console.print(describe_all(self.cells, self.last, self.workers))
 
     def __call__(self, status: dict[str, Status]) -> None:
         """Show the status of every cell."""
         for name, cell in status.items():
-            before = self.last[name].state if self.last else ""
-            if before not in ("", cell.state) and cell.state in ("done", "failed"):
-                self.say(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
-            elif before != cell.state == "running" and not self.live.is_started:
-                self.say(f"{cell.state:8}{name}  {cell.reason}".rstrip())
+            changed = self.last and self.last[name].state != cell.state
+            if changed and cell.state in ("done", "failed"):
+                self.console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
+            elif changed and cell.state == "running" and not self.live.is_started:
+                self.console.print(*describe_cell(name, cell))
         self.last = dict(status)
         if self.live.is_started:
-            self.live.update(self._draw(status), refresh=True)
+            self.live.update(self.draw(status), refresh=True)
 
-    def _draw(self, status: dict[str, Status]) -> Group:
-        counts = Counter(cell.state for cell in status.values())
-        left = describe_seconds(estimate_left(self.cells, status, self.workers))
+    def draw(self, status: dict[str, Status]) -> Group:
+        """Draw a bar for all cells, and a line for each that runs."""
         bar, running = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
-        line = count_states(status) + (f"; about {left} left" if left else "")
-        bar.add_row(ProgressBar(len(status), counts["done"] + counts["failed"], width=40), line)
+        ended = sum(cell.state in ("done", "failed") for cell in status.values())
+        line = describe_all(self.cells, status, self.workers)
+        bar.add_row(ProgressBar(len(status), ended, width=40), line)
         for name, cell in status.items():
             if cell.state == "running":
-                running.add_row(Text(name), *describe_progress(cell.progress), Text(cell.reason))
+                running.add_row(*describe_cell(name, cell))
         return Group(bar, running)
 
-    def say(self, line: str) -> None:
-        """Print a line above the table."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-
-def show_status(status: dict[str, Status]) -> None:
-    """Print one line a cell, with what there is to say of it, and the counts."""
-    lines = []
-    for name, cell in status.items():
-        remarks = describe_progress(cell.progress) if cell.state == "running" else []
-        if cell.state != "failed":
-            remarks = [*remarks, f"({cell.reason})" if cell.reason else ""]
-        lines.append("  ".join([f"{cell.state:8}{name}", *filter(None, remarks)]))
-    Console().out(*lines, count_states(status), sep="\n", highlight=False)
-
-
-def show_plan(
-    cells: dict[str, Cell], status: dict[str, Status], workers: int, needed: int, free: int
-) -> None:
-    """Print what a grid would do: each cell with its index, state and time, and the sums."""
+def show(cells: dict[str, Cell], status: dict[str, Status], workers: int, folder: Path) -> None:
+    """Print a line for each cell with its index, the counts, the time left, and the failures."""
     lines, seconds = [], estimate_seconds(cells, status)
     for index, (name, cell) in enumerate(status.items()):
-        about = f"about {describe_seconds(seconds[name])}" if name in seconds else ""
-        remarks = [about, f"({cell.reason})" if cell.reason else ""]
-        lines.append("  ".join([f"{index:5}  {cell.state:8}{name}", *filter(None, remarks)]))
-    left = estimate_left(cells, status, workers)
-    time = "unknown before the first is done" if left is None else f"about {describe_seconds(left)}"
-    lines += [
-        f"{len(status)} cells: {count_states(status)}",
-        f"time, with {workers} side by side: {time}",
-        f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.0f} GB free",
-    ]
+        told = describe_cell(name, cell)
+        if cell.state == "waiting" and name in seconds:
+            told.insert(1, f"about {describe_seconds(seconds[name])}")
+        lines.append("  ".join([f"{index:5}", *told]))
+    lines.append(describe_all(cells, status, workers))
     Console().out(*lines, sep="\n", highlight=False)
+    show_failed(status, folder)
 
 
 def show_failed(status: dict[str, Status], folder: Path) -> None:
     """Print which cells failed, why, and where the log is, one line each to copy from."""
     failed = {name: cell for name, cell in status.items() if cell.state == "failed"}
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    if failed:
-        console.print(f"\n{len(failed)} failed:")
+    lines = [f"\n{len(failed)} failed:"] if failed else []
     for name, cell in failed.items():
         log = os.path.relpath(folder / name / "log.txt")
-        console.print(f"{name}\n    why  {cell.reason}\n    log  {log}")
+        lines.append(f"{name}\n    why  {cell.reason}\n    log  {log}")
+    Console(stderr=True).out(*lines, sep="\n", end="\n" * bool(lines), highlight=False)

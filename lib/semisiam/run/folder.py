@@ -1,18 +1,25 @@
-"""A cell's folder: what a run leaves behind, and whether it is done.
+"""A cell's folder: what a run leaves behind, whether it is done, and who works there.
 
-A cell is done if and only if `done.json` is there, carries the hash of the cell's settings, and the
-files it lists are as they were. It is written last. Every file is written under a temporary name
-and renamed, but for `cell.ipynb`, which papermill keeps up to date, and its `log.txt`.
+A cell is done if and only if `done.json` is there, carries the hash of its settings and the
+identity of its images, and the files it lists are as they were. It is written last. Every file is
+written under a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
+
+Who works there has `lock` locked: the grid, and with the same descriptor papermill and the kernel.
+The system drops the lock when the last of them is gone, however it ended.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +30,8 @@ import psutil
 import yaml
 
 from semisiam import ROOT
-from semisiam.atomic import read_json, replacing, write_json
+from semisiam.atomic import lock_file, read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
-from semisiam.run.lock import hold_as_kernel
 
 if TYPE_CHECKING:  # pandas takes half a second to import
     import pandas as pd
@@ -35,6 +41,9 @@ RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.j
 NEEDED = ("metrics.json", "history.csv")
 OTHER_CODE = "run by other code, or its params.yaml was changed"
 SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
+LOCK = "SEMISIAM_LOCK"  # the descriptor that a kernel inherits from the grid
+BY_HAND = ("jupyter", "pairing.py")  # programs that run notebooks where they are
+_held: list[int] = []  # the descriptor of a kernel that was started by hand
 
 
 class Stopwatch:
@@ -52,12 +61,19 @@ class Stopwatch:
         self._last = now
 
 
+def find_outputs() -> Path:
+    """Find the checkout's outputs; raises `SettingsError` if the package lies apart from it."""
+    if not (ROOT / "notebooks").is_dir():
+        raise SettingsError("semisiam lies apart from its notebooks: `pip install -e CHECKOUT`")
+    return ROOT / "outputs"
+
+
 def find_folder(cell: Cell) -> Path:
     """Where the notebook that runs `cell` keeps its results.
 
-    `output_dir` if set (the grid sets it); else beside the executed notebook if papermill was
-    called by hand, which does not tell the notebook its output path, though its command line does;
-    else `outputs/one` of the checkout.
+    `output_dir` if set (the grid sets it); else beside the executed notebook if papermill's command
+    line tells where that is; else `outputs/one` of the checkout. Raises `SettingsError` if a
+    program runs the notebook, which would write every cell there.
     """
     if cell.output_dir:
         return Path(cell.output_dir)
@@ -66,29 +82,73 @@ def find_folder(cell: Cell) -> Path:
     notebooks = [word for word in words if word.endswith(".ipynb")]
     if len(notebooks) == 2 and any("papermill" in word for word in words):
         return (Path(parent.cwd()) / notebooks[1]).parent
-    return ROOT / "outputs" / "one"
+    from_program = any(":memory:" in word for word in sys.argv)  # as nbclient starts kernels
+    if from_program and not any(Path(word).name.startswith(BY_HAND) for word in words):
+        raise SettingsError(
+            "output_dir: a notebook run from a program cannot know where it is written; "
+            'give the folder of its results, parameters={"output_dir": "/x/1"}'
+        )
+    return find_outputs() / "one"
 
 
 def open_folder(cell: Cell) -> Path:
     """Make the cell's folder ready: whatever was there no longer counts as done.
 
-    The folder stays locked until this process ends.
-
-    Raises:
-        SettingsError: the folder cannot be written, or another process works there.
+    It stays locked until this process ends, or opens another. Raises `SettingsError` if it cannot
+    be written, or another process works there.
     """
     folder = find_folder(cell)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        hold_as_kernel(folder)
-        (folder / "done.json").unlink(missing_ok=True)
-        with replacing(folder / "params.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
+        if not _inherits_lock(folder):
+            while _held:
+                os.close(_held.pop())
+            if (descriptor := hold(folder, seconds=2)) is None:
+                raise SettingsError(f"output_dir: another run works in {folder}; choose another")
+            _held.append(descriptor)
+        # where a crash was goes where stderr went before ipykernel took it: to the grid's log
+        faulthandler.enable(getattr(sys.stderr, "_original_stdstream_copy", 2))
+        start_over(folder, cell)
     except OSError as error:
-        raise SettingsError(
-            f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
-        ) from None
+        told = f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
+        raise SettingsError(told) from None
     return folder
+
+
+def start_over(folder: Path, cell: Cell) -> None:
+    """Write a cell's settings; what was done there counts no more, but for its last checkpoint."""
+    (folder / "done.json").unlink(missing_ok=True)
+    with replacing(folder / "params.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
+
+
+def hold(folder: Path, seconds: float) -> int | None:
+    """Lock a cell's folder and write who did; see `atomic.lock_file`."""
+    if (descriptor := lock_file(folder / "lock", seconds)) is not None:
+        os.pwrite(descriptor, f"{name_process()}\n".encode(), 0)
+    return descriptor
+
+
+def name_process() -> str:
+    """Name this process, `HOST, process PID`."""
+    return f"{platform.node()}, process {os.getpid()}"
+
+
+def find_holder(folder: Path) -> str:
+    """Name who works on a cell, as `name_process` does; empty if nobody works there."""
+    lock = folder / "lock"
+    with suppress(OSError):  # none there, or not ours to write: no run of ours is there
+        lock.stat()
+        if (descriptor := lock_file(lock, 0)) is None:
+            return lock.read_text().partition("\n")[0] or "another host"
+        os.close(descriptor)
+    return ""
+
+
+def _inherits_lock(folder: Path) -> bool:
+    with suppress(KeyError, ValueError, OSError):
+        return os.path.samestat(os.fstat(int(os.environ[LOCK])), (folder / "lock").stat())
+    return False
 
 
 def close_folder(
@@ -102,22 +162,15 @@ def close_folder(
     features: dict[str, np.ndarray],
     model: Any,
 ) -> None:
-    """Write the results of a cell, `done.json` last.
+    """Write the results of a cell into its folder, `done.json` last.
 
-    Args:
-        folder: from `open_folder`.
-        cell: the settings.
-        metrics: what the cell measured, plain values.
-        split: the labelled set, from `splits.describe_split`.
-        report: class-wise table, from `evaluation.report_classes`.
-        history: one row an epoch, from `training.train`.
-        features: arrays to keep, e.g. embeddings float32 (N_t, 128) and labels int64 (N_t,).
-        model: the Keras model to keep, if the settings say so.
+    Args are what `master` has at its end: plain `metrics`; the `split` of `splits.describe_split`,
+    whose `content` names the images; `report` class by class and `history` epoch by epoch; arrays
+    as `features`; and the Keras `model` to keep, if the settings say so.
     """
-    with replacing(folder / "report.csv") as temporary:
-        report.to_csv(temporary, index=False)
-    with replacing(folder / "history.csv") as temporary:
-        history.to_csv(temporary, index=False)
+    for name, table in {"report": report, "history": history}.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
     with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **features)
     (folder / "model.keras").unlink(missing_ok=True)  # of a run that kept it
@@ -127,35 +180,23 @@ def close_folder(
     with replacing(folder / "split.json") as temporary:
         temporary.write_text(json.dumps(split) + "\n", "utf-8")
     write_json(folder / "metrics.json", metrics)
-    write_done(folder, cell)
+    write_done(folder, cell, split.get("content", ""))
 
 
-def write_done(folder: Path, cell: Cell) -> None:
-    """Say that the cell is done, and list the results that this holds for."""
+def write_done(folder: Path, cell: Cell, content: str) -> None:
+    """Say that the cell is done, on which images, and list the results that this holds for."""
     files = {name: _describe_file(folder / name) for name in RESULTS if (folder / name).exists()}
-    done = {"name": cell.name, "hash": cell.hash, "results_version": RESULTS_VERSION}
-    write_json(folder / "done.json", done | {"files": files})
+    done = {"name": cell.name, "hash": cell.hash, "content": content}
+    write_json(folder / "done.json", done | {"results_version": RESULTS_VERSION, "files": files})
     for name in ("checkpoint.npz", "progress.json"):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int) -> None:
-    """Say how far training is, for `read_progress`.
-
-    Args:
-        folder: from `open_folder`.
-        cell: the settings.
-        row: the epoch that ended, from `training.train`.
-        n_images: images that an epoch shows to the network.
-    """
-    progress = {
-        "hash": cell.hash,
-        "epoch": row["epoch"],
-        "epochs": cell.epochs,
-        "loss": row["loss"],
-        "seconds": row["seconds"],
-        "images_per_second": n_images / row["seconds"],
-    }
+    """Say which epoch ended, a row of `training.train` that has shown `n_images`."""
+    progress = {"hash": cell.hash, "epochs": cell.epochs}
+    progress |= {name: row[name] for name in ("epoch", "loss", "seconds")}
+    progress["images_per_second"] = n_images / row["seconds"]
     write_json(folder / "progress.json", progress)
 
 
@@ -165,10 +206,11 @@ def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
     return progress if progress.get("hash") == cell.hash else {}
 
 
-def explain_undone(folder: Path, cell: Cell, *, thorough: bool = False) -> str:
+def explain_undone(folder: Path, cell: Cell, content: str = "", *, thorough: bool = False) -> str:
     """Say why the cell in `folder` is not done; empty if it is.
 
-    Files up to 64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
+    `content` is the identity of its images, `Dataset.content`; "" if nobody knows it. Files up to
+    64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
     """
     try:
         done = json.loads((folder / "done.json").read_text("utf-8"))
@@ -178,6 +220,10 @@ def explain_undone(folder: Path, cell: Cell, *, thorough: bool = False) -> str:
         return f"done.json cannot be read: {error}"
     if not isinstance(done, dict) or done.get("hash") != cell.hash:
         return _explain_stale(folder, cell, done if isinstance(done, dict) else {})
+    if content:
+        ran = done.get("content") or read_json(folder / "split.json").get("content", content)
+        if ran != content:
+            return f"run on other images: content {ran}, now {content}"
     return _find_damage(folder, done.get("files", {}), thorough)
 
 
@@ -188,22 +234,20 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
         old = dict(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return "run with other settings, which cannot be read any more"
-    now = cell.model_dump(exclude=NOT_RESULTS)
-    before = {name: old.get(name, Cell.model_fields[name].default) for name in now}
-    changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
-    return "run with other settings: " + ", ".join(changed) if changed else OTHER_CODE
+    old = Cell().model_dump() | old
+    now = cell.model_dump(exclude=NOT_RESULTS).items()
+    changed = [f"{name} {old[name]}, now {value}" for name, value in now if old[name] != value]
+    return "run with other settings: " + "; ".join(changed) if changed else OTHER_CODE
 
 
 def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
     for name in dict.fromkeys((*NEEDED, *files)):
-        try:
-            size = (folder / name).stat().st_size
-        except OSError:
+        path, kept = folder / name, files.get(name)
+        if not path.exists():
             return f"{name} is missing"
-        if name in files and size != files[name]["bytes"]:
-            return f"{name} is damaged: {size} bytes, {files[name]['bytes']} when it was written"
-        read = name in files and (thorough or size <= SMALL)
-        if read and _describe_file(folder / name) != files[name]:
+        if kept and (size := path.stat().st_size) != kept["bytes"]:
+            return f"{name} is damaged: {size} bytes, {kept['bytes']} when it was written"
+        if kept and (thorough or size <= SMALL) and _describe_file(path) != kept:
             return f"{name} is damaged: it was changed after it was written"
     return ""
 
@@ -215,16 +259,14 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe hardware, versions and code revision, for `metrics.json`.
-
-    To be called as a run starts: the checkout may change while it computes.
-    """
-    threads = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    """Describe hardware, versions and code as a run starts: the checkout may change meanwhile."""
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
+    threads = re.match(r"\s*(\d+)", asked)  # OpenMP allows a list, one entry a level: 2,1
     return {
         "hardware": {
             "cpu": _cpu_name(),
             "cores": psutil.cpu_count(),
-            "threads": int(threads or psutil.cpu_count()),
+            "threads": int(threads[1]) if threads else psutil.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30),
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -233,19 +275,16 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def describe_revision() -> str:
+def describe_revision(root: Path = ROOT) -> str:
     """The checkout's git commit, `+changes` if tracked files differ, or `unknown`."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+    with suppress(OSError, subprocess.CalledProcessError):
+        if (root / ".git").exists():  # not if it was unpacked in a repository of something else
+            return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+    return "unknown"
 
 
 def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -1,92 +1,88 @@
-"""The cells of a study: which there are, where they stand, and running them on one machine."""
+"""The cells of a study: which there are, where they stand, and running them, here or on Dask."""
 
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from types import NoneType
+from typing import Any, get_args
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from semisiam.atomic import read_json, replacing
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.run.folder import explain_undone, read_progress
-from semisiam.run.lock import find_holder
+from semisiam.run.folder import explain_undone, find_holder, name_process, read_progress
 from semisiam.run.worker import Options, Status, count_cpus, run_cell
 
 COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
-BESIDE_MODEL_MB = 8  # notebook, embeddings and tables of a cell
+CELL_MB = 8  # notebook, embeddings and tables
 
-OnChange = Callable[[dict[str, Status]], None]
-
-
-class Future(Protocol):
-    """What the futures of threads and of Dask have in common."""
-
-    def done(self) -> bool:
-        """Say whether there is a result."""
-
-    def result(self) -> Any:
-        """Return it."""
+Identify = Callable[[Cell], str]  # the content of a cell's data, "" if nobody knows it
+Run = Callable[[Cell, Path, str], Status]  # a cell, its folder, its content
 
 
-def choose_cells(study: Study, only: str = "") -> dict[str, Cell]:
-    """Choose cells by their settings.
-
-    Args:
-        study: the grid.
-        only: `name=value[,value...]`, several parted by spaces; "" chooses all.
+def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict[str, Cell]:
+    """Choose cells by settings, `name=value[,value...]` parted by spaces, and by place, from 0.
 
     Raises:
-        SettingsError: a name that no cell has, a value that no cell has, or nothing chosen.
+        SettingsError: a name or value that no cell has, or nothing chosen.
     """
-    cells = study.cells()
+    cells = every = study.cells()
     for word in only.split():
         name, _, values = word.partition("=")
         if name not in Cell.model_fields or not values:
             named = ", ".join(study.axes) or "the study has no axes"
             raise SettingsError(f"--only {word}: give SETTING=VALUE[,VALUE], e.g. of {named}")
-        there = list(dict.fromkeys(getattr(cell, name) for cell in study.cells().values()))
-        wanted = [yaml.safe_load(value) for value in values.split(",")]
-        for value in wanted:
-            if value not in there and str(value) not in map(str, there):
+        there = list(dict.fromkeys(getattr(cell, name) for cell in every.values()))
+        wanted = {value: _read_value(name, value) for value in values.split(",")}
+        for text, value in wanted.items():
+            if value not in there:
                 listed = ", ".join(map(str, there))
-                raise SettingsError(f"--only {word}: no cell has {name} {value}, but {listed}")
-        texts = set(map(str, wanted))
-        cells = {k: cell for k, cell in cells.items() if str(getattr(cell, name)) in texts}
+                raise SettingsError(f"--only {word}: no cell has {name} {text}, but {listed}")
+        cells = {k: cell for k, cell in cells.items() if getattr(cell, name) in wanted.values()}
     if not cells:
         raise SettingsError(f"--only {only}: no cell has all of this")
-    return cells
-
-
-def choose_index(cells: dict[str, Cell], index: int) -> dict[str, Cell]:
-    """Choose one cell by its place, from 0; raises `SettingsError` if there are not so many."""
-    if index >= len(cells):
+    if index is not None and index >= len(cells):
         raise SettingsError(f"--index {index}: there are {len(cells)} cells, 0 to {len(cells) - 1}")
-    name = list(cells)[index]
-    return {name: cells[name]}
+    return cells if index is None else dict([list(cells.items())[index]])
+
+
+def _read_value(name: str, text: str) -> Any:
+    """Read a value as the setting's type, so that 1, 1.0 and 1e0 are one weight."""
+    kind = Cell.model_fields[name].annotation
+    if NoneType in get_args(kind) and text.lower() in ("none", "null", "~"):
+        return None
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError:
+        return text
 
 
 def read_status(
-    study: Study, outputs: Path, cells: dict[str, Cell] | None = None
+    study: Study,
+    outputs: Path,
+    cells: dict[str, Cell] | None = None,
+    identify: Identify = lambda cell: "",
 ) -> dict[str, Status]:
     """Read from disk where each cell of a study (or those given) stands, by name."""
-    folder = outputs / study.name
     cells = study.cells() if cells is None else cells
-    return {name: read_cell_status(folder / name, cell) for name, cell in cells.items()}
+    folder = outputs / study.name
+    return {name: read_cell_status(folder / name, cell, identify) for name, cell in cells.items()}
 
 
-def read_cell_status(folder: Path, cell: Cell) -> Status:
+def read_cell_status(folder: Path, cell: Cell, identify: Identify) -> Status:
     """Read from disk where one cell stands."""
-    reason = explain_undone(folder, cell)
+    reason = explain_undone(folder, cell, _find_content(folder, cell, identify))
     if not reason:
         metrics = read_json(folder / "metrics.json")
         seconds = (metrics.get("seconds") or {}).get("total", 0.0)
@@ -102,184 +98,149 @@ def read_cell_status(folder: Path, cell: Cell) -> Status:
     return Status("waiting", reason, progress=progress)
 
 
-def run_study(
-    study: Study,
-    outputs: Path,
-    *,
-    workers: int,
-    on_change: OnChange,
-    cells: dict[str, Cell] | None = None,
-    options: Options | None = None,
-) -> dict[str, Status]:
-    """Run the cells of a study that are not done, and carry on past those that fail.
+def _find_content(folder: Path, cell: Cell, identify: Identify) -> str:
+    """Identify the images, which may take long, only where it matters: a cell was run."""
+    return identify(cell) if (folder / "done.json").exists() else ""
 
-    Args:
-        study: the grid.
-        outputs: where the study's folder goes.
-        workers: cells side by side; where there are GPUs, at most one a GPU.
-        on_change: called twice a second with the status of every cell.
-        cells: those to run, by name; None for all.
-        options: how cells are run; threads are shared out if it does not say how many.
 
-    Returns:
-        The status of every cell at the end.
+@contextmanager
+def running_here(
+    workers: int, options: Options
+) -> Iterator[tuple[futures.Executor, Run, int, str]]:
+    """Run cells on this machine, side by side; where there are GPUs, at most one a GPU.
 
-    Raises:
-        SettingsError: the study's folder cannot be written.
+    Yields:
+        Executor and function for `run_study`, how many run side by side, and "".
     """
-    folder = make_folder(outputs / study.name)
-    cells = study.cells() if cells is None else cells
     gpus = list_gpus()
     workers = min(workers, len(gpus)) if gpus else workers
-    options = options or Options()
-    options = replace(options, threads=options.threads or max(1, count_cpus() // workers))
+    threads = max(1, count_cpus() // workers)
     free: queue.SimpleQueue[str] = queue.SimpleQueue()
     for gpu in gpus or [""] * workers:
         free.put(gpu)
-    started: set[str] = set()
     stop = threading.Event()
 
-    def run(name: str) -> Status:
+    def run(cell: Cell, folder: Path, content: str) -> Status:
         gpu = free.get()
-        started.add(name)
+        how = replace(options, threads=options.threads or threads)
         try:
-            return run_cell(cells[name], folder / name, options, gpu=gpu, stopped=stop.is_set)
+            return run_cell(cell, folder, content, how, gpu=gpu, stopped=stop.is_set)
         finally:
             free.put(gpu)
-            started.discard(name)
 
-    def look(name: str) -> Status:
-        if name in started:
-            return Status("running", progress=read_progress(folder / name, cells[name]))
-        return Status("waiting")
-
-    pool = ThreadPoolExecutor(workers)
+    pool = futures.ThreadPoolExecutor(workers)
     try:
-        status = read_status(study, outputs, cells)
-        return follow(
-            status,
-            submit=lambda name: pool.submit(run, name),
-            look=look,
-            look_elsewhere=lambda name: read_cell_status(folder / name, cells[name]),
-            on_change=on_change,
-        )
+        yield pool, run, workers, ""
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def follow(
-    status: dict[str, Status],
+def run_study(
+    cells: dict[str, Cell],
+    folder: Path,
+    executor: futures.Executor,
+    run: Run,
     *,
-    submit: Callable[[str], Future],
-    look: Callable[[str], Status],
-    look_elsewhere: Callable[[str], Status],
-    on_change: OnChange,
+    identify: Identify,
+    on_change: Callable[[dict[str, Status]], None],
 ) -> dict[str, Status]:
-    """Submit the cells that are not done, and follow them until all have a result.
+    """Run the cells that are not done, and carry on past those that fail.
 
-    A cell that somebody else works on is waited for, and submitted again if it is left undone.
-
-    Args:
-        status: of each cell by name, as the grid finds it.
-        submit: starts a cell or puts it in the queue; its future's result is a `Status`.
-        look: status of a submitted cell.
-        look_elsewhere: status of a cell that somebody else works on.
-        on_change: called twice a second with the status of every cell.
+    A cell that somebody else works on is waited for, and run if it is left undone. `executor` and
+    `run` are from `running_here` or `cluster.running_on`; `on_change` is called twice a second with
+    the status of every cell, which is returned at the end. Raises `SettingsError` if the study's
+    folder cannot be written or is too small.
     """
-    status = dict(status)
-    ours = {name: submit(name) for name, cell in status.items() if cell.state != "done"}
-    elsewhere: set[str] = set()
-    while True:
+
+    def submit(name: str) -> futures.Future:
+        content = _find_content(folder / name, cells[name], identify)
+        return executor.submit(run, cells[name], folder / name, content)
+
+    folder = make_folder(folder)
+    status = {name: read_cell_status(folder / name, c, identify) for name, c in cells.items()}
+    check_disk(folder, cells, status)
+    elsewhere = {name for name, cell in status.items() if cell.state == "running"}
+    left = [name for name, cell in status.items() if not cell.done and name not in elsewhere]
+    ours = {name: submit(name) for name in left}
+    on_change(status)
+    while ours or elsewhere:
+        futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
         for name in [name for name, future in ours.items() if future.done()]:
-            status[name] = ours.pop(name).result()
-            if status[name].state == "running":
-                elsewhere.add(name)
-        status |= {name: look(name) for name in ours}
-        for name in list(elsewhere):
-            status[name] = look_elsewhere(name)
-            if status[name].state != "running":
-                elsewhere.discard(name)
-                if status[name].state != "done":
-                    ours[name] = submit(name)
+            status[name] = _get_result(ours.pop(name))
+            elsewhere |= {name} if status[name].state == "running" else set()
+        status |= {name: _look(folder / name, cells[name]) for name in (*ours, *elsewhere)}
+        for name in [name for name in elsewhere if status[name].state != "running"]:
+            elsewhere.discard(name)
+            ours[name] = submit(name)
         on_change(status)
-        if not (ours or elsewhere):
-            return status
-        time.sleep(0.5)
+    return status
+
+
+def _get_result(future: futures.Future) -> Status:
+    try:
+        return future.result()
+    except futures.CancelledError:
+        return Status("waiting", "cancelled")
+    except Exception as error:  # whatever a worker with another disk or other packages raises
+        return Status("failed", f"its worker could not run it: {type(error).__name__}: {error}")
+
+
+def _look(folder: Path, cell: Cell) -> Status:
+    if not (holder := find_holder(folder)):
+        return Status("waiting")
+    elsewhere = "" if holder == name_process() else f"on {holder}"
+    return Status("running", elsewhere, progress=read_progress(folder, cell))
 
 
 def list_gpus() -> list[str]:
-    """List the GPUs that cells may use, as `CUDA_VISIBLE_DEVICES` names them.
-
-    Those of `CUDA_VISIBLE_DEVICES` if it is set, else those that `nvidia-smi -L` lists.
-    """
+    """List the GPUs for cells: those of `CUDA_VISIBLE_DEVICES` if it is set, else all there are."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    try:
-        command = ["nvidia-smi", "-L"]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in told.splitlines()))]
+    if visible is None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+            return [str(i) for i in range(len(re.findall("^GPU ", told.stdout, re.MULTILINE)))]
+    names = [name.strip() for name in (visible or "").split(",")]
+    return [name for name in names if name not in ("", "-1")]
 
 
 def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:
-    """Estimate how long each cell takes that is neither done nor failed.
+    """Estimate how long each cell takes that is neither done nor failed, as far as is known.
 
-    A running cell goes by its last epoch; others by the mean of the done cells of their kind, or of
-    all done cells. Cells of which nothing can be said are left out.
+    By its last epoch; else by the mean of the done cells of its kind, or of all done cells.
     """
     took: dict[tuple, list[float]] = {}
-    for name, cell in cells.items():
-        if status[name].state == "done" and status[name].seconds:
-            for kind in (_kind(cell), ()):
-                took.setdefault(kind, []).append(status[name].seconds)
+    kinds = {name: tuple(getattr(cell, key) for key in KIND) for name, cell in cells.items()}
+    for name, cell in status.items():
+        if cell.done and cell.seconds:
+            for kind in (kinds[name], ()):
+                took.setdefault(kind, []).append(cell.seconds)
     seconds = {}
-    for name, cell in cells.items():
-        known = took.get(_kind(cell)) or took.get(())
-        if (progress := status[name].progress) and status[name].state in ("running", "waiting"):
+    for name, cell in status.items():
+        known, progress = took.get(kinds[name]) or took.get(()), cell.progress
+        if progress and cell.state in ("running", "waiting"):
             seconds[name] = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
-        elif known and status[name].state in ("running", "waiting"):
+        elif known and cell.state in ("running", "waiting"):
             seconds[name] = sum(known) / len(known)
     return seconds
 
 
-def estimate_bytes(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> int:
-    """Estimate the disk space that the cells still need, checkpoints of running ones included."""
-    left = [cell for name, cell in cells.items() if status[name].state != "done"]
-    kept = sum(BESIDE_MODEL_MB + cell.keep_model * MODEL_MB[cell.backbone] for cell in left)
-    passing = max((3 * MODEL_MB[cell.backbone] for cell in left), default=0)  # weights and Adam's
-    return (kept + passing * min(workers, len(left))) * 10**6
-
-
-def measure_free(outputs: Path) -> int:
-    """Return the bytes that are free where `outputs` is, or will be."""
-    folders = (outputs.absolute(), *outputs.absolute().parents)
-    return shutil.disk_usage(next(folder for folder in folders if folder.exists())).free
-
-
-def check_disk(outputs: Path, needed: int) -> str:
-    """Compare the disk space needed with what is free; returns a warning, or nothing.
-
-    Raises:
-        SettingsError: less than half of it is free.
-    """
-    free = measure_free(outputs)
-    if free >= needed:
-        return ""
-    text = f"the study needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {outputs}"
-    if free < needed / 2:
-        raise SettingsError(f"{text}: make room, or set keep_model: false in its base")
-    return text
+def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
+    """Tell what disk space cells still need and is free; raises `SettingsError` if too little."""
+    left = [cell for name, cell in cells.items() if not status[name].done]
+    sizes = [CELL_MB + (cell.keep_model and MODEL_MB.get(cell.backbone, 0)) for cell in left]
+    passing = 3 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)  # a checkpoint
+    needed = (sum(sizes) + passing) * 10**6
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    told = f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free at {there}"
+    if free < needed:
+        raise SettingsError(f"{told}: make room, or set keep_model: false in the base")
+    return told
 
 
 def make_folder(folder: Path) -> Path:
     """Make a study's folder, absolute; raises `SettingsError` if it cannot be written."""
-    if "{" in str(folder) or "}" in str(folder):
-        raise SettingsError(
-            f"papermill cannot write below {folder}: no {{ or }} in the path, please"
-        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "writable") as temporary:
@@ -288,7 +249,3 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise SettingsError(f"cannot write to {folder}: {error.strerror}") from None
     return folder.resolve()
-
-
-def _kind(cell: Cell) -> tuple:
-    return tuple(getattr(cell, name) for name in KIND)
