@@ -1,4 +1,4 @@
-"""Raw files: where they are kept, how they are fetched, checked, and decoded to pixels."""
+"""Raw files: fetched, checked, listed by one walker, and decoded to pixels."""
 
 import gzip
 import hashlib
@@ -6,23 +6,47 @@ import io
 import os
 import sys
 import tarfile
-import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+IMAGE_SUFFIXES = {  # those that people give to these formats
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
+}
+OTHER_PICTURES = {  # images too, but in formats that cannot be read here
+    *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".tga", ".ico", ".eps", ".exr", ".fits"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".czi", ".nd2", ".lif", ".lsm"),
+    *(".svs", ".ndpi", ".vsi", ".oib", ".oif"),
+}
+SYSTEM = {  # what systems leave in folders, besides hidden names
+    *("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    *("__MACOSX", "desktop.ini", "Icon\r"),
+}
+UPRIGHT = {  # by the EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+DEPTHS = (8, 10, 12, 14, 16)  # bits
 PAUSE = 1.0  # s, before downloads are tried again
+
+Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
 class DataError(ValueError):
@@ -34,27 +58,6 @@ def cache_folder() -> Path:
     import pooch  # slow, and most calls do not need it
 
     return Path(os.environ.get("SEMISIAM_CACHE") or pooch.os_cache("semisiam")).expanduser()
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, 64 hex digits.
-
-    It is remembered for as long as the file's inode, size and times of change stay the same, so
-    gigabytes are read once and every write to the file is still noticed.
-    """
-    stat = path.stat()
-    seen = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    memo = cache_folder() / "checked" / "-".join(map(str, seen))
-    with suppress(OSError):
-        return memo.read_text("ascii")
-    with path.open("rb") as file:
-        value = hashlib.file_digest(file, "sha256").hexdigest()
-    with suppress(OSError):  # a read-only cache only costs the time to read the file again
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memo.parent, delete=False) as file:
-            file.write(value)
-        Path(file.name).replace(memo)
-    return value
 
 
 def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) -> Path:
@@ -88,15 +91,19 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
 
 
 def _brief(error: Exception) -> str:
-    import requests
+    from requests import exceptions
 
     if "hash" in str(error):
         return "what it sends is not the right file (wrong sha256)"
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, exceptions.HTTPError):
         return f"HTTP {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, exceptions.ChunkedEncodingError):
         return "the connection broke each time"
-    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
+    if isinstance(error, exceptions.ProxyError):
+        return "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY"
+    if isinstance(error, exceptions.SSLError):
+        return "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own"
+    return "no connection" if isinstance(error, exceptions.ConnectionError) else str(error)
 
 
 @contextmanager
@@ -117,6 +124,9 @@ def read_gzip(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
+# lists of files
+
+
 @dataclass(frozen=True)
 class Member:
     """A file in an archive or a folder: its size (bytes) and how to open it."""
@@ -125,8 +135,52 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
+def show(name: str) -> str:
+    r"""Write a file's name as text; bytes that are no UTF-8 become e.g. \xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_skipped(name: str) -> bool:
+    return any(part[0] == "." or part in SYSTEM for part in name.split("/") if part)
+
+
+def walk(folder: Path) -> dict[str, Path]:
+    """List all in a folder, to any depth: names as shown, those of folders with "/", to paths.
+
+    Hidden names and what systems leave there are skipped. Links are followed; one that leads to a
+    folder it lies in ends there.
+
+    Raises:
+        DataError: a folder cannot be listed, or links lead nowhere; each is named.
+    """
+    found, dangling, waiting = {}, [], [("", folder, ())]
+    try:
+        while waiting:
+            inside, place, above = waiting.pop()
+            above = (*above, place.resolve())
+            for path in place.iterdir():
+                name = inside + show(path.name)
+                if _is_skipped(path.name) or (path.is_dir() and path.resolve() in above):
+                    continue
+                if path.is_dir():
+                    found[f"{name}/"] = path
+                    waiting.append((f"{name}/", path, above))
+                elif path.is_file():
+                    found[name] = path
+                elif path.is_symlink():
+                    dangling.append(name)
+    except OSError as error:
+        raise DataError(f"{show(str(place))} cannot be listed: {error.strerror}") from None
+    if dangling:
+        raise DataError(
+            f"{show(str(folder))} has links that lead nowhere: {enumerate_few(sorted(dangling))}; "
+            "mend or remove them"
+        )
+    return {name: found[name] for name in sorted(found)}
+
+
 def list_members(place: Path) -> dict[str, Member]:
-    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted, none hidden.
+    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted; see `walk`.
 
     Archives are read in place, never unpacked.
 
@@ -135,69 +189,98 @@ def list_members(place: Path) -> dict[str, Member]:
     """
     with reading(place):
         if place.is_dir():
-            files = [path for path in place.rglob("*") if path.is_file()]
-            found = {
-                path.relative_to(place).as_posix(): Member(
-                    path.stat().st_size, partial(path.open, "rb")
-                )
-                for path in files
-            }
-        elif place.suffix == ".zip":
+            files = {name: path for name, path in walk(place).items() if name[-1] != "/"}
+            return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in files.items()}
+        if place.suffix == ".zip":
             archive = zipfile.ZipFile(place)
             infos = [info for info in archive.infolist() if not info.is_dir()]
             found = {i.filename: Member(i.file_size, partial(archive.open, i)) for i in infos}
         else:
             archive = tarfile.open(place)  # noqa: SIM115 - its members are read later
             infos = [info for info in archive if info.isfile()]
-            found = {i.name: Member(i.size, partial(archive.extractfile, i)) for i in infos}
+            found = {show(i.name): Member(i.size, partial(archive.extractfile, i)) for i in infos}
     for name in found:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
-    return {name: found[name] for name in sorted(found) if "/." not in f"/{name}"}
+    return {name: found[name] for name in sorted(found) if not _is_skipped(name)}
 
 
-def decode_members(members: Sequence[Member]) -> Iterator[tuple[np.ndarray | None, str]]:
+def is_image(name: str) -> bool:
+    """Tell from a file's name whether it is an image that can be read."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def count_unsupported(names: Iterable[str]) -> str:
+    """Say how many images of each unsupported format are there, e.g. "12 .heic, 1 .psd"."""
+    suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
+    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+
+
+def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
+    """Join the first few texts; dots stand for the others."""
+    return separator.join([*items[:count], *["..."] * (len(items) > count)])
+
+
+# pixels
+
+
+def decode_members(members: Iterable[Member]) -> Iterator[Picture]:
     """Read and decode image files one at a time; see `decode_image`."""
     for member in members:
         try:
             with member.open() as file:
                 data = file.read()
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        except Exception as error:  # whatever it is, it is this file's
             yield None, f"cannot be read ({error})"
         else:
             yield decode_image(data)
 
 
-def decode_image(data: bytes) -> tuple[np.ndarray | None, str]:
+def decode_image(data: bytes) -> Picture:
     """Decode an image file to red, green and blue.
 
     Returns:
-        uint8 (H, W, 3) in 0-255, and what had to be converted ("" if nothing, else e.g. "grey");
-        or None and why the file does not decode.
+        uint8 (H, W, 3) in 0-255, or, of an image that is deeper than 8 bits, its own values for
+        `scale`, (H, W) or (H, W, 3); and what had to be converted ("" if nothing, else e.g.
+        "grey"). Or None and why the file does not decode.
     """
     if not data:
         return None, "is empty (0 bytes)"
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+                return None, f"holds {frames} frames or pages: save the one you mean on its own"
+            tile = image.tile  # loading clears it
             image.load()
-            return _to_rgb(image)
-    except UnidentifiedImageError:
+            upright = UPRIGHT.get(image.getexif().get(0x0112))
+            pixels, remark = _convert(data, image, str(tile), upright)
+            remarks = ["the first picture of several (MPO)"] * (image.format == "MPO")
+            remarks += ["turned upright as its EXIF says"] * (upright is not None)
+            return pixels, ", ".join([*remarks, *[remark] * bool(remark)])
+    except Image.UnidentifiedImageError:
         return None, "is not an image that Pillow knows"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, zlib.error) as error:
+    except Exception as error:  # a broken file may raise anything
         return None, f"does not decode ({error})"
 
 
-def _to_rgb(image: Image.Image) -> tuple[np.ndarray | None, str]:
-    """Convert any of Pillow's modes; what it would clip or lay bare is scaled or flattened."""
-    remarks = []
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-        remarks.append("turned upright as its EXIF says")
-    if image.mode.startswith("I"):
-        remarks.append("16-bit")
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        return None, "holds floating-point pixels, whose range is unknown"
+def _convert(
+    data: bytes, image: Image.Image, tile: str, upright: Image.Transpose | None
+) -> Picture:
+    """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
+    deep = [image] if image.mode[0] in "IF" else _split_rgb16(data) if "'RGB;16" in tile else []
+    if upright is not None:
+        image, deep = image.transpose(upright), [part.transpose(upright) for part in deep]
+    if len(deep) == 2:
+        high, low = (np.asarray(part).astype(np.uint16) for part in deep)
+        return high << 8 | low, "16-bit"
+    if deep:
+        pixels = np.asarray(image)
+        if not np.isfinite(pixels).all():
+            return None, "holds values that are no finite numbers"
+        return pixels, {"I": "32-bit, grey", "F": "floating point, grey"}.get(
+            image.mode, "16-bit, grey"
+        )
+    remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile)
     if image.has_transparency_data:
         remarks.append("alpha laid on white")
         image = image.convert("RGBA")
@@ -207,3 +290,103 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray | None, str]:
     elif image.mode != "RGB":
         remarks.append({"P": "palette"}.get(image.mode, image.mode))
     return np.asarray(image.convert("RGB")), ", ".join(remarks)
+
+
+def _split_rgb16(data: bytes) -> list[Image.Image]:
+    """Read the upper and lower bytes of 16-bit colour, of which Pillow gives the upper alone.
+
+    Told that the bytes have the other order, it gives the lower ones.
+    """
+    high, low = (Image.open(io.BytesIO(data), formats=FORMATS) for _ in range(2))
+    other = "RGB;16L" if "RGB;16B" in str(low.tile) else "RGB;16B"
+    low.tile = [
+        t._replace(args=other if isinstance(t.args, str) else (other, *t.args[1:]))
+        for t in low.tile
+    ]
+    return [high, low]
+
+
+def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Find the one range [low, high) of deep images' values that is to become 0-255.
+
+    It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
+    of them fill at least half; else it is those 99.8 %. Of each image up to 2,000 values count.
+    """
+    least, most, some = np.inf, -np.inf, []
+    for pixels in deep:
+        least, most = min(least, pixels.min()), max(most, pixels.max())
+        rows = np.random.default_rng(0).integers(0, pixels.size, 2000)
+        some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
+    values = np.concatenate(some)
+    low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
+    for depth in DEPTHS if values.dtype.kind in "iu" else ():
+        if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
+            return 0.0, float(2**depth)
+    return low, high + 1 if values.dtype.kind in "iu" else float(np.nextafter(high, np.inf))
+
+
+def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:
+    """Scale deep values in [low, high) to uint8 (H, W, 3), and count the values clipped."""
+    values = pixels.astype(float)
+    clipped = np.count_nonzero((values < low) | (values >= high))
+    levels = np.clip((values - low) * (256 / (high - low)), 0, 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels, clipped
+
+
+# official archives
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
+
+    file: str
+    url: str
+    size: int
+    sha256: str
+    inside: str
+    marker: str
+
+
+def locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
+    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
+
+    The official archive need not be there for its prepared arrays to be used.
+    """
+    home = folder or cache_folder() / "downloads" / name
+    if (path := home / archive.file).is_file():
+        stat = path.stat()
+        official = stat.st_size == archive.size  # `open_archive` reads it all and makes sure
+        return path, archive.sha256 if official else f"{stat.st_size} {stat.st_mtime_ns}"
+    for place in (home / archive.inside, home):
+        if (place / archive.marker).exists():
+            return place, identify_files(place)
+    if folder:
+        raise DataError(
+            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
+            f"{archive.marker}): put it there, from {archive.url}"
+        )
+    return path, archive.sha256
+
+
+def identify_files(folder: Path) -> str:
+    """Hash names, sizes and times of change of all files, which is much faster than reading."""
+    stats = {name: path.stat() for name, path in walk(folder).items()}
+    listing = [(n, *((s.st_size, s.st_mtime_ns) if n[-1] != "/" else ())) for n, s in stats.items()]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+
+def open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
+    """List the archive's files, after a download if need be, and note if it is not official."""
+    if not place.exists():
+        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
+    if place.is_dir():
+        note = f"read from unpacked files, not checked against {archive.file}'s sha256"
+        return list_members(place), [note]
+    with reading(place), place.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256:
+            return list_members(place), []
+    if place.stat().st_size == archive.size:
+        raise DataError(f"{place} is damaged (wrong sha256): remove it and fetch it again")
+    note = f"not the official {archive.file} (other sha256): a subset, or changed"
+    return list_members(place), [note]

@@ -1,49 +1,47 @@
-"""The raw data sets: one function each, from files in their official formats to images.
+"""The raw data sets: one function each, from official files or one's own to images and labels.
 
 A source is a function `(folder, halving) -> Source`, listed in `SOURCES`. To add one,
 write the function and the line; everything from resizing to the command line then works.
 """
 
+import csv
 import hashlib
+import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from semisiam.data.draws import Halving, hold_out
-from semisiam.data.files import (
-    IMAGE_SUFFIXES,
-    DataError,
-    Member,
-    cache_folder,
-    decode_members,
-    digest,
-    fetch,
-    list_members,
-    read_gzip,
-    reading,
-)
+from semisiam.data import files
+from semisiam.data.files import Archive, DataError, Member, Picture, enumerate_few, is_image
 
-Picture = tuple[np.ndarray | None, str]  # see `files.decode_image`
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The images of one part of a data set, in order.
+    """The images of one part of a data set, in order: as read, then as prepared.
 
-    images: yields `(pixels, remark)`, pixels uint8 (H, W) or (H, W, 3) in 0-255 of any size, or
-        None where an image does not decode; the remark says what was converted, or why not.
+    images: as read, yields `(pixels, remark)` of any size, see `files.decode_image`, grey (H, W)
+        too; prepared, uint8 (N, S, S, 3), memory-mapped and read-only.
     names: where each image came from, e.g. a file name; str (N,).
     labels: int64 (N,), classes from 0; -1 where there is none.
+    groups: what each image shares with others, e.g. its patient; str (N,), or empty.
+    digests: prepared, a hash of each image's original pixels, uint8 (N, 16); equal for duplicates.
     """
 
-    images: Iterable[Picture]
+    images: Iterable[Picture] | np.ndarray
     names: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray = field(default_factory=_nothing)
+    digests: np.ndarray = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,159 @@ class Raw:
     class_names: tuple[str, ...]
     parts: dict[str, Part]
     notes: tuple[str, ...] = ()
-    test_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    test_rows: np.ndarray = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: `identity` changes when its files or its halves do."""
+    """Where a data set comes from: `identity` changes when its files or its halves do.
+
+    local: whether all files are here, so that `read` downloads nothing.
+    """
 
     identity: str
     read: Callable[[], Raw]
+    local: bool = True
 
 
 def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> Part:
     """Make a part of an array in memory from those rows for which `rows`, bool (N,), is True."""
     names = np.array([f"{of}[{row}]" for row in np.flatnonzero(rows)])
     return Part(zip(images[rows], repeat("")), names, labels[rows].astype(np.int64))
+
+
+# random choices of images
+
+
+@dataclass(frozen=True)
+class Halving:
+    """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
+
+    test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
+    rows: places of the test images among all images in order, as recorded by an earlier run;
+        they take the place of a draw.
+    """
+
+    seed: int = 0
+    test_split: str = "random"
+    rows: Sequence[int] | None = None
+
+    def __str__(self) -> str:
+        """Describe it for notes; equal texts mean equal halves."""
+        if self.rows is None:
+            return f"drawn by {self.test_split} with seed {self.seed}"
+        return f"as recorded ({hashlib.sha256(str(list(self.rows)).encode()).hexdigest()[:8]})"
+
+    def choose(
+        self, labels: np.ndarray, share: float, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose the test images: bool (N,), True for test.
+
+        Args:
+            labels: int (N,), classes from 0.
+            share: of all images, for a random draw; by patient it is a half, by group a third.
+            groups: str (N,), needed by patient and group.
+
+        Raises:
+            DataError: a class is too small, or the record is of other images.
+        """
+        if self.rows is None:
+            draws = {"patient": halve_patients, "group": hold_out_groups}
+            if self.test_split in draws:
+                return draws[self.test_split](groups, labels, self.seed)
+            return hold_out(labels, share, self.seed)
+        is_test = np.isin(np.arange(len(labels)), self.rows)
+        if is_test.sum() != len(self.rows) or is_test.all() or not is_test.any():
+            raise DataError(
+                f"the recorded test set is not one of these {len(labels):,} images: "
+                f"{len(self.rows):,} places from {min(self.rows, default=0)} on"
+            )
+        return is_test
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose test images at random, `share` of all and as near as possible of each class.
+
+    Returns:
+        bool (N,), True for test; every class has an image on both sides.
+
+    Raises:
+        DataError: a class has fewer than two images.
+    """
+    counts = np.unique_counts(labels).counts
+    if counts.min() < 2:
+        raise DataError("a class has a single image: add more, or give test images of their own")
+    count = max(round(share * len(labels)), len(counts))
+    return np.isin(np.arange(len(labels)), draw_stratified(labels, count, seed))
+
+
+def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Choose about a third for test, stratified, no group on both sides: bool (N,).
+
+    Raises:
+        DataError: no such third has every class on both sides.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow, and rarely needed
+
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
+    n_classes = len(np.unique(labels))
+    if len(np.unique(groups)) >= 3 and np.bincount(labels).max() >= 3:
+        for sides in folds.split(labels, labels, groups):
+            if all(len(np.unique(labels[side])) == n_classes for side in sides):
+                return np.isin(np.arange(len(labels)), sides[1])
+    raise DataError(
+        "no third of the groups has images of every class and leaves some: "
+        "label images of more groups, at least 3 with each class"
+    )
+
+
+def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw `count` images at random, each class by its share, but at least one image of each.
+
+    Args:
+        labels: int (N,), classes from 0.
+        count: at least the number of classes, at most N.
+        seed: any non-negative integer.
+
+    Returns:
+        Sorted indices, int64 (count,).
+    """
+    rng = np.random.default_rng([seed, count])
+    counts = np.unique_counts(labels).counts
+    shares = counts * (count / len(labels))
+    quotas = np.maximum(np.floor(shares), 1).astype(int)
+    while quotas.sum() < count:
+        quotas[np.argmax(shares - quotas)] += 1
+    while quotas.sum() > count:
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
+    classes = zip(np.unique(labels), quotas, strict=True)
+    drawn = [rng.choice(np.flatnonzero(labels == c), q, replace=False) for c, q in classes]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def halve_patients(patients: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Halve images so that no patient is on both sides and the classes are nearly even.
+
+    Patients are taken in random order; each joins the side that it makes more even.
+
+    Args:
+        patients: str (N,).
+        labels: int (N,), classes from 0.
+        seed: any non-negative integer.
+
+    Returns:
+        bool (N,), True for test.
+    """
+    rng = np.random.default_rng(seed)
+    excess = np.zeros(labels.max() + 1)  # how many more train than test images a class has
+    is_test = np.zeros(len(labels), bool)
+    for patient in rng.permutation(np.unique(patients)):
+        of_patient = patients == patient
+        counts = np.bincount(labels[of_patient], minlength=len(excess))
+        to_test = np.abs(excess - counts).sum() < np.abs(excess + counts).sum()
+        excess += -counts if to_test else counts
+        is_test |= of_patient & to_test
+    return is_test
 
 
 # scikit-learn's digits
@@ -136,10 +272,10 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install datase
 
 def fashion_mnist(folder: Path | None, halving: Halving) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
-    if folder:
-        for file in FASHION_FILES:  # even if the arrays are ready: these files were asked for
-            _read_idx(folder, file)
-    return Source("official", partial(_read_fashion, folder))
+    for file in FASHION_FILES if folder else ():
+        _read_idx(folder, file)  # even if the arrays are ready: these files were asked for
+    local = all(_find_idx(folder, file) for file in FASHION_FILES)
+    return Source("official", partial(_read_fashion, folder), local)
 
 
 def _read_fashion(folder: Path | None) -> Raw:
@@ -153,8 +289,8 @@ def _read_fashion(folder: Path | None) -> Raw:
 
 def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     """Read one idx file, uint8 (N,) or (N, 28, 28), if its content is the official one."""
-    path = _find_fashion(folder, file)
-    content = read_gzip(path)
+    path = _find_idx(folder, file) or _fetch_idx(folder, file)
+    content = files.read_gzip(path)
     if hashlib.sha256(content).hexdigest() != FASHION_FILES[file][2]:
         raise DataError(
             f"{path} is not Fashion-MNIST's {file} (its content's sha256 differs): "
@@ -164,33 +300,23 @@ def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
 
-def _find_fashion(folder: Path | None, file: str) -> Path:
-    downloads = cache_folder() / "downloads" / "fashion_mnist"
-    for place in [folder] if folder else [downloads, DEBIAN_FASHION]:
-        for path in (place / file, place / f"{file}.gz"):
-            if path.is_file():
-                return path
+def _find_idx(folder: Path | None, file: str) -> Path | None:
+    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
+    places = [folder] if folder else [downloads, DEBIAN_FASHION]
+    paths = (place / name for place in places for name in (file, f"{file}.gz"))
+    return next(filter(Path.is_file, paths), None)
+
+
+def _fetch_idx(folder: Path | None, file: str) -> Path:
     urls = [f"{mirror}{file}.gz" for mirror in FASHION_MIRRORS]
     if folder:
         raise DataError(f"{folder} has neither {file} nor {file}.gz: put one there, from {urls[0]}")
     size, sha256, _ = FASHION_FILES[file]
-    return fetch(downloads, f"{file}.gz", urls, sha256, size)
+    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
+    return files.fetch(downloads, f"{file}.gz", urls, sha256, size)
 
 
 # STL-10 and Malaria: one archive each
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
-
-    file: str
-    url: str
-    size: int
-    sha256: str
-    inside: str
-    marker: str
-
 
 STL10 = Archive(
     file="stl10_binary.tar.gz",
@@ -209,51 +335,6 @@ MALARIA = Archive(
     marker="Parasitized",
 )
 
-
-def _locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
-    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
-
-    The official archive need not be there for its prepared arrays to be used.
-    """
-    home = folder or cache_folder() / "downloads" / name
-    if (path := home / archive.file).is_file():
-        sha256 = digest(path)
-        if sha256 != archive.sha256 and path.stat().st_size == archive.size:
-            raise DataError(f"{path} is damaged (wrong sha256): remove it and fetch it again")
-        return path, sha256
-    for place in (home / archive.inside, home):
-        if (place / archive.marker).exists():
-            return place, _identify_files(place)
-    if folder:
-        raise DataError(
-            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
-            f"{archive.marker}): put it there, from {archive.url}"
-        )
-    return path, archive.sha256
-
-
-def _identify_files(folder: Path) -> str:
-    """Hash names, sizes and times of change of all files, which is much faster than reading."""
-    listing = []
-    for path in sorted(folder.rglob("*")):
-        stat = path.stat()
-        changed = (stat.st_size, stat.st_mtime_ns) if path.is_file() else ()
-        listing.append((path.relative_to(folder).as_posix(), *changed))
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-def _open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
-    """List the archive's files, after a download if need be, and note if it is not official."""
-    if not place.exists():
-        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
-    notes = []
-    if place.is_dir():
-        notes.append(f"read from unpacked files, not checked against {archive.file}'s sha256")
-    elif digest(place) != archive.sha256:
-        notes.append(f"not the official {archive.file} (other sha256): a subset, or changed")
-    return list_members(place), notes
-
-
 STL10_CLASSES = (
     *("airplane", "bird", "car", "cat", "deer"),
     *("dog", "horse", "monkey", "ship", "truck"),
@@ -263,14 +344,14 @@ STL10_BYTES = 3 * 96 * 96
 
 def stl10(folder: Path | None, halving: Halving) -> Source:
     """STL-10: 5,000 training, 8,000 test and 100,000 unlabelled colour images of 96x96 pixels."""
-    place, identity = _locate(STL10, folder, "stl10")
-    return Source(identity, partial(_read_stl10, place))
+    place, identity = files.locate(STL10, folder, "stl10")
+    return Source(identity, partial(_read_stl10, place), place.exists())
 
 
 def _read_stl10(place: Path) -> Raw:
-    members, notes = _open_archive(STL10, place)
-    files = {name.rsplit("/")[-1]: member for name, member in members.items()}
-    labels = {part: _read_stl10_labels(place, files, part) for part in ("train", "test")}
+    members, notes = files.open_archive(STL10, place)
+    named = {name.rsplit("/")[-1]: member for name, member in members.items()}
+    labels = {part: _read_stl10_labels(place, named, part) for part in ("train", "test")}
     present = np.unique(labels["train"])
     if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
         dropped = np.isin(labels["test"], present, invert=True).sum()
@@ -278,33 +359,33 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    n_unlabelled = _count_stl10(place, files, "unlabeled_X.bin")
+    n_unlabelled = _count_stl10(place, named, "unlabeled_X.bin")
     labels["unlabelled"] = np.full(n_unlabelled, -1)
     parts = {}
     for part, file in (("train", "train_X"), ("test", "test_X"), ("unlabelled", "unlabeled_X")):
         kept = np.isin(labels[part], [-1, *present])
-        images = _stream_stl10(place, files[f"{file}.bin"], kept)
+        images = _stream_stl10(place, named[f"{file}.bin"], kept)
         names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
         new_labels = np.searchsorted(present, labels[part][kept])
         parts[part] = Part(images, names, new_labels if part != "unlabelled" else labels[part])
     return Raw(tuple(STL10_CLASSES[c] for c in present), parts, tuple(notes))
 
 
-def _count_stl10(place: Path, files: dict[str, Member], file: str) -> int:
-    if file not in files:
+def _count_stl10(place: Path, named: dict[str, Member], file: str) -> int:
+    if file not in named:
         raise DataError(f"{place} has no {file}: fetch it again")
-    count, rest = divmod(files[file].size, STL10_BYTES)
+    count, rest = divmod(named[file].size, STL10_BYTES)
     if rest or not count:
         raise DataError(f"{place}: {file} is truncated ({rest} bytes after {count} whole images)")
     return count
 
 
-def _read_stl10_labels(place: Path, files: dict[str, Member], part: str) -> np.ndarray:
+def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.ndarray:
     """Read labels, int64 (N,), classes from 0 where the file counts from 1."""
-    n_images = _count_stl10(place, files, f"{part}_X.bin")
-    if f"{part}_y.bin" not in files:
+    n_images = _count_stl10(place, named, f"{part}_X.bin")
+    if f"{part}_y.bin" not in named:
         raise DataError(f"{place} has no {part}_y.bin: fetch it again")
-    with reading(place), files[f"{part}_y.bin"].open() as file:
+    with files.reading(place), named[f"{part}_y.bin"].open() as file:
         labels = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
     if len(labels) != n_images:
         raise DataError(f"{place}: {part}_y.bin has {len(labels)} labels for {n_images} images")
@@ -318,7 +399,7 @@ def _read_stl10_labels(place: Path, files: dict[str, Member], part: str) -> np.n
 
 def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[Picture]:
     """Read images, which are stored channel by channel and column by column."""
-    with reading(place), member.open() as file:
+    with files.reading(place), member.open() as file:
         for keep in kept:
             content = file.read(STL10_BYTES)
             if len(content) < STL10_BYTES:
@@ -336,12 +417,12 @@ def malaria(folder: Path | None, halving: Halving) -> Source:
 
     The paper's halves share their patients; halved by patient, no patient is in both.
     """
-    place, identity = _locate(MALARIA, folder, "malaria")
-    return Source(f"{identity}-{halving}", partial(_read_malaria, place, halving))
+    place, identity = files.locate(MALARIA, folder, "malaria")
+    return Source(f"{identity}-{halving}", partial(_read_malaria, place, halving), place.exists())
 
 
 def _read_malaria(place: Path, halving: Halving) -> Raw:
-    members, notes = _open_archive(MALARIA, place)
+    members, notes = files.open_archive(MALARIA, place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
     names, labels, ignored = _choose_images(place, members, MALARIA_CLASSES)
     patients = find_patients(names)
@@ -352,7 +433,7 @@ def _read_malaria(place: Path, halving: Halving) -> Raw:
         "on both sides"
     )
     parts = {
-        part: Part(decode_members([members[n] for n in names[rows]]), names[rows], labels[rows])
+        part: _decode(members, names[rows], labels[rows], patients[rows])
         for part, rows in (("train", ~is_test), ("test", is_test))
     }
     notes = (*notes, *ignored, said)
@@ -371,6 +452,11 @@ def find_patients(names: np.ndarray) -> np.ndarray:
     return np.array([match.group() for match in found])
 
 
+def _decode(members: dict[str, Member], names, labels, groups) -> Part:
+    images = files.decode_members([members[name] for name in names])
+    return Part(images, names, labels, groups)
+
+
 def _choose_images(
     place: Path, members: dict[str, Member], folders: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -383,63 +469,171 @@ def _choose_images(
     depth = folders[0].count("/") + 1
     places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
     inside = [name for name, i in places.items() if i is not None]
-    names = [name for name in inside if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    names = list(filter(is_image, inside))
     labels = np.array([places[name] for name in names], np.int64)
+    unsupported = files.count_unsupported(inside)
     if missing := [folder for folder, i in index.items() if i not in labels]:
         raise DataError(
             f"{place} has no image in {', '.join(missing)}: add images or remove the folder"
+            + (f" (not supported: {unsupported} files)" if unsupported else "")
         )
-    notes = []
-    if others := sorted(set(inside) - set(names)):
-        listed = ", ".join(others[:3] + ["..."] * (len(others) > 3))
-        notes.append(f"files that are not images left out ({len(others)}): {listed}")
+    notes = [f"images of formats that are not supported left out: {unsupported}"] * bool(
+        unsupported
+    )
+    if others := sorted(n for n in inside if not (is_image(n) or files.count_unsupported([n]))):
+        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
     return np.array(names), labels, notes
 
 
 # one's own images
 
+LAYOUT = (
+    "expected are CLASS/*.png|jpg|..., at least two classes, with an optional unlabelled/* and "
+    "test/CLASS/*; or images beside a labels.csv with the columns file,label[,group]"
+)
+NO_CLASSES = {
+    *("train", "training", "val", "valid", "validation"),
+    *("test", "testing", "unlabelled", "unlabeled"),
+}
+
 
 def folder(folder: Path | None, halving: Halving) -> Source:
     """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
 
-    Without `unlabelled`, D_u is the training set; without `test`, a third of the labelled images
-    is drawn for it, stratified. Images are stretched to squares.
+    Or images beside a table `labels.csv` with the columns file, label and, if wished, group; those
+    that it gives no label are the unlabelled ones. Without unlabelled ones, D_u is the training
+    set; without `test`, a third of the labelled images is drawn for it, stratified and, if there
+    are groups, by whole groups. Images are stretched to squares.
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
-    return Source(f"{_identify_files(folder)}-{halving}", partial(_read_folder, folder, halving))
+    return Source(f"{files.identify_files(folder)}-{halving}", partial(_read_own, folder, halving))
 
 
-def _read_folder(place: Path, halving: Halving) -> Raw:
-    members = list_members(place)
-    tops = sorted(path.name for path in place.iterdir() if path.is_dir())
-    classes = [top for top in tops if top not in ("test", "unlabelled") and top[0] != "."]
-    if len(classes) < 2:
-        raise DataError(f"{place} has {len(classes)} class folders: at least 2 are needed")
-    chosen = {"train": _choose_images(place, members, classes)}
-    if "test" in tops:
-        chosen["test"] = _choose_images(place, members, [f"test/{name}" for name in classes])
-        if unknown := {path.name for path in (place / "test").iterdir()} - set(classes):
-            raise DataError(f"{place}/test has {', '.join(sorted(unknown))}, which is no class")
-    if "unlabelled" in tops:
-        chosen["unlabelled"] = _choose_images(place, members, ["unlabelled"])
-    notes = [note for *_, part_notes in chosen.values() for note in part_notes]
-    files = {part: (names, labels) for part, (names, labels, _) in chosen.items()}
-    if "unlabelled" in files:
-        names, labels = files["unlabelled"]
-        files["unlabelled"] = names, np.full_like(labels, -1)
+def _read_own(place: Path, halving: Halving) -> Raw:
+    members = files.list_members(place)
+    if not any(map(is_image, members)):
+        unsupported = files.count_unsupported(members)
+        found = f" (not supported: {unsupported} files)" if unsupported else ""
+        raise DataError(f"{place} holds no image{found}: {LAYOUT}")
+    read = _read_table if "labels.csv" in members else _read_classes
+    classes, parts, notes = read(place, members)
     is_test = np.zeros(0, bool)
-    if "test" not in files:
-        names, labels = files["train"]
-        is_test = halving.choose(labels, 1 / 3)
-        files |= {"train": (names[~is_test], labels[~is_test])}
-        files |= {"test": (names[is_test], labels[is_test])}
+    if "test" not in parts:
+        names, labels, groups = parts["train"]
+        counts = np.bincount(labels)
+        if few := [classes[c] for c in np.flatnonzero(counts == 1)]:
+            raise DataError(
+                f"{place} has a single image of {', '.join(few)}: add more, or give test images "
+                "of their own"
+            )
+        halving = replace(halving, test_split="group") if len(groups) else halving
+        is_test = halving.choose(labels, 1 / 3, groups)
+        for part, rows in (("train", ~is_test), ("test", is_test)):
+            parts[part] = names[rows], labels[rows], groups[rows] if len(groups) else groups
         notes.append(f"test set: a third of the labelled images, {halving}")
-    parts = {
-        part: Part(decode_members([members[n] for n in names]), names, labels)
-        for part, (names, labels) in files.items()
+    raw = {part: _decode(members, *columns) for part, columns in parts.items()}
+    return Raw(tuple(classes), raw, tuple(notes), test_rows=np.flatnonzero(is_test))
+
+
+def _read_classes(place: Path, members: dict[str, Member]):
+    """Read class folders: class names, by part names, labels and groups, and notes."""
+    folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
+    tops = sorted(name for name in folders if "/" not in name)
+    classes = [top for top in tops if top not in ("test", "unlabelled")]
+    nested = {name.split("/")[0] for name in folders if "/" in name}
+    odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
+    if odd or len(classes) < 2:
+        wrong = f"{', '.join(odd)}, no name of a class" if odd else f"{len(classes)} class folders"
+        raise DataError(f"{place} has {wrong}: {LAYOUT}")
+    of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
+    if unknown := sorted(set(of_test) - set(classes)):
+        raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
+    wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
+    wanted |= {"unlabelled": ["unlabelled"]}
+    parts, notes = {}, []
+    for part, inside in wanted.items():
+        if part in ("train", *tops):
+            names, labels, ignored = _choose_images(place, members, inside)
+            labels = labels if part != "unlabelled" else np.full_like(labels, -1)
+            parts[part] = names, labels, _nothing()
+            notes += ignored
+    taken = {name for names, *_ in parts.values() for name in names.tolist()}
+    if loose := sorted(name for name in members if is_image(name) and name not in taken):
+        few = enumerate_few(loose)
+        notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
+    return classes, parts, notes
+
+
+def _read_table(place: Path, members: dict[str, Member]):
+    """Read labels.csv: class names, by part names, labels and groups, and notes."""
+    rows = _parse_table(place / "labels.csv", members)
+    labelled = {file: (label, group) for file, label, group in rows if label}
+    images = list(filter(is_image, members))
+    names = np.array([name for name in images if name in labelled])
+    others = np.array([name for name in images if name not in labelled])
+    if strange := [n for n in others if "/" in n and not n.startswith("unlabelled/")]:
+        raise DataError(
+            f"{place}/labels.csv names no label for images in folders, {enumerate_few(strange)}: "
+            "put unlabelled images beside it or into unlabelled/, or remove it"
+        )
+    classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
+    groups = np.array([labelled[name][1] for name in names])
+    if len(classes) < 2:
+        raise DataError(f"{place}/labels.csv has {len(classes)} classes: at least 2 are needed")
+    if (groups == "").all():
+        groups = _nothing()
+    elif (groups == "").any():
+        raise DataError(
+            f"{place}/labels.csv gives no group to {enumerate_few(names[groups == ''])}"
+        )
+    for c, of_class in enumerate(classes) if len(groups) else ():
+        if len(np.unique(groups[labels == c])) == 1 and (labels == c).sum() > 1:
+            raise DataError(
+                f"{place}/labels.csv: all images of {of_class} are of one group, "
+                f"{groups[labels == c][0]}: label images of another group too"
+            )
+    parts = {"train": (names, labels.astype(np.int64), groups)}
+    if len(others):
+        parts["unlabelled"] = others, np.full(len(others), -1), _nothing()
+    unsupported = files.count_unsupported(members)
+    notes = [f"images of formats that are not supported left out: {unsupported}"]
+    return classes.tolist(), parts, notes * bool(unsupported)
+
+
+def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
+    """Read a label table's lines: file, label, group, "" for what is not given."""
+    with files.reading(path):
+        data = path.read_bytes()
+    try:
+        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restval="")
+        columns = table.fieldnames or []
+        rows = [[(row.get(c) or "").strip() for c in ("file", "label", "group")] for row in table]
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a CSV: {error}") from None
+    if not {"file", "label"} <= set(columns):
+        semicolons = len(columns) == 1 and ";" in columns[0]
+        raise DataError(
+            f"{path} is separated by semicolons: save it with commas"
+            if semicolons
+            else f"{path} has the columns {','.join(columns)}: it needs file,label[,group]"
+        )
+    named = [file for file, *_ in rows]
+    wrong = {
+        "names more than once": [file for file, n in Counter(named).items() if n > 1 and file],
+        "names, but there is not": [file for file in named if file and file not in members],
+        "names, but no image is": [f for f in named if f in members and not is_image(f)],
+        "gives no file for": [label for file, label, _ in rows if label and not file],
     }
-    return Raw(tuple(classes), parts, tuple(notes), test_rows=np.flatnonzero(is_test))
+    for what, of in wrong.items():
+        if of:
+            raise DataError(
+                f"{path} {what}: {enumerate_few(of)} ({len(of)} in all); mend the table"
+            )
+    return rows
 
 
 SOURCES: dict[str, Callable[[Path | None, Halving], Source]] = {
