@@ -2,9 +2,11 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -21,10 +23,11 @@ from archives import (
     write_tar,
     write_zip,
 )
+from PIL import Image
 
 from semisiam.cell import Cell
 from semisiam.data import sources
-from semisiam.data.datasets import load
+from semisiam.data.datasets import describe_classes, list_prepared, load
 from semisiam.data.files import DataError
 from semisiam.data.sources import Halving, draw_stratified, halve_patients, hold_out
 
@@ -374,6 +377,203 @@ def test_an_image_that_may_not_be_read_is_named(tmp_path):
     (tmp_path / "own" / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read"):
         load("folder", 16, data_dir=place)
+
+
+@pytest.mark.parametrize("extra", ["train", "val", "Validation", "unlabeled", "Unlabelled", "Test"])
+def test_folders_that_are_no_class_are_refused_with_the_layout(tmp_path, extra):
+    place = write_folder(tmp_path / "own")
+    write_folder(tmp_path / "own" / extra)
+    with pytest.raises(DataError, match=f"has {extra}, which is no class: expected are CLASS/"):
+        load("folder", 16, data_dir=place)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own", ("car", "train")))
+    assert data.class_names == ("car", "train")
+
+
+def test_what_systems_leave_behind_changes_nothing(tmp_path):
+    place = write_folder(tmp_path / "own")
+    write_folder(tmp_path / "own" / "test", n=2)
+    expected = load("folder", 16, data_dir=place).content
+    left = {"cat/@eaDir/0.png": b"x", "test/.DS_Store": b"x", ".DS_Store": b"x", "@eaDir/x": b"x"}
+    write_files(tmp_path / "own", left)
+    assert load("folder", 16, data_dir=place).content == expected
+
+
+def test_a_class_folder_may_be_a_link(tmp_path):
+    write_folder(tmp_path / "elsewhere")
+    place = write_folder(tmp_path / "own", ("cat",))
+    (tmp_path / "own" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    assert load("folder", 16, data_dir=place).class_names == ("cat", "dog")
+
+
+def test_formats_that_are_not_supported_are_counted(tmp_path):
+    place = write_folder(tmp_path / "own")
+    heic = {f"cat/{i}.HEIC": b"x" for i in range(12)}
+    write_files(tmp_path / "own", heic | {"cat/x.psd": b"x"})
+    note = load("folder", 16, data_dir=place).notes[0]
+    assert note == "images of formats that are not supported left out: 12 .heic, 1 .psd"
+    write_files(tmp_path / "own", {f"eel/{i}.heic": b"x" for i in range(3)})
+    with pytest.raises(DataError, match=r"no image in eel: .* \(not supported: 3 .heic files\)"):
+        load("folder", 16, data_dir=place)
+
+
+def test_images_outside_the_class_folders_are_told(tmp_path):
+    place = write_folder(tmp_path / "own")
+    write_files(tmp_path / "own", {"loose.png": encode(make_images(1, 9, 9, 3)[0])})
+    told = "images outside the class folders left out (1): loose.png"
+    assert told in load("folder", 16, data_dir=place).notes
+
+
+def test_a_folder_without_images_says_so(tmp_path):
+    with pytest.raises(DataError, match="holds no image: expected are CLASS/"):
+        load("folder", 16, data_dir=str(tmp_path))
+    write_files(tmp_path, {"a/1.heic": b"x"})
+    with pytest.raises(
+        DataError, match=r"holds no image \(not supported: 1 .heic files\): expected"
+    ):
+        load("folder", 16, data_dir=str(tmp_path))
+    write_files(tmp_path, {"1.png": encode(make_images(1, 9, 9, 3)[0])})
+    with pytest.raises(DataError, match=r"beside a labels\.csv"):
+        load("folder", 16, data_dir=str(tmp_path))
+
+
+def test_names_of_classes_and_files_are_text_whatever_they_are(tmp_path):
+    names = (os.fsdecode(b"caf\xe9"), "NA", "None", "nan", "null")
+    place = write_folder(tmp_path / os.fsdecode(b"gr\xfcn"), names)
+    data = load("folder", 16, data_dir=place)
+    assert data.class_names == ("NA", "None", "caf\\xe9", "nan", "null")
+    assert describe_classes(data).index.tolist() == list(data.class_names)
+    assert "caf\\xe9/0.png" in {*data.train_origin.names, *data.test_origin.names}
+    assert data.notes[-1].isascii() and "gr\\xfcn" in list_prepared()["dir"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels", "said"),
+    [
+        (np.arange(256), 256, "values from 0 to below 256 became 0-255"),
+        (np.linspace(100, 4100, 3000).astype(int), 250, "values from 104 to below 4097 became"),
+    ],
+)
+def test_deep_images_keep_their_grey_levels_by_one_range(tmp_path, values, levels, said):
+    rng = np.random.default_rng(0)
+    for place in ("cat/0", "cat/1", "dog/0", "dog/1", "test/cat/0", "test/dog/0", "unlabelled/0"):
+        image = rng.permutation(np.resize(values, 6400)).reshape(80, 80).astype(np.uint16)
+        write_files(tmp_path / "own", {f"{place}.png": encode(image)})
+    write_files(tmp_path / "own", {"cat/8.png": encode(np.full((80, 80, 3), 9, np.uint8))})
+    data = load("folder", 80, data_dir=str(tmp_path / "own"))
+    low, high = data.decoding["value_range"]
+    note = next(note for note in data.notes if note.startswith("deeper than 8 bits"))
+    assert f"from {low:g} to below {high:g}" in note
+    assert len(np.unique(data.test)) >= levels and data.test.max() == 255
+    assert (data.train[2] == 9).all()  # an image of 8 bits is left as it is
+    if len(values) == 256:
+        assert said in note and note.endswith(", 0 values clipped")
+    else:
+        assert low < 110 and high > 4090 and not note.endswith(", 0 values clipped")
+    assert load("digits", 8).decoding == {}
+
+
+def test_an_image_of_several_pages_is_refused_by_name(tmp_path):
+    place = write_folder(tmp_path / "own")
+    pages = [Image.fromarray(image) for image in make_images(3, 9, 9)]
+    data = encode(pages[0], "tiff", save_all=True, append_images=pages[1:])
+    write_files(tmp_path / "own", {"cat/stack.tif": data})
+    with pytest.raises(DataError, match=r"cat/stack\.tif holds 3 frames or pages"):
+        load("folder", 16, data_dir=place)
+
+
+def test_malarias_patients_are_its_groups(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    data = load("malaria", 16, data_dir=str(tmp_path), unlabelled_limit=8)
+    assert data.groups.tolist() == sources.find_patients(data.train_origin.names).tolist()
+    assert len(data.groups) == 8 and set(data.test_groups) == {"C0", "C1", "C2", "C3"}
+    assert len(load("digits", 8).groups) == 0
+
+
+# a label table beside a flat folder
+
+
+def write_table(place: Path, table: str | bytes, n: int = 18) -> str:
+    """Write `n` images 00.png, 01.png, ... and a labels.csv; returns the folder as a setting."""
+    images = enumerate(make_images(n, 9, 9, 3))
+    write_files(place, {f"{i:02}.png": encode(image) for i, image in images})
+    write_files(place, {"labels.csv": table if isinstance(table, bytes) else table.encode()})
+    return str(place)
+
+
+def rows(n: int, line: str = "{i:02}.png,{label},g{group}\n") -> str:
+    parts = ({"i": i, "label": ("dog", "cat", "NA")[i % 3], "group": i // 3} for i in range(n))
+    return "".join(line.format(**part) for part in parts)
+
+
+def test_a_label_table_gives_labels_and_leaves_the_others_unlabelled(tmp_path):
+    table = "\ufefffile,label\r\n" + rows(12, "{i:02}.png, {label}\r\n") + "12.png,\r\n"
+    data = load("folder", 9, data_dir=write_table(tmp_path, table))
+    assert data.class_names == ("NA", "cat", "dog")
+    assert np.bincount(data.train_labels).sum() == 8 and len(data.test) == 4
+    assert data.unlabelled_origin.names.tolist() == [f"{i}.png" for i in range(12, 18)]
+    labels = dict(zip(data.train_origin.names, data.train_labels, strict=True))
+    assert all(
+        ("dog", "cat", "NA")[int(n[:2]) % 3] == data.class_names[c] for n, c in labels.items()
+    )
+    place = {f"{i:02}.png": image for i, image in enumerate(make_images(18, 9, 9, 3))}
+    assert (data.train[0] == place[data.train_origin.names[0]]).all()
+    assert len(data.groups) == 0
+
+
+def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
+    data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
+    assert not set(data.groups) & set(data.test_groups)
+    assert len(data.groups) == 12 and len(data.test_groups) == 6
+    assert [f"g{int(name[:2]) // 3}" for name in data.train_origin.names] == data.groups.tolist()
+    assert data.unlabelled is data.train
+    assert "drawn by group with seed 0" in data.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,class\n00.png,a\n", "has the columns file,class: it needs file,label"),
+        ("", "has the columns : it needs file,label"),
+        ("file;label\n00.png;a\n", "is separated by semicolons: save it with commas"),
+        ("file,label\n00.png,K\u00e4fer\n".encode("latin-1"), "is not UTF-8 in line 2: save it as"),
+        ("file,label\n00.png,a\n".encode("utf-16"), "is not UTF-8 in line 1: save it as CSV UTF-8"),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") + "x.png,cat\n",
+            "but there is not: x.png",
+        ),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") * 2,
+            "more than once: 00.png, 01.png, 02",
+        ),
+        ("file,label\n" + rows(6, "{i:02}.png,{label}\n") + ",cat\n", "gives no file for: cat"),
+        (
+            "file,label\n" + rows(7, "{i:02}.png,{label}\n") + "labels.csv,a\n",
+            "no image is: labels",
+        ),
+        ("file,label\n00.png,a\n01.png,a\n", "has 1 classes: at least 2 are needed"),
+        ("file,label\n", "has 0 classes: at least 2 are needed"),
+        ("file,label\n" + rows(5, "{i:02}.png,{label}\n"), "has a single image of NA: add more"),
+        ("file,label,group\n" + rows(6) + "06.png,dog,\n", "gives no group to 06.png"),
+        (
+            "file,label,group\n" + rows(9, "{i:02}.png,{label},g{label}\n"),
+            "all images of NA are of one group, gNA: label images of another group too",
+        ),
+        ("file,label,group\n" + rows(6), "label images of more groups, at least 3"),
+    ],
+)
+def test_label_tables_that_cannot_be_used(tmp_path, table, message):
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        load("folder", 9, data_dir=write_table(tmp_path, table))
+    assert "\n" not in str(caught.value)
+
+
+def test_class_folders_and_a_table_are_not_mixed(tmp_path):
+    write_table(tmp_path / "own", "file,label\n" + rows(6, "{i:02}.png,{label}\n"), n=6)
+    with pytest.raises(DataError, match=r"no label for images in folders, cat/0\.png, cat/1\.png"):
+        load("folder", 9, data_dir=write_folder(tmp_path / "own"))
 
 
 # random choices of images

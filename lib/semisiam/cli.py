@@ -281,9 +281,11 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
     or a folder that is searched to any depth; images of any size are resized as the cell's were.
     The class is that of the linear SVM on the cell's labelled embeddings.
 
-    A .csv has one line an image: file (its path in IMAGES), predicted_class, e0 to e127. An .npz
-    has the arrays files, predicted_classes and embeddings (float32, one row an image). Exit code 0
-    only if every image is in it.
+    A .csv has one line an image: file (its path in IMAGES), predicted_class, confidence, e0 to
+    e127. An .npz has the arrays files, predicted_classes, confidences and embeddings (float32, one
+    row an image). confidence is the probability that the network's own class head gives to the
+    class; it is not calibrated. Images that cannot be read are left out and named: exit code 0 only
+    if every image is in it.
     """
     from semisiam import embed
 
@@ -291,3 +293,7 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
         table = embed.embed_images(cell_folder, images)
         embed.write_table(temporary, table)
     click.echo(f"{len(table):,} images embedded: {output}")
+    if clipped := table.attrs["clipped"]:
+        click.echo(f"{clipped:,} values outside the range of the cell's deep images were clipped")
+    if left_out := table.attrs["left_out"]:
+        raise click.ClickException(embed.explain_left_out(left_out, len(table)))

@@ -210,6 +210,11 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_picture(name: str) -> bool:
+    """Tell whether it is an image, in a format that can be read or not."""
+    return is_image(name) or PurePosixPath(name).suffix.lower() in OTHER_PICTURES
+
+
 def count_unsupported(names: Iterable[str]) -> str:
     """Say how many images of each unsupported format are there, e.g. "12 .heic, 1 .psd"."""
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)

@@ -480,17 +480,14 @@ def _choose_images(
     notes = [f"images of formats that are not supported left out: {unsupported}"] * bool(
         unsupported
     )
-    if others := sorted(n for n in inside if not (is_image(n) or files.count_unsupported([n]))):
+    if others := sorted(n for n in inside if not files.is_picture(n)):
         notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
     return np.array(names), labels, notes
 
 
 # one's own images
 
-LAYOUT = (
-    "expected are CLASS/*.png|jpg|..., at least two classes, with an optional unlabelled/* and "
-    "test/CLASS/*; or images beside a labels.csv with the columns file,label[,group]"
-)
+LAYOUT = "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images beside a labels.csv with the columns file,label[,group]"
 NO_CLASSES = {
     *("train", "training", "val", "valid", "validation"),
     *("test", "testing", "unlabelled", "unlabeled"),
@@ -543,9 +540,11 @@ def _read_classes(place: Path, members: dict[str, Member]):
     classes = [top for top in tops if top not in ("test", "unlabelled")]
     nested = {name.split("/")[0] for name in folders if "/" in name}
     odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
-    if odd or len(classes) < 2:
-        wrong = f"{', '.join(odd)}, no name of a class" if odd else f"{len(classes)} class folders"
-        raise DataError(f"{place} has {wrong}: {LAYOUT}")
+    if odd:
+        raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
+    if len(classes) < 2:
+        wrong = f"{len(classes)} class folders: at least 2 are needed"
+        raise DataError(f"{place} has {wrong}; {LAYOUT}")
     of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
     if unknown := sorted(set(of_test) - set(classes)):
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
