@@ -365,6 +365,7 @@ metrics = {
     "accuracy": row[kept_mode, "as trained"],
     "accuracy_recalibrated": row[kept_mode, "re-estimated"],
     "notes": [*data.notes, f"accuracies: {n_folds} folds; trained on all labelled images"],
+    **data.decoding,
     **records.describe_machine(),
 }
 
@@ -399,17 +400,17 @@ print(*sorted(path.name for path in place.iterdir() if path.suffix != ".ipynb"),
 # ## New images
 #
 # `semisiam embed outputs/own_images/digits NEW_IMAGES --output new.csv` writes a line an image: its
-# file, its predicted class and the 128 numbers of its embedding (`.npz` likewise). The same from
-# Python, here for the folder itself:
+# file, its predicted class, how sure the network's class head is of it, and the 128 numbers of its
+# embedding (`.npz` likewise). The same from Python, here for the folder itself:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 table = embed.embed_images(place, root).set_index("file")
-print(len(table), "images, columns", *table.columns[:4], "...", table.columns[-1])
+print(len(table), "images, columns", *table.columns[:5], "...", table.columns[-1])
 
 # %%
 # NBVAL_CHECK_OUTPUT
-again = table.loc[names].iloc[:, 1:].to_numpy()
+again = table.loc[names].iloc[:, 2:].to_numpy()
 assert np.allclose(again, embeddings, rtol=1e-3, atol=1e-3)
 print("the labelled files get the embeddings they had here, through the saved model")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from semisiam.cli import main
 from semisiam.data import sources
-from semisiam.data.datasets import describe_classes, describe_parts, load, resize
+from semisiam.data.datasets import describe_classes, describe_parts, identify, load, resize
 from semisiam.data.files import DataError
 from semisiam.data.sources import Halving
 
@@ -71,6 +71,33 @@ def test_the_content_names_the_images_and_not_their_size():
     assert limited.content != load("digits", 8).content
     assert limited.content == load("digits", 8, test_limit=100).content
     assert limited.content != load("digits", 8, test_limit=100, seed=1).content
+
+
+# identity without pixels
+
+
+@pytest.mark.parametrize("limits", [{}, {"unlabelled_limit": 200, "test_limit": 100, "seed": 1}])
+def test_the_content_can_be_asked_for_alone(limits):
+    expected = load("digits", 8, **limits).content
+    assert identify("digits", 8, **limits) == expected
+    assert identify("digits", 12, **limits) == expected  # prepared for it
+
+
+def test_other_images_have_another_content(tmp_path):
+    place = write_folder(tmp_path / "own")
+    before = identify("folder", 16, data_dir=place)
+    (tmp_path / "own" / "cat" / "0.png").rename(tmp_path / "own" / "dog" / "9.png")
+    assert identify("folder", 16, data_dir=place) not in ("", before)
+
+
+def test_what_cannot_be_identified_is_empty_and_nothing_is_downloaded(tmp_path, monkeypatch):
+    make_fashion(monkeypatch)
+    monkeypatch.setattr("semisiam.data.files.fetch", lambda *_: pytest.fail("a download"))
+    assert [identify(name, 8) for name in ("fashion_mnist", "stl10", "malaria")] == [""] * 3
+    assert identify("folder", 8) == identify("folder", 8, data_dir="/nowhere") == ""
+    place = write_folder(tmp_path / "own")
+    (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
+    assert identify("folder", 8, data_dir=place) == ""
 
 
 # reduced scale

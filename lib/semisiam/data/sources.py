@@ -4,11 +4,8 @@ A source is a function `(folder, halving) -> Source`, listed in `SOURCES`. To ad
 write the function and the line; everything from resizing to the command line then works.
 """
 
-import csv
 import hashlib
-import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semisiam.data import files
-from semisiam.data.files import Archive, DataError, Member, Picture, enumerate_few, is_image
+from semisiam.data import files, layouts
+from semisiam.data.files import Archive, DataError, Member, Picture
 
 
 def _nothing() -> np.ndarray:
@@ -29,12 +26,12 @@ def _nothing() -> np.ndarray:
 class Part:
     """The images of one part of a data set, in order: as read, then as prepared.
 
-    images: as read, yields `(pixels, remark)` of any size, see `files.decode_image`, grey (H, W)
-        too; prepared, uint8 (N, S, S, 3), memory-mapped and read-only.
+    images: as read, yields `(pixels, remark)`, see `files.decode_image`; pixels may be (H, W) too.
+        Prepared, uint8 (N, S, S, 3), memory-mapped and read-only.
     names: where each image came from, e.g. a file name; str (N,).
     labels: int64 (N,), classes from 0; -1 where there is none.
     groups: what each image shares with others, e.g. its patient; str (N,), or empty.
-    digests: prepared, a hash of each image's original pixels, uint8 (N, 16); equal for duplicates.
+    digests: prepared, hashes of the original pixels, uint8 (N, 16); equal ones are duplicates.
     """
 
     images: Iterable[Picture] | np.ndarray
@@ -103,13 +100,9 @@ class Halving:
     ) -> np.ndarray:
         """Choose the test images: bool (N,), True for test.
 
-        Args:
-            labels: int (N,), classes from 0.
-            share: of all images, for a random draw; by patient it is a half, by group a third.
-            groups: str (N,), needed by patient and group.
-
-        Raises:
-            DataError: a class is too small, or the record is of other images.
+        `share` of all images at random; by patient it is a half, by group a third, and `groups`,
+        str (N,), says which they are. Raises `DataError` where a class is too small, or where the
+        record is of other images.
         """
         if self.rows is None:
             draws = {"patient": halve_patients, "group": hold_out_groups}
@@ -128,11 +121,8 @@ class Halving:
 def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Choose test images at random, `share` of all and as near as possible of each class.
 
-    Returns:
-        bool (N,), True for test; every class has an image on both sides.
-
-    Raises:
-        DataError: a class has fewer than two images.
+    Returns bool (N,), True for test; every class has an image on both sides. Raises `DataError`
+    where a class has fewer than two images.
     """
     counts = np.unique_counts(labels).counts
     if counts.min() < 2:
@@ -144,8 +134,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Choose about a third for test, stratified, no group on both sides: bool (N,).
 
-    Raises:
-        DataError: no such third has every class on both sides.
+    Raises `DataError` where no such third has every class on both sides.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow, and rarely needed
 
@@ -164,13 +153,7 @@ def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Draw `count` images at random, each class by its share, but at least one image of each.
 
-    Args:
-        labels: int (N,), classes from 0.
-        count: at least the number of classes, at most N.
-        seed: any non-negative integer.
-
-    Returns:
-        Sorted indices, int64 (count,).
+    `count` is at least the number of classes. Returns sorted indices, int64 (count,).
     """
     rng = np.random.default_rng([seed, count])
     counts = np.unique_counts(labels).counts
@@ -188,15 +171,8 @@ def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def halve_patients(patients: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Halve images so that no patient is on both sides and the classes are nearly even.
 
-    Patients are taken in random order; each joins the side that it makes more even.
-
-    Args:
-        patients: str (N,).
-        labels: int (N,), classes from 0.
-        seed: any non-negative integer.
-
-    Returns:
-        bool (N,), True for test.
+    Patients are taken in random order; each joins the side that it makes more even. Returns bool
+    (N,), True for test.
     """
     rng = np.random.default_rng(seed)
     excess = np.zeros(labels.max() + 1)  # how many more train than test images a class has
@@ -359,8 +335,7 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    n_unlabelled = _count_stl10(place, named, "unlabeled_X.bin")
-    labels["unlabelled"] = np.full(n_unlabelled, -1)
+    labels["unlabelled"] = np.full(_count_stl10(place, named, "unlabeled_X.bin"), -1)
     parts = {}
     for part, file in (("train", "train_X"), ("test", "test_X"), ("unlabelled", "unlabeled_X")):
         kept = np.isin(labels[part], [-1, *present])
@@ -424,7 +399,7 @@ def malaria(folder: Path | None, halving: Halving) -> Source:
 def _read_malaria(place: Path, halving: Halving) -> Raw:
     members, notes = files.open_archive(MALARIA, place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
-    names, labels, ignored = _choose_images(place, members, MALARIA_CLASSES)
+    names, labels, ignored = layouts.choose_images(place, members, MALARIA_CLASSES)
     patients = find_patients(names)
     is_test = halving.choose(labels, 1 / 2, patients)
     shared = np.intersect1d(patients[is_test], patients[~is_test])
@@ -443,8 +418,7 @@ def _read_malaria(place: Path, halving: Halving) -> Raw:
 def find_patients(names: np.ndarray) -> np.ndarray:
     """Return the patient of each malaria image, `C` and a number, with which its name begins.
 
-    Raises:
-        DataError: a name begins otherwise.
+    Raises `DataError` where a name begins otherwise.
     """
     found = [re.match(r"C\d+", name.split("/")[-1]) for name in names]
     if None in found:
@@ -457,41 +431,7 @@ def _decode(members: dict[str, Member], names, labels, groups) -> Part:
     return Part(images, names, labels, groups)
 
 
-def _choose_images(
-    place: Path, members: dict[str, Member], folders: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Choose the image files in some folders of one depth.
-
-    Returns:
-        Their names, str (N,); the index of each one's folder, int64 (N,); notes of other files.
-    """
-    index = {folder: i for i, folder in enumerate(folders)}
-    depth = folders[0].count("/") + 1
-    places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
-    inside = [name for name, i in places.items() if i is not None]
-    names = list(filter(is_image, inside))
-    labels = np.array([places[name] for name in names], np.int64)
-    unsupported = files.count_unsupported(inside)
-    if missing := [folder for folder, i in index.items() if i not in labels]:
-        raise DataError(
-            f"{place} has no image in {', '.join(missing)}: add images or remove the folder"
-            + (f" (not supported: {unsupported} files)" if unsupported else "")
-        )
-    notes = [f"images of formats that are not supported left out: {unsupported}"] * bool(
-        unsupported
-    )
-    if others := sorted(n for n in inside if not files.is_picture(n)):
-        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
-    return np.array(names), labels, notes
-
-
 # one's own images
-
-LAYOUT = "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images beside a labels.csv with the columns file,label[,group]"
-NO_CLASSES = {
-    *("train", "training", "val", "valid", "validation"),
-    *("test", "testing", "unlabelled", "unlabeled"),
-}
 
 
 def folder(folder: Path | None, halving: Halving) -> Source:
@@ -509,17 +449,11 @@ def folder(folder: Path | None, halving: Halving) -> Source:
 
 def _read_own(place: Path, halving: Halving) -> Raw:
     members = files.list_members(place)
-    if not any(map(is_image, members)):
-        unsupported = files.count_unsupported(members)
-        found = f" (not supported: {unsupported} files)" if unsupported else ""
-        raise DataError(f"{place} holds no image{found}: {LAYOUT}")
-    read = _read_table if "labels.csv" in members else _read_classes
-    classes, parts, notes = read(place, members)
+    classes, parts, notes = layouts.read_layout(place, members)
     is_test = np.zeros(0, bool)
     if "test" not in parts:
         names, labels, groups = parts["train"]
-        counts = np.bincount(labels)
-        if few := [classes[c] for c in np.flatnonzero(counts == 1)]:
+        if few := [classes[c] for c in np.flatnonzero(np.bincount(labels) == 1)]:
             raise DataError(
                 f"{place} has a single image of {', '.join(few)}: add more, or give test images "
                 "of their own"
@@ -531,108 +465,6 @@ def _read_own(place: Path, halving: Halving) -> Raw:
         notes.append(f"test set: a third of the labelled images, {halving}")
     raw = {part: _decode(members, *columns) for part, columns in parts.items()}
     return Raw(tuple(classes), raw, tuple(notes), test_rows=np.flatnonzero(is_test))
-
-
-def _read_classes(place: Path, members: dict[str, Member]):
-    """Read class folders: class names, by part names, labels and groups, and notes."""
-    folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
-    tops = sorted(name for name in folders if "/" not in name)
-    classes = [top for top in tops if top not in ("test", "unlabelled")]
-    nested = {name.split("/")[0] for name in folders if "/" in name}
-    odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
-    if odd:
-        raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
-    if len(classes) < 2:
-        wrong = f"{len(classes)} class folders: at least 2 are needed"
-        raise DataError(f"{place} has {wrong}; {LAYOUT}")
-    of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
-    if unknown := sorted(set(of_test) - set(classes)):
-        raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
-    wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
-    wanted |= {"unlabelled": ["unlabelled"]}
-    parts, notes = {}, []
-    for part, inside in wanted.items():
-        if part in ("train", *tops):
-            names, labels, ignored = _choose_images(place, members, inside)
-            labels = labels if part != "unlabelled" else np.full_like(labels, -1)
-            parts[part] = names, labels, _nothing()
-            notes += ignored
-    taken = {name for names, *_ in parts.values() for name in names.tolist()}
-    if loose := sorted(name for name in members if is_image(name) and name not in taken):
-        few = enumerate_few(loose)
-        notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
-    return classes, parts, notes
-
-
-def _read_table(place: Path, members: dict[str, Member]):
-    """Read labels.csv: class names, by part names, labels and groups, and notes."""
-    rows = _parse_table(place / "labels.csv", members)
-    labelled = {file: (label, group) for file, label, group in rows if label}
-    images = list(filter(is_image, members))
-    names = np.array([name for name in images if name in labelled])
-    others = np.array([name for name in images if name not in labelled])
-    if strange := [n for n in others if "/" in n and not n.startswith("unlabelled/")]:
-        raise DataError(
-            f"{place}/labels.csv names no label for images in folders, {enumerate_few(strange)}: "
-            "put unlabelled images beside it or into unlabelled/, or remove it"
-        )
-    classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
-    groups = np.array([labelled[name][1] for name in names])
-    if len(classes) < 2:
-        raise DataError(f"{place}/labels.csv has {len(classes)} classes: at least 2 are needed")
-    if (groups == "").all():
-        groups = _nothing()
-    elif (groups == "").any():
-        raise DataError(
-            f"{place}/labels.csv gives no group to {enumerate_few(names[groups == ''])}"
-        )
-    for c, of_class in enumerate(classes) if len(groups) else ():
-        if len(np.unique(groups[labels == c])) == 1 and (labels == c).sum() > 1:
-            raise DataError(
-                f"{place}/labels.csv: all images of {of_class} are of one group, "
-                f"{groups[labels == c][0]}: label images of another group too"
-            )
-    parts = {"train": (names, labels.astype(np.int64), groups)}
-    if len(others):
-        parts["unlabelled"] = others, np.full(len(others), -1), _nothing()
-    unsupported = files.count_unsupported(members)
-    notes = [f"images of formats that are not supported left out: {unsupported}"]
-    return classes.tolist(), parts, notes * bool(unsupported)
-
-
-def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
-    """Read a label table's lines: file, label, group, "" for what is not given."""
-    with files.reading(path):
-        data = path.read_bytes()
-    try:
-        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restval="")
-        columns = table.fieldnames or []
-        rows = [[(row.get(c) or "").strip() for c in ("file", "label", "group")] for row in table]
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as a CSV: {error}") from None
-    if not {"file", "label"} <= set(columns):
-        semicolons = len(columns) == 1 and ";" in columns[0]
-        raise DataError(
-            f"{path} is separated by semicolons: save it with commas"
-            if semicolons
-            else f"{path} has the columns {','.join(columns)}: it needs file,label[,group]"
-        )
-    named = [file for file, *_ in rows]
-    wrong = {
-        "names more than once": [file for file, n in Counter(named).items() if n > 1 and file],
-        "names, but there is not": [file for file in named if file and file not in members],
-        "names, but no image is": [f for f in named if f in members and not is_image(f)],
-        "gives no file for": [label for file, label, _ in rows if label and not file],
-    }
-    for what, of in wrong.items():
-        if of:
-            raise DataError(
-                f"{path} {what}: {enumerate_few(of)} ({len(of)} in all); mend the table"
-            )
-    return rows
 
 
 SOURCES: dict[str, Callable[[Path | None, Halving], Source]] = {

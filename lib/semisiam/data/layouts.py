@@ -1,0 +1,172 @@
+"""Which files of a folder are images of which class: class folders, or a label table."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semisiam.data import files
+from semisiam.data.files import DataError, Member, enumerate_few, is_image
+
+LAYOUT = (
+    "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
+    "beside a labels.csv with the columns file,label[,group]"
+)
+NO_CLASSES = {
+    *("train", "training", "val", "valid", "validation"),
+    *("test", "testing", "unlabelled", "unlabeled"),
+}
+UNSUPPORTED = "images of formats that are not supported left out: "
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]  # names, labels and groups of a part
+
+
+def read_layout(
+    place: Path, members: dict[str, Member]
+) -> tuple[list[str], dict[str, Columns], list[str]]:
+    """Read one's own images: class names; names, labels and groups of each part; and notes.
+
+    Labels are int64, -1 for unlabelled images, groups str, or empty where nobody gave any. There is
+    no part `test` or `unlabelled` where the folder has none.
+
+    Raises:
+        DataError: the layout is not one of the two, or the table has a mistake.
+    """
+    if not any(map(is_image, members)):
+        unsupported = files.count_unsupported(members)
+        found = f" (not supported: {unsupported})" if unsupported else ""
+        raise DataError(f"{place} holds no image{found}: {LAYOUT}")
+    read = _read_table if "labels.csv" in members else _read_classes
+    return read(place, members)
+
+
+def choose_images(
+    place: Path, members: dict[str, Member], folders: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Choose the image files in some folders of one depth.
+
+    Returns:
+        Their names, str (N,); the index of each one's folder, int64 (N,); notes of other files.
+    """
+    index = {folder: i for i, folder in enumerate(folders)}
+    depth = folders[0].count("/") + 1
+    places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
+    inside = [name for name, i in places.items() if i is not None]
+    names = list(filter(is_image, inside))
+    labels = np.array([places[name] for name in names], np.int64)
+    if missing := [folder for folder, i in index.items() if i not in labels]:
+        known = files.count_unsupported(name for name in inside if places[name] not in labels)
+        raise DataError(
+            f"{place} has no image in {', '.join(missing)}"
+            + (f" (not supported: {known})" if known else "")
+            + ": add images or remove the folder"
+        )
+    unsupported = files.count_unsupported(inside)
+    notes = [UNSUPPORTED + unsupported] * bool(unsupported)
+    if others := sorted(n for n in inside if not files.is_picture(n)):
+        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
+    return np.array(names), labels, notes
+
+
+def _read_classes(place: Path, members: dict[str, Member]):
+    """Read class folders; see `read_layout`."""
+    folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
+    tops = sorted(name for name in folders if "/" not in name)
+    classes = [top for top in tops if top not in ("test", "unlabelled")]
+    nested = {name.split("/")[0] for name in folders if "/" in name}
+    odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
+    if odd:
+        raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
+    if len(classes) < 2:
+        wrong = f"{len(classes)} class folders: at least 2 are needed"
+        raise DataError(f"{place} has {wrong}; {LAYOUT}")
+    of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
+    if unknown := sorted(set(of_test) - set(classes)):
+        raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
+    wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
+    wanted |= {"unlabelled": ["unlabelled"]}
+    parts, notes = {}, []
+    for part, inside in wanted.items():
+        if part in ("train", *tops):
+            names, labels, ignored = choose_images(place, members, inside)
+            labels = labels if part != "unlabelled" else np.full_like(labels, -1)
+            parts[part] = names, labels, np.zeros(0, str)
+            notes += ignored
+    taken = {name for names, *_ in parts.values() for name in names.tolist()}
+    if loose := sorted(name for name in members if is_image(name) and name not in taken):
+        few = enumerate_few(loose)
+        notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
+    return classes, parts, notes
+
+
+def _read_table(place: Path, members: dict[str, Member]):
+    """Read images beside labels.csv; see `read_layout`."""
+    rows = _parse_table(place / "labels.csv", members)
+    labelled = {file: (label, group) for file, label, group in rows if label}
+    images = list(filter(is_image, members))
+    names = np.array([name for name in images if name in labelled])
+    others = np.array([name for name in images if name not in labelled])
+    if strange := [n for n in others if "/" in n and not n.startswith("unlabelled/")]:
+        raise DataError(
+            f"{place}/labels.csv names no label for images in folders, {enumerate_few(strange)}: "
+            "put unlabelled images beside it or into unlabelled/, or remove it"
+        )
+    classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
+    groups = np.array([labelled[name][1] for name in names])
+    if len(classes) < 2:
+        raise DataError(f"{place}/labels.csv has {len(classes)} classes: at least 2 are needed")
+    if (groups == "").all():
+        groups = np.zeros(0, str)
+    elif (groups == "").any():
+        raise DataError(
+            f"{place}/labels.csv gives no group to {enumerate_few(names[groups == ''])}"
+        )
+    for c, of_class in enumerate(classes) if len(groups) else ():
+        if len(np.unique(groups[labels == c])) == 1 and (labels == c).sum() > 1:
+            raise DataError(
+                f"{place}/labels.csv: all images of {of_class} are of one group, "
+                f"{groups[labels == c][0]}: label images of another group too"
+            )
+    parts = {"train": (names, labels.astype(np.int64), groups)}
+    if len(others):
+        parts["unlabelled"] = others, np.full(len(others), -1), np.zeros(0, str)
+    unsupported = files.count_unsupported(members)
+    notes = [UNSUPPORTED + unsupported] * bool(unsupported)
+    return classes.tolist(), parts, notes
+
+
+def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
+    """Read a label table's lines: file, label, group, "" for what is not given."""
+    with files.reading(path):
+        data = path.read_bytes()
+    try:
+        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restval="")
+        columns = table.fieldnames or []
+        rows = [[(row.get(c) or "").strip() for c in ("file", "label", "group")] for row in table]
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a CSV: {error}") from None
+    if not {"file", "label"} <= set(columns):
+        semicolons = len(columns) == 1 and ";" in columns[0]
+        raise DataError(
+            f"{path} is separated by semicolons: save it with commas"
+            if semicolons
+            else f"{path} has the columns {','.join(columns)}: it needs file,label[,group]"
+        )
+    named = [file for file, *_ in rows]
+    wrong = {
+        "names more than once": [file for file, n in Counter(named).items() if n > 1 and file],
+        "names, but there is not": [file for file in named if file and file not in members],
+        "names, but no image is": [f for f in named if f in members and not is_image(f)],
+        "gives no file for": [label for file, label, _ in rows if label and not file],
+    }
+    for what, of in wrong.items():
+        if of:
+            raise DataError(
+                f"{path} {what}: {enumerate_few(of)} ({len(of)} in all); mend the table"
+            )
+    return rows
