@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from semisiam.cell import Cell
-from semisiam.data import datasets, sources
+from semisiam.data import datasets, parts, pixels, sources
 from semisiam.evidence import figures
 from semisiam.method import splits
 
@@ -149,7 +149,7 @@ print(n_labelled, "labelled images:", dict(zip(data.class_names, drawn, strict=T
 # %%
 # NBVAL_CHECK_OUTPUT
 four = np.array([[0, 255], [0, 255]], np.uint8)
-print(datasets.resize(four, 4)[..., 0])
+print(pixels.resize(four, 4)[..., 0])
 
 # %% [markdown]
 # Nothing is added by that. Shrinking can lose what was there: of black and white columns, one
@@ -161,24 +161,24 @@ print(datasets.resize(four, 4)[..., 0])
 # NBVAL_CHECK_OUTPUT
 columns = np.tile(np.array([0, 255], np.uint8), (32, 16))
 print("before:", columns[0, :8], "... mean", columns.mean())
-print("after: ", datasets.resize(columns, 8)[0, :, 0])
+print("after: ", pixels.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
 # This is the whole function. Images are made square without keeping their aspect, and grey is
 # repeated to three channels, because the networks expect colour.
 
 # %%
-print(inspect.getsource(datasets.resize))
+print(inspect.getsource(pixels.resize))
 
 # %% [markdown]
 # One image at four sizes, each drawn equally large. The paper takes 28-pixel Fashion-MNIST images
 # to 96 and blood cells of 40 to 394 pixels to 128.
 
 # %%
-pixels = [8, 16, 32, 96]
-resized = [datasets.resize(data.train[chosen[0, 0]], size) for size in pixels]
+edges = [8, 16, 32, 96]
+resized = [pixels.resize(data.train[chosen[0, 0]], size) for size in edges]
 fig, ax = plt.subplots(figsize=(6.5, 2.2))
-figures.examples(ax, resized, [f"{size} px" for size in pixels], columns=4)
+figures.examples(ax, resized, [f"{size} px" for size in edges], columns=4)
 ax.set_title(f"one image of {data.name}, from {cell.image_size} px to other sizes")
 plt.show()
 
@@ -200,8 +200,8 @@ for size in (32, 96, 128):
 # %%
 patients = np.array(["C1", "C1", "C2", "C2", "C3", "C3", "C4", "C4"])
 labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-at_random = sources.hold_out(labels, 1 / 2, seed=0)
-by_patient = sources.halve_patients(patients, labels, seed=0)
+at_random = parts.hold_out(labels, 1 / 2, seed=0)
+by_patient = parts.halve_patients(patients, labels, seed=0)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -271,5 +271,5 @@ plt.show()
 # 1. Predict the chance level and $N_l$ at 1 % for `fashion_mnist`; then set `dataset` and look.
 # 2. The digits are 8 px wide at their source. Which of the four pictures of "What resizing does"
 #    will change with `image_size = 8`, and why?
-# 3. For the eight images of four patients, how often does `sources.hold_out` share no patient? Guess,
+# 3. For the eight images of four patients, how often does `parts.hold_out` share no patient? Guess,
 #    then try the seeds 0 to 99.

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from semisiam.cli import main
 from semisiam.data import sources
-from semisiam.data.datasets import describe_classes, describe_parts, identify, load, resize
+from semisiam.data.datasets import describe_classes, describe_parts, identify, load
 from semisiam.data.files import DataError
-from semisiam.data.sources import Halving
+from semisiam.data.parts import Halving
+from semisiam.data.pixels import resize
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from semisiam import embed
 from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.data import datasets
-from semisiam.data.datasets import resize
 from semisiam.data.files import DataError
+from semisiam.data.pixels import resize
 from semisiam.method import evaluation, model, training
 from semisiam.run import folder as records
 

@@ -17,16 +17,8 @@ from archives import encode, make_images, write_files, write_tar, write_zip
 from PIL import Image, ImageOps
 
 from semisiam.data import files
-from semisiam.data.files import (
-    DataError,
-    decode_image,
-    decode_members,
-    fetch,
-    find_range,
-    list_members,
-    read_gzip,
-    scale,
-)
+from semisiam.data.files import DataError, fetch, list_members, read_gzip
+from semisiam.data.pixels import decode_image, decode_members, find_range, scale
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -29,7 +29,7 @@ from semisiam.cell import Cell
 from semisiam.data import sources
 from semisiam.data.datasets import describe_classes, list_prepared, load
 from semisiam.data.files import DataError
-from semisiam.data.sources import Halving, draw_stratified, halve_patients, hold_out
+from semisiam.data.parts import Halving, draw_stratified, halve_patients, hold_out
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from semisiam.atomic import replacing
 from semisiam.cell import Cell
-from semisiam.data import files
-from semisiam.data.datasets import resize
+from semisiam.data import files, pixels
 from semisiam.data.files import DataError, Member
 from semisiam.run.folder import explain_undone
 
@@ -50,10 +49,10 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     names, found, told = [], [], {"left_out": [], "clipped": 0}
     for start in tqdm(range(0, len(members), BATCH_SIZE), "batches", leave=False, disable=None):
         batch = list(members.items())[start : start + BATCH_SIZE]
-        pixels = _read(dict(batch), cell.image_size, about.get("value_range"), told)
-        names += pixels
-        if pixels:
-            found.append(classifier.predict_on_batch(np.stack(list(pixels.values()))))
+        read = _read(dict(batch), cell.image_size, about.get("value_range"), told)
+        names += read
+        if read:
+            found.append(classifier.predict_on_batch(np.stack(list(read.values()))))
     if not found:
         raise DataError(explain_left_out(told["left_out"], 0))
     embeddings, chances = (np.concatenate([f[o] for f in found]) for o in ("embedding", "y_lab"))
@@ -167,15 +166,15 @@ def _read(
 ) -> dict[str, np.ndarray]:
     """Read and resize images, uint8 (S, S, 3), by name, and tell which cannot be read and why."""
     images = {}
-    for name, (pixels, remark) in zip(members, files.decode_members(members.values()), strict=True):
-        if pixels is not None and pixels.dtype != np.uint8:
-            if value_range:
-                pixels, clipped = files.scale(pixels, *value_range)
-                told["clipped"] += clipped
-            else:
-                remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
-        if pixels is None or pixels.dtype != np.uint8:
+    decoded = pixels.decode_members(members.values())
+    for name, (image, remark) in zip(members, decoded, strict=True):
+        if image is not None and image.dtype != np.uint8 and value_range:
+            image, clipped = pixels.scale(image, *value_range)
+            told["clipped"] += clipped
+        if image is not None and image.dtype == np.uint8:
+            images[name] = pixels.resize(image, image_size)
+        elif image is not None:
+            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
+        if name not in images:
             told["left_out"].append(f"{name} {remark}")
-        else:
-            images[name] = resize(pixels, image_size)
     return images

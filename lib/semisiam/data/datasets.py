@@ -11,21 +11,20 @@ import os
 import shlex
 import shutil
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from PIL import Image
-from tqdm import tqdm
 
-from semisiam.data.files import DataError, cache_folder, enumerate_few, find_range, scale, show
-from semisiam.data.sources import SOURCES, Halving, Part, Raw, Source, draw_stratified
+from semisiam.data.files import DataError, cache_folder, enumerate_few, show
+from semisiam.data.parts import Halving, Part, draw_stratified
+from semisiam.data.pixels import DeepImage, Told, find_range, write_images
+from semisiam.data.sources import SOURCES, Raw, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -105,8 +104,9 @@ def load(
     Raises:
         DataError: the data is not there, damaged or unusable.
     """
-    settings = {"name": name, "size": image_size, "dir": data_dir, "test-split": test_split}
-    folder, facts, parts = _prepare(settings | {"seed": seed}, test_rows, skip_damaged)
+    how = {"test_split": test_split, "test_rows": test_rows, "seed": seed}
+    how |= {"data_dir": data_dir, "skip_damaged": skip_damaged}
+    folder, facts, parts = _prepare(name, image_size, **how)
     parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
@@ -136,23 +136,20 @@ def identify(
     name: str,
     image_size: int,
     *,
-    data_dir: str = "",
     unlabelled_limit: int = 0,
     test_limit: int = 0,
-    test_split: str = "random",
-    test_rows: Sequence[int] | None = None,
     seed: int = 0,
+    **others: Any,
 ) -> str:
-    """Give `Dataset.content` for the same arguments without reading pixels.
+    """Give `Dataset.content` for `load`'s arguments without reading pixels.
 
     The arrays are prepared first if they are not and the raw files are here.
 
     Returns:
         16 hex digits, or "" where the data would have to be downloaded or cannot be used.
     """
-    settings = {"name": name, "size": image_size, "dir": data_dir, "test-split": test_split}
     try:
-        _, facts, parts = _prepare(settings | {"seed": seed}, test_rows, download=False)
+        _, facts, parts = _prepare(name, image_size, seed=seed, download=False, **others)
         bare = {part: replace(arrays, images=np.zeros(0)) for part, arrays in parts.items()}
         bare, _ = _limit(bare, unlabelled_limit, test_limit, seed)
     except DataError:
@@ -204,20 +201,28 @@ def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
 
 
 def _prepare(
-    settings: dict[str, Any],
-    test_rows: Sequence[int] | None,
+    name: str,
+    image_size: int,
+    *,
+    data_dir: str = "",
+    test_split: str = "random",
+    test_rows: Sequence[int] | None = None,
+    seed: int = 0,
     skip_damaged: bool = False,
     download: bool = True,
 ) -> Prepared:
     """Open a data set's arrays in the cache, making them if they are missing or damaged."""
-    name, halving = settings["name"], Halving(settings["seed"], settings["test-split"], test_rows)
-    source = _find_source(name, settings["dir"], halving)
+    place = Path(data_dir).expanduser() if data_dir else None
+    source = _find_source(name, place, Halving(seed, test_split, test_rows))
     key = hashlib.sha256(f"{PREPARED_VERSION} {source.identity}".encode()).hexdigest()[:12]
-    folder = cache_folder() / "prepared" / f"{name}-{settings['size']}px-{key}"
+    folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
     if prepared := _open(folder):
         return prepared
     if not (download or source.local):
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
+    shown = show(str(place.resolve())) if place else ""
+    settings = {"name": name, "size": image_size, "dir": shown}
+    settings |= {"test-split": test_split, "seed": seed}
     with _writing(folder) as temporary:
         if prepared := _open(folder):  # another process was faster
             return prepared
@@ -229,17 +234,16 @@ def _prepare(
     raise DataError(f"{folder} cannot be read back: the disk may be failing")
 
 
-def _find_source(name: str, data_dir: str, halving: Halving) -> Source:
+def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
     if halving.test_split not in (("random", "patient") if name == "malaria" else ("random",)):
         raise DataError(
             f"test_split = {halving.test_split!r}: 'random', or for malaria also 'patient'"
         )
-    folder = Path(data_dir).expanduser() if data_dir else None
-    if folder and not folder.is_dir():
-        raise DataError(f"data_dir = {data_dir!r}: there is no such folder")
-    return SOURCES[name](folder, halving)
+    if place and not place.is_dir():
+        raise DataError(f"data_dir = {show(str(place))!r}: there is no such folder")
+    return SOURCES[name](place, halving)
 
 
 @contextmanager
@@ -286,41 +290,26 @@ def _open(folder: Path) -> Prepared | None:
     return (folder, facts, parts) if whole else None
 
 
-class _DeepImage(Exception):
-    """An image is deeper than 8 bits, and the range of values is not known yet."""
-
-
-@dataclass
-class _Told:
-    """What there is to tell of the images: conversions, damaged ones, values clipped."""
-
-    remarks: Counter = field(default_factory=Counter)
-    damaged: list[str] = field(default_factory=list)
-    clipped: int = 0
-
-
 def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged: bool) -> None:
     """Write a data set's arrays into an empty folder."""
-    raw, value_range, told = source.read(), None, _Told()
+    raw, told = source.read(), Told()
     try:
-        written = _write_parts(folder, raw, settings["size"], None, told)
-    except _DeepImage:  # rare, so it is no loss to look at all images and begin anew
+        items, about = _write_parts(folder, raw, settings["size"], told)
+    except DeepImage:  # rare, so it is no loss to look at all images and begin anew
         pictures = (picture for part in source.read().parts.values() for picture, _ in part.images)
-        value_range = find_range(p for p in pictures if p is not None and p.dtype != np.uint8)
-        raw, told = source.read(), _Told()
-        written = _write_parts(folder, raw, settings["size"], value_range, told)
-    items = {f"{name}_{k}": v for name, (kept, _) in written.items() for k, v in kept.items()}
+        deep = (picture for picture in pictures if getattr(picture, "dtype", "uint8") != "uint8")
+        raw, told = source.read(), Told(find_range(deep))
+        items, about = _write_parts(folder, raw, settings["size"], told)
     if told.damaged and not skip_damaged:
-        _refuse_damaged(told.damaged, sum(len(p.names) for p in raw.parts.values()), settings)
+        _refuse_damaged(told.damaged, sum(len(part.names) for part in raw.parts.values()), settings)
     _check_classes(raw, items)
-    place = show(str(Path(settings["dir"]).expanduser().resolve())) if settings["dir"] else ""
     facts = {
-        "settings": settings | {"dir": place},
+        "settings": settings,
         "class_names": raw.class_names,
-        "notes": [*raw.notes, *_describe_changes(told, value_range)],
-        "parts": {name: facts for name, (_, facts) in written.items()},
+        "notes": [*raw.notes, *told.describe()],
+        "parts": about,
         "test_rows": raw.test_rows.tolist(),
-        "decoding": {"value_range": value_range} if value_range else {},
+        "decoding": {"value_range": told.value_range} if told.value_range else {},
     }
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
@@ -328,75 +317,16 @@ def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged:
             os.fsync(file.fileno())
 
 
-def _write_parts(folder: Path, raw: Raw, *how: Any) -> dict[str, tuple[dict, dict]]:
-    parts = raw.parts.items()
-    return {name: _write_part(folder / f"{name}.npy", part, *how) for name, part in parts}
-
-
-def _write_part(
-    path: Path, part: Part, image_size: int, value_range: tuple | None, told: _Told
-) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
-    """Stream a part's images to a .npy file, one in memory at a time; give items and facts."""
-    kept, digests, sizes, low, high = [], [], [], 255, 0
-    progress = tqdm(part.images, path.stem, len(part.names), leave=False, disable=None)
-    with path.open("wb") as file:
-        _write_header(file, len(part.names), image_size)
-        for row, (pixels, remark) in enumerate(progress):
-            if pixels is None:
-                told.damaged.append(f"{part.names[row]} {remark}")
-                continue
-            if pixels.dtype != np.uint8:
-                if value_range is None:
-                    raise _DeepImage
-                pixels, clipped = scale(pixels, *value_range)
-                told.clipped += clipped
-            resized = resize(pixels, image_size)
-            file.write(resized.tobytes())
-            kept.append(row)
-            digests.append(_hash_image(pixels))
-            sizes.append(pixels.shape[:2])
-            told.remarks[remark] += 1
-            low, high = min(low, resized.min()), max(high, resized.max())
-        _write_header(file, len(kept), image_size)
-    items = {
-        "names": part.names[kept],
-        "labels": part.labels[kept],
-        "groups": part.groups[kept] if len(part.groups) else part.groups,
-        "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
-    }
-    ends = {"smallest": np.min(sizes, axis=0, initial=2**31 - 1)}
-    ends |= {"largest": np.max(sizes, axis=0, initial=0)}
-    facts = {name: value.tolist() for name, value in ends.items()}
-    return items, facts | {"values": [int(low), int(high)]}
-
-
-def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
-    """Write the .npy header at the start; its length is the same for any number of images."""
-    file.seek(0)
-    shape = (n_images, image_size, image_size, 3)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def resize(image: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize to a square, bilinear and antialiased; grey is repeated to three channels.
-
-    Args:
-        image: uint8 (H, W) or (H, W, 3) in 0-255; the aspect is not kept.
-        image_size: S (px).
-
-    Returns:
-        uint8 (S, S, 3); the image itself where it has that size already.
-    """
-    if image.shape[:2] != (image_size, image_size):
-        picture = Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
-        image = np.asarray(picture)
-    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-
-
-def _hash_image(pixels: np.ndarray) -> bytes:
-    salt = "x".join(map(str, pixels.shape)).encode()[:16]
-    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16, salt=salt).digest()
+def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
+    """Write each part's images; returns what else there is of each image, and facts by part."""
+    items, about = {}, {}
+    for name, part in raw.parts.items():
+        path = folder / f"{name}.npy"
+        kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
+        arrays = {"names": part.names[kept], "labels": part.labels[kept], "digests": digests}
+        arrays |= {"groups": part.groups[kept] if len(part.groups) else part.groups}
+        items |= {f"{name}_{item}": array for item, array in arrays.items()}
+    return items, about
 
 
 def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
@@ -405,7 +335,7 @@ def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) ->
     raise DataError(
         f"{len(damaged):,} of {total:,} images do not decode:\n  "
         + enumerate_few(damaged, 10, "\n  ")
-        + f"\nmend or remove them, or prepare the data without them: {show(command)}"
+        + f"\nmend or remove them, or prepare the data without them: {command}"
     )
 
 
@@ -417,21 +347,6 @@ def _check_classes(raw: Raw, items: dict[str, np.ndarray]) -> None:
         raise DataError(f"no image is left in: {', '.join(empty)}")
     if len(raw.class_names) < 2:
         raise DataError(f"there is only one class with training images: {raw.class_names[0]}")
-
-
-def _describe_changes(told: _Told, value_range: tuple[float, float] | None) -> list[str]:
-    """Say which images were converted or left out, and how deep ones were scaled."""
-    notes = [f"images converted, {w}: {n:,}" for w, n in sorted(told.remarks.items()) if w]
-    if value_range:
-        low, high = value_range
-        notes.append(
-            f"deeper than 8 bits: values from {low:g} to below {high:g} became 0-255 in all such "
-            f"images (a whole depth, or the middle 99.8 %), {told.clipped:,} values clipped"
-        )
-    if told.damaged:
-        few = enumerate_few(told.damaged, separator="; ")
-        notes.append(f"images that do not decode left out ({len(told.damaged):,}): {few}")
-    return notes
 
 
 def list_prepared() -> pd.DataFrame:

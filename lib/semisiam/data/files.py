@@ -1,8 +1,7 @@
-"""Raw files: fetched, checked, listed by one walker, and decoded to pixels."""
+"""Raw files: fetched, checked, and listed by one walker."""
 
 import gzip
 import hashlib
-import io
 import os
 import sys
 import tarfile
@@ -17,10 +16,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import numpy as np
-from PIL import Image
-
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 IMAGE_SUFFIXES = {  # those that people give to these formats
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
@@ -34,19 +29,7 @@ SYSTEM = {  # what systems leave in folders, besides hidden names
     *("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__MACOSX", "desktop.ini", "Icon\r"),
 }
-UPRIGHT = {  # by the EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-DEPTHS = (8, 10, 12, 14, 16)  # bits
 PAUSE = 1.0  # s, before downloads are tried again
-
-Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
 class DataError(ValueError):
@@ -224,118 +207,6 @@ def count_unsupported(names: Iterable[str]) -> str:
 def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
     """Join the first few texts; dots stand for the others."""
     return separator.join([*items[:count], *["..."] * (len(items) > count)])
-
-
-# pixels
-
-
-def decode_members(members: Iterable[Member]) -> Iterator[Picture]:
-    """Read and decode image files one at a time; see `decode_image`."""
-    for member in members:
-        try:
-            with member.open() as file:
-                data = file.read()
-        except Exception as error:  # whatever it is, it is this file's
-            yield None, f"cannot be read ({error})"
-        else:
-            yield decode_image(data)
-
-
-def decode_image(data: bytes) -> Picture:
-    """Decode an image file to red, green and blue.
-
-    Returns:
-        uint8 (H, W, 3) in 0-255, or, of an image that is deeper than 8 bits, its own values for
-        `scale`, (H, W) or (H, W, 3); and what had to be converted ("" if nothing, else e.g.
-        "grey"). Or None and why the file does not decode.
-    """
-    if not data:
-        return None, "is empty (0 bytes)"
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-                return None, f"holds {frames} frames or pages: save the one you mean on its own"
-            tile = image.tile  # loading clears it
-            image.load()
-            upright = UPRIGHT.get(image.getexif().get(0x0112))
-            pixels, remark = _convert(data, image, str(tile), upright)
-            remarks = ["the first picture of several (MPO)"] * (image.format == "MPO")
-            remarks += ["turned upright as its EXIF says"] * (upright is not None)
-            return pixels, ", ".join([*remarks, *[remark] * bool(remark)])
-    except Image.UnidentifiedImageError:
-        return None, "is not an image that Pillow knows"
-    except Exception as error:  # a broken file may raise anything
-        return None, f"does not decode ({error})"
-
-
-def _convert(
-    data: bytes, image: Image.Image, tile: str, upright: Image.Transpose | None
-) -> Picture:
-    """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
-    deep = [image] if image.mode[0] in "IF" else _split_rgb16(data) if "'RGB;16" in tile else []
-    if upright is not None:
-        image, deep = image.transpose(upright), [part.transpose(upright) for part in deep]
-    if len(deep) == 2:
-        high, low = (np.asarray(part).astype(np.uint16) for part in deep)
-        return high << 8 | low, "16-bit"
-    if deep:
-        pixels = np.asarray(image)
-        if not np.isfinite(pixels).all():
-            return None, "holds values that are no finite numbers"
-        return pixels, {"I": "32-bit, grey", "F": "floating point, grey"}.get(
-            image.mode, "16-bit, grey"
-        )
-    remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile)
-    if image.has_transparency_data:
-        remarks.append("alpha laid on white")
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode in ("1", "L"):
-        remarks.append("grey")
-    elif image.mode != "RGB":
-        remarks.append({"P": "palette"}.get(image.mode, image.mode))
-    return np.asarray(image.convert("RGB")), ", ".join(remarks)
-
-
-def _split_rgb16(data: bytes) -> list[Image.Image]:
-    """Read the upper and lower bytes of 16-bit colour, of which Pillow gives the upper alone.
-
-    Told that the bytes have the other order, it gives the lower ones.
-    """
-    high, low = (Image.open(io.BytesIO(data), formats=FORMATS) for _ in range(2))
-    other = "RGB;16L" if "RGB;16B" in str(low.tile) else "RGB;16B"
-    low.tile = [
-        t._replace(args=other if isinstance(t.args, str) else (other, *t.args[1:]))
-        for t in low.tile
-    ]
-    return [high, low]
-
-
-def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Find the one range [low, high) of deep images' values that is to become 0-255.
-
-    It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
-    of them fill at least half; else it is those 99.8 %. Of each image up to 2,000 values count.
-    """
-    least, most, some = np.inf, -np.inf, []
-    for pixels in deep:
-        least, most = min(least, pixels.min()), max(most, pixels.max())
-        rows = np.random.default_rng(0).integers(0, pixels.size, 2000)
-        some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
-    values = np.concatenate(some)
-    low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
-    for depth in DEPTHS if values.dtype.kind in "iu" else ():
-        if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
-            return 0.0, float(2**depth)
-    return low, high + 1 if values.dtype.kind in "iu" else float(np.nextafter(high, np.inf))
-
-
-def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:
-    """Scale deep values in [low, high) to uint8 (H, W, 3), and count the values clipped."""
-    values = pixels.astype(float)
-    clipped = np.count_nonzero((values < low) | (values >= high))
-    levels = np.clip((values - low) * (256 / (high - low)), 0, 255).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels, clipped
 
 
 # official archives

@@ -1,15 +1,18 @@
-"""Which files of a folder are images of which class: class folders, or a label table."""
+"""Which image belongs where: class folders or a label table, and test sets drawn at random."""
 
 import csv
+import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from semisiam.data import files
 from semisiam.data.files import DataError, Member, enumerate_few, is_image
+from semisiam.data.pixels import Picture
 
 LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
@@ -21,6 +24,29 @@ NO_CLASSES = {
 }
 UNSUPPORTED = "images of formats that are not supported left out: "
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]  # names, labels and groups of a part
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one part of a data set, in order: as read, then as prepared.
+
+    images: as read, yields `(pixels, remark)`, see `pixels.decode_image`; grey may be (H, W).
+        Prepared, uint8 (N, S, S, 3), memory-mapped and read-only.
+    names: where each image came from, e.g. a file name; str (N,).
+    labels: int64 (N,), classes from 0; -1 where there is none.
+    groups: what each image shares with others, e.g. its patient; str (N,), or empty.
+    digests: prepared, hashes of the original pixels, uint8 (N, 16); equal ones are duplicates.
+    """
+
+    images: Iterable[Picture] | np.ndarray
+    names: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray = field(default_factory=_nothing)
+    digests: np.ndarray = field(default_factory=_nothing)
 
 
 def read_layout(
@@ -170,3 +196,116 @@ def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
                 f"{path} {what}: {enumerate_few(of)} ({len(of)} in all); mend the table"
             )
     return rows
+
+
+# random choices of images
+
+
+@dataclass(frozen=True)
+class Halving:
+    """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
+
+    test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
+    rows: places of the test images among all images in order, as recorded by an earlier run;
+        they take the place of a draw.
+    """
+
+    seed: int = 0
+    test_split: str = "random"
+    rows: Sequence[int] | None = None
+
+    def __str__(self) -> str:
+        """Describe it for notes; equal texts mean equal halves."""
+        if self.rows is None:
+            return f"drawn by {self.test_split} with seed {self.seed}"
+        return f"as recorded ({hashlib.sha256(str(list(self.rows)).encode()).hexdigest()[:8]})"
+
+    def choose(
+        self, labels: np.ndarray, share: float, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose the test images: bool (N,), True for test.
+
+        `share` of all images at random; by patient it is a half, by group a third, and `groups`,
+        str (N,), says which they are. Raises `DataError` where a class is too small, or where the
+        record is of other images.
+        """
+        if self.rows is None:
+            draws = {"patient": halve_patients, "group": hold_out_groups}
+            if self.test_split in draws:
+                return draws[self.test_split](groups, labels, self.seed)
+            return hold_out(labels, share, self.seed)
+        is_test = np.isin(np.arange(len(labels)), self.rows)
+        if is_test.sum() != len(self.rows) or is_test.all() or not is_test.any():
+            raise DataError(
+                f"the recorded test set is not one of these {len(labels):,} images: "
+                f"{len(self.rows):,} places from {min(self.rows, default=0)} on"
+            )
+        return is_test
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose test images at random, `share` of all and as near as possible of each class.
+
+    Returns bool (N,), True for test; every class has an image on both sides. Raises `DataError`
+    where a class has fewer than two images.
+    """
+    counts = np.unique_counts(labels).counts
+    if counts.min() < 2:
+        raise DataError("a class has a single image: add more, or give test images of their own")
+    count = max(round(share * len(labels)), len(counts))
+    return np.isin(np.arange(len(labels)), draw_stratified(labels, count, seed))
+
+
+def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Choose about a third for test, stratified, no group on both sides: bool (N,).
+
+    Raises `DataError` where no such third has every class on both sides.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow, and rarely needed
+
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
+    n_classes = len(np.unique(labels))
+    if len(np.unique(groups)) >= 3 and np.bincount(labels).max() >= 3:
+        for sides in folds.split(labels, labels, groups):
+            if all(len(np.unique(labels[side])) == n_classes for side in sides):
+                return np.isin(np.arange(len(labels)), sides[1])
+    raise DataError(
+        "no third of the groups has images of every class and leaves some: "
+        "label images of more groups, at least 3 with each class"
+    )
+
+
+def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw `count` images at random, each class by its share, but at least one image of each.
+
+    `count` is at least the number of classes. Returns sorted indices, int64 (count,).
+    """
+    rng = np.random.default_rng([seed, count])
+    counts = np.unique_counts(labels).counts
+    shares = counts * (count / len(labels))
+    quotas = np.maximum(np.floor(shares), 1).astype(int)
+    while quotas.sum() < count:
+        quotas[np.argmax(shares - quotas)] += 1
+    while quotas.sum() > count:
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
+    classes = zip(np.unique(labels), quotas, strict=True)
+    drawn = [rng.choice(np.flatnonzero(labels == c), q, replace=False) for c, q in classes]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def halve_patients(patients: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Halve images so that no patient is on both sides and the classes are nearly even.
+
+    Patients are taken in random order; each joins the side that it makes more even. Returns bool
+    (N,), True for test.
+    """
+    rng = np.random.default_rng(seed)
+    excess = np.zeros(labels.max() + 1)  # how many more train than test images a class has
+    is_test = np.zeros(len(labels), bool)
+    for patient in rng.permutation(np.unique(patients)):
+        of_patient = patients == patient
+        counts = np.bincount(labels[of_patient], minlength=len(excess))
+        to_test = np.abs(excess - counts).sum() < np.abs(excess + counts).sum()
+        excess += -counts if to_test else counts
+        is_test |= of_patient & to_test
+    return is_test
