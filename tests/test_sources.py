@@ -541,16 +541,19 @@ def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
         ("file,label\n00.png,a\n".encode("utf-16"), "is not UTF-8 in line 1: save it as CSV UTF-8"),
         (
             "file,label\n" + rows(6, "{i:02}.png,{label}\n") + "x.png,cat\n",
-            "but there is not: x.png",
+            "that are not there (1): x.png",
         ),
         (
             "file,label\n" + rows(6, "{i:02}.png,{label}\n") * 2,
-            "more than once: 00.png, 01.png, 02",
+            "more than once (6): 00.png, 01.png, 02",
         ),
-        ("file,label\n" + rows(6, "{i:02}.png,{label}\n") + ",cat\n", "gives no file for: cat"),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") + ",cat\n",
+            "gives labels without a file (1): cat",
+        ),
         (
             "file,label\n" + rows(7, "{i:02}.png,{label}\n") + "labels.csv,a\n",
-            "no image is: labels",
+            "no images (1): labels",
         ),
         ("file,label\n00.png,a\n01.png,a\n", "has 1 classes: at least 2 are needed"),
         ("file,label\n", "has 0 classes: at least 2 are needed"),

@@ -23,23 +23,18 @@ BATCH_SIZE = 256  # images in memory at once
 
 
 def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
-    """Embed image files and predict their classes, as the cell does with its test images.
+    """Embed an image file, or all images below a folder, and predict their classes (III-C).
 
-    The class is that of the linear SVM fitted on the cell's labelled embeddings (paper, III-C). No
-    code in the cell's folder runs: the network is built anew and takes its weights alone.
-
-    Args:
-        cell_folder: folder of a finished cell.
-        images: an image file, or a folder that is searched for images to any depth. They may have
-            any size and mode; they are decoded and resized as when the data was prepared.
+    Images are decoded and resized as when the cell's data was prepared. No code in the cell's
+    folder runs: the network is built anew and takes its weights alone.
 
     Returns:
-        One row an image, sorted by file: `file` (its path in `images`), `predicted_class`,
-        `confidence` and the embedding, float32 columns `e0` to `e127`. `confidence` is what the
-        network's class head, not the SVM, gives to that class: a probability in [0, 1], not
-        calibrated; a low one may also say that the two disagree. `attrs["left_out"]` lists the
-        images that are not in it and why; `attrs["clipped"]` counts the values of deep images that
-        lay outside the range that became 0-255 in training.
+        One row an image, sorted by file: `file` (its path in `images`), `predicted_class` by the
+        linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32
+        columns `e0` to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the
+        network's class head gives to that class; a low one may also say that head and SVM disagree.
+        `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
+        values of deep images outside the range that became 0-255 in training.
 
     Raises:
         DataError: no finished cell, or no image that can be embedded.

@@ -104,9 +104,8 @@ def load(
     Raises:
         DataError: the data is not there, damaged or unusable.
     """
-    how = {"test_split": test_split, "test_rows": test_rows, "seed": seed}
-    how |= {"data_dir": data_dir, "skip_damaged": skip_damaged}
-    folder, facts, parts = _prepare(name, image_size, **how)
+    halving = Halving(seed, test_split, test_rows)
+    folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
     parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
@@ -136,10 +135,12 @@ def identify(
     name: str,
     image_size: int,
     *,
+    data_dir: str = "",
     unlabelled_limit: int = 0,
     test_limit: int = 0,
+    test_split: str = "random",
+    test_rows: Sequence[int] | None = None,
     seed: int = 0,
-    **others: Any,
 ) -> str:
     """Give `Dataset.content` for `load`'s arguments without reading pixels.
 
@@ -148,8 +149,9 @@ def identify(
     Returns:
         16 hex digits, or "" where the data would have to be downloaded or cannot be used.
     """
+    halving = Halving(seed, test_split, test_rows)
     try:
-        _, facts, parts = _prepare(name, image_size, seed=seed, download=False, **others)
+        _, facts, parts = _prepare(name, image_size, data_dir, halving, download=False)
         bare = {part: replace(arrays, images=np.zeros(0)) for part, arrays in parts.items()}
         bare, _ = _limit(bare, unlabelled_limit, test_limit, seed)
     except DataError:
@@ -203,26 +205,23 @@ def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
 def _prepare(
     name: str,
     image_size: int,
-    *,
-    data_dir: str = "",
-    test_split: str = "random",
-    test_rows: Sequence[int] | None = None,
-    seed: int = 0,
+    data_dir: str,
+    halving: Halving,
     skip_damaged: bool = False,
     download: bool = True,
 ) -> Prepared:
     """Open a data set's arrays in the cache, making them if they are missing or damaged."""
     place = Path(data_dir).expanduser() if data_dir else None
-    source = _find_source(name, place, Halving(seed, test_split, test_rows))
+    source = _find_source(name, place, halving)
     key = hashlib.sha256(f"{PREPARED_VERSION} {source.identity}".encode()).hexdigest()[:12]
     folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
     if prepared := _open(folder):
         return prepared
     if not (download or source.local):
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
-    shown = show(str(place.resolve())) if place else ""
-    settings = {"name": name, "size": image_size, "dir": shown}
-    settings |= {"test-split": test_split, "seed": seed}
+    settings = {"name": name, "size": image_size}
+    settings |= {"dir": show(str(place.resolve()))} if place else {}
+    settings |= {"test-split": halving.test_split, "seed": halving.seed}
     with _writing(folder) as temporary:
         if prepared := _open(folder):  # another process was faster
             return prepared
@@ -248,11 +247,7 @@ def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to prepare `folder` in, to one process at a time, and clear it away.
-
-    Raises:
-        DataError: the cache cannot be written.
-    """
+    """Yield an empty folder to prepare `folder` in, to one process at a time, and clear it away."""
     temporary = folder.with_name(f".{folder.name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -277,13 +272,10 @@ def _open(folder: Path) -> Prepared | None:
     try:
         with np.load(folder / "items.npz") as items:  # a .zip, so its hashes are checked
             facts = json.loads(str(items["facts"]))
-            parts = {
-                part: Part(
-                    images=np.load(folder / f"{part}.npy", mmap_mode="r"),
-                    **{item: items[f"{part}_{item}"] for item in OF_ITEMS},
-                )
-                for part in facts["parts"]
-            }
+            parts = {}
+            for part in facts["parts"]:
+                images = np.load(folder / f"{part}.npy", mmap_mode="r")
+                parts[part] = Part(images, *(items[f"{part}_{item}"] for item in OF_ITEMS))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     whole = all(len(part.images) == len(part.labels) for part in parts.values())
@@ -367,15 +359,10 @@ def list_prepared() -> pd.DataFrame:
 
 def summarise(dataset: Dataset) -> str:
     """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
-    return "\n".join(
-        [
-            f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}",
-            f"\n{describe_parts(dataset).to_string()}",
-            f"\n{describe_classes(dataset).to_string()}\n",
-            *(f"- {note}" for note in dataset.notes),
-            f"kept in {dataset.folder}",
-        ]
-    )
+    about = f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}"
+    tables = describe_parts(dataset).to_string(), describe_classes(dataset).to_string()
+    notes = "\n".join(f"- {note}" for note in dataset.notes)
+    return "\n\n".join([about, *tables, f"{notes}\nkept in {dataset.folder}"])
 
 
 def describe_classes(dataset: Dataset) -> pd.DataFrame:

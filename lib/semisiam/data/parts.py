@@ -118,7 +118,7 @@ def _read_classes(place: Path, members: dict[str, Member]):
         if part in ("train", *tops):
             names, labels, ignored = choose_images(place, members, inside)
             labels = labels if part != "unlabelled" else np.full_like(labels, -1)
-            parts[part] = names, labels, np.zeros(0, str)
+            parts[part] = names, labels, _nothing()
             notes += ignored
     taken = {name for names, *_ in parts.values() for name in names.tolist()}
     if loose := sorted(name for name in members if is_image(name) and name not in taken):
@@ -140,27 +140,29 @@ def _read_table(place: Path, members: dict[str, Member]):
             "put unlabelled images beside it or into unlabelled/, or remove it"
         )
     classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
-    groups = np.array([labelled[name][1] for name in names])
     if len(classes) < 2:
         raise DataError(f"{place}/labels.csv has {len(classes)} classes: at least 2 are needed")
-    if (groups == "").all():
-        groups = np.zeros(0, str)
-    elif (groups == "").any():
-        raise DataError(
-            f"{place}/labels.csv gives no group to {enumerate_few(names[groups == ''])}"
-        )
-    for c, of_class in enumerate(classes) if len(groups) else ():
-        if len(np.unique(groups[labels == c])) == 1 and (labels == c).sum() > 1:
-            raise DataError(
-                f"{place}/labels.csv: all images of {of_class} are of one group, "
-                f"{groups[labels == c][0]}: label images of another group too"
-            )
+    groups = np.array([labelled[name][1] for name in names])
+    groups = groups if groups.any() else _nothing()
+    _check_groups(place / "labels.csv", names, classes[labels], groups)
     parts = {"train": (names, labels.astype(np.int64), groups)}
     if len(others):
-        parts["unlabelled"] = others, np.full(len(others), -1), np.zeros(0, str)
+        parts["unlabelled"] = others, np.full(len(others), -1), _nothing()
     unsupported = files.count_unsupported(members)
     notes = [UNSUPPORTED + unsupported] * bool(unsupported)
     return classes.tolist(), parts, notes
+
+
+def _check_groups(path: Path, names: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> None:
+    if "" in groups:
+        raise DataError(f"{path} gives no group to {enumerate_few(names[groups == ''])}")
+    for label in np.unique(labels) if len(groups) else ():
+        of_label = groups[labels == label]
+        if len(of_label) > 1 and len(np.unique(of_label)) == 1:
+            raise DataError(
+                f"{path}: all images of {label} are of one group, {of_label[0]}: label images of "
+                "another group too"
+            )
 
 
 def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
@@ -177,24 +179,19 @@ def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as a CSV: {error}") from None
     if not {"file", "label"} <= set(columns):
-        semicolons = len(columns) == 1 and ";" in columns[0]
-        raise DataError(
-            f"{path} is separated by semicolons: save it with commas"
-            if semicolons
-            else f"{path} has the columns {','.join(columns)}: it needs file,label[,group]"
-        )
-    named = [file for file, *_ in rows]
+        if len(columns) == 1 and ";" in columns[0]:
+            raise DataError(f"{path} is separated by semicolons: save it with commas")
+        raise DataError(f"{path} has the columns {','.join(columns)}: it needs file,label[,group]")
+    named = [file for file, *_ in rows if file]
     wrong = {
-        "names more than once": [file for file, n in Counter(named).items() if n > 1 and file],
-        "names, but there is not": [file for file in named if file and file not in members],
-        "names, but no image is": [f for f in named if f in members and not is_image(f)],
-        "gives no file for": [label for file, label, _ in rows if label and not file],
+        "names files more than once": [file for file, n in Counter(named).items() if n > 1],
+        "names files that are not there": [file for file in named if file not in members],
+        "names files that are no images": [file for file in named if not is_image(file)],
+        "gives labels without a file": [label for file, label, _ in rows if label and not file],
     }
     for what, of in wrong.items():
         if of:
-            raise DataError(
-                f"{path} {what}: {enumerate_few(of)} ({len(of)} in all); mend the table"
-            )
+            raise DataError(f"{path} {what} ({len(of)}): {enumerate_few(of)}; mend the table")
     return rows
 
 
