@@ -380,11 +380,10 @@ metrics = {
     **scores,
     "trigger": trigger,
     "notes": list(data.notes),
-    **data.decoding,
     "seconds": watch.seconds,
     "seconds_tracing": training.measure_tracing(history),  # of the training
     "images_per_second": speed,
-    **machine,
+    **(machine | data.decoding),
 }
 
 # %%
