@@ -357,6 +357,14 @@ def test_without_network_the_command_says_which_file_to_put_where(tmp_path, monk
     assert str(tmp_path / "cache" / "downloads" / "fashion_mnist") in result.output
 
 
+def test_a_folder_whose_name_is_no_utf8_gives_messages_all_the_same(tmp_path):
+    place = write_folder(tmp_path / os.fsdecode(b"caf\xe9"), ["cat"])
+    command = [sys.executable, "-m", "semisiam", "data", "folder", "--dir", place]
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert ran.returncode == 1 and ran.stderr.startswith("Error: ")
+    assert "caf\\xe9 has 1 class folders" in ran.stderr
+
+
 def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
     place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")

@@ -292,7 +292,7 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
     with embed.writing(output) as temporary:
         table = embed.embed_images(cell_folder, images)
         embed.write_table(temporary, table)
-    click.echo(f"{len(table):,} images embedded: {output}")
+    click.echo(f"{len(table):,} images embedded: {click.format_filename(output)}")
     if clipped := table.attrs["clipped"]:
         click.echo(f"{clipped:,} values outside the range of the cell's deep images were clipped")
     if left_out := table.attrs["left_out"]:

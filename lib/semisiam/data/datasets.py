@@ -241,7 +241,7 @@ def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
             f"test_split = {halving.test_split!r}: 'random', or for malaria also 'patient'"
         )
     if place and not place.is_dir():
-        raise DataError(f"data_dir = {show(str(place))!r}: there is no such folder")
+        raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
     return SOURCES[name](place, halving)
 
 

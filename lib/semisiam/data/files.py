@@ -35,6 +35,10 @@ PAUSE = 1.0  # s, before downloads are tried again
 class DataError(ValueError):
     """Data that cannot be used; the message says what is wrong, where, and what to do."""
 
+    def __str__(self) -> str:
+        """Give the message as text that any terminal can show."""
+        return show(super().__str__())
+
 
 def cache_folder() -> Path:
     """Where downloads and prepared arrays are kept: SEMISIAM_CACHE, else the user's cache."""
@@ -153,10 +157,10 @@ def walk(folder: Path) -> dict[str, Path]:
                 elif path.is_symlink():
                     dangling.append(name)
     except OSError as error:
-        raise DataError(f"{show(str(place))} cannot be listed: {error.strerror}") from None
+        raise DataError(f"{place} cannot be listed: {error.strerror}") from None
     if dangling:
         raise DataError(
-            f"{show(str(folder))} has links that lead nowhere: {enumerate_few(sorted(dangling))}; "
+            f"{folder} has links that lead nowhere: {enumerate_few(sorted(dangling))}; "
             "mend or remove them"
         )
     return {name: found[name] for name in sorted(found)}
