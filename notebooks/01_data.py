@@ -21,7 +21,7 @@ from matplotlib.colors import to_rgba_array
 
 from semisiam import ROOT
 from semisiam.cell import Cell
-from semisiam.data import datasets, draws, prepared
+from semisiam.data import datasets, parts, pixels
 from semisiam.evidence import figures
 from semisiam.method import splits
 
@@ -223,7 +223,7 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 four = np.array([[0, 255], [0, 255]], np.uint8)
-print(prepared.resize(four, 4)[..., 0])
+print(pixels.resize(four, 4)[..., 0])
 
 # %% [markdown]
 # Shrinking loses what was there. From black and white columns, one pixel each, what will be left?
@@ -231,7 +231,7 @@ print(prepared.resize(four, 4)[..., 0])
 # %% tags=["nbval-check-output"]
 columns = np.tile(np.array([0, 255], np.uint8), (32, 16))
 print("before:", columns[0, :8], "... mean", columns.mean())
-print("after: ", prepared.resize(columns, 8)[0, :, 0])
+print("after: ", pixels.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
 # Grey. Each new pixel averages over the pixels that it covers
@@ -239,16 +239,16 @@ print("after: ", prepared.resize(columns, 8)[0, :, 0])
 # brightness stays. (At the two ends it covers fewer, hence 118 and 137.) The whole function:
 
 # %%
-Code(inspect.getsource(prepared.resize), language="python")
+Code(inspect.getsource(pixels.resize), language="python")
 
 # %% [markdown]
 # One image at four sizes, each drawn equally large:
 
 # %% alt="The same digit at 8, 16, 32 and 96 pixels: from blocks to a smooth shape."
-pixels = [8, 16, 32, 96]
-resized = [prepared.resize(data.train[chosen[0, 0]], size) for size in pixels]
+edges = [8, 16, 32, 96]
+resized = [pixels.resize(data.train[chosen[0, 0]], size) for size in edges]
 fig, ax = plt.subplots(figsize=(6.5, 2.2))
-figures.examples(ax, resized, [f"{size} px" for size in pixels], columns=4)
+figures.examples(ax, resized, [f"{size} px" for size in edges], columns=4)
 ax.set_title(f"one image of {data.name}, from {cell.image_size} px to other sizes")
 plt.show()
 
@@ -269,8 +269,8 @@ for size in (32, 96, 128):
 # %%
 patients = np.array(["C1", "C1", "C2", "C2", "C3", "C3", "C4", "C4"])
 labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-at_random = draws.hold_out(labels, 1 / 2, seed=0)
-by_patient = draws.halve_patients(patients, labels, seed=0)
+at_random = parts.hold_out(labels, 1 / 2, seed=0)
+by_patient = parts.halve_patients(patients, labels, seed=0)
 
 # %% alt="At random, patients C1 and C2 are on both sides; by patient, nobody is."
 fig, ax = plt.subplots(figsize=(6.5, 1.7))
@@ -336,7 +336,7 @@ print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1
 # %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
 honest = 0
 for number in range(100):
-    is_test = draws.hold_out(labels, 1 / 2, seed=number)
+    is_test = parts.hold_out(labels, 1 / 2, seed=number)
     honest += not set(patients[is_test]) & set(patients[~is_test])
 print(f"{honest} of 100 random halves share no patient")
 

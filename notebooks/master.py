@@ -328,7 +328,7 @@ about = {"n_unlabelled": len(unlabelled), "n_labelled": len(labels), "n_test": l
 about |= {"n_classes": len(data.class_names), "class_names": list(data.class_names)}
 metrics = {"name": cell.name, "hash": cell.hash} | about | facts | scores
 metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": watch.seconds}
-metrics |= speed | machine
+metrics |= speed | machine | data.decoding
 
 # %%
 features = {

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from semisiam.cli import main
 from semisiam.data import sources
-from semisiam.data.datasets import describe_classes, describe_parts, load
-from semisiam.data.draws import Halving
+from semisiam.data.datasets import describe_classes, describe_parts, identify, load
 from semisiam.data.files import DataError
-from semisiam.data.prepared import prepare, resize
+from semisiam.data.parts import Halving
+from semisiam.data.pixels import resize
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +72,33 @@ def test_the_content_names_the_images_and_not_their_size():
     assert limited.content != load("digits", 8).content
     assert limited.content == load("digits", 8, test_limit=100).content
     assert limited.content != load("digits", 8, test_limit=100, seed=1).content
+
+
+# identity without pixels
+
+
+@pytest.mark.parametrize("limits", [{}, {"unlabelled_limit": 200, "test_limit": 100, "seed": 1}])
+def test_the_content_can_be_asked_for_alone(limits):
+    expected = load("digits", 8, **limits).content
+    assert identify("digits", 8, **limits) == expected
+    assert identify("digits", 12, **limits) == expected  # prepared for it
+
+
+def test_other_images_have_another_content(tmp_path):
+    place = write_folder(tmp_path / "own")
+    before = identify("folder", 16, data_dir=place)
+    (tmp_path / "own" / "cat" / "0.png").rename(tmp_path / "own" / "dog" / "9.png")
+    assert identify("folder", 16, data_dir=place) not in ("", before)
+
+
+def test_what_cannot_be_identified_is_empty_and_nothing_is_downloaded(tmp_path, monkeypatch):
+    make_fashion(monkeypatch)
+    monkeypatch.setattr("semisiam.data.files.fetch", lambda *_: pytest.fail("a download"))
+    assert [identify(name, 8) for name in ("fashion_mnist", "stl10", "malaria")] == [""] * 3
+    assert identify("folder", 8) == identify("folder", 8, data_dir="/nowhere") == ""
+    place = write_folder(tmp_path / "own")
+    (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
+    assert identify("folder", 8, data_dir=place) == ""
 
 
 # reduced scale
@@ -136,15 +163,16 @@ def cut(path):
 
 def flip(path):
     content = bytearray(path.read_bytes())
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    os.utime(path, ns=times)
 
 
-@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 @pytest.mark.parametrize(
-    "file", ["train.npy", "test.npy", "items.npz", "facts.json", "manifest.json"]
+    ("file", "damage"),
+    [
+        *((file, damage) for file in ("train.npy", "test.npy") for damage in (cut, Path.unlink)),
+        *(("items.npz", damage) for damage in (cut, flip, Path.unlink)),
+    ],
 )
 def test_damaged_arrays_are_noticed_and_made_again(prepared_folder, file, damage):
     data = load("digits", 8)
@@ -158,7 +186,7 @@ def test_damaged_arrays_are_noticed_and_made_again(prepared_folder, file, damage
 def test_a_data_set_in_use_survives_being_made_again(prepared_folder):
     data = load("digits", 8)
     expected = data.train.copy()
-    (data.folder / "facts.json").unlink()
+    (data.folder / "items.npz").unlink()
     load("digits", 8)
     assert (data.train == expected).all()
 
@@ -175,8 +203,8 @@ def test_cells_that_prepare_at_once_do_not_harm_each_other(prepared_folder):
 def test_what_a_killed_run_leaves_is_cleared_away(prepared_folder):
     code = """
 import os, signal
-from semisiam.data import datasets, prepared
-prepared.digest = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # when arrays are written
+from semisiam.data import datasets
+datasets.np.savez = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # arrays are written
 datasets.load("digits", 8)
 """
     killed = subprocess.run([sys.executable, "-c", code])
@@ -329,6 +357,14 @@ def test_without_network_the_command_says_which_file_to_put_where(tmp_path, monk
     assert str(tmp_path / "cache" / "downloads" / "fashion_mnist") in result.output
 
 
+def test_a_folder_whose_name_is_no_utf8_gives_messages_all_the_same(tmp_path):
+    place = write_folder(tmp_path / os.fsdecode(b"caf\xe9"), ["cat"])
+    command = [sys.executable, "-m", "semisiam", "data", "folder", "--dir", place]
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert ran.returncode == 1 and ran.stderr.startswith("Error: ")
+    assert "caf\\xe9 has 1 class folders" in ran.stderr
+
+
 def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
     place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
@@ -339,5 +375,5 @@ def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
     assert result.exit_code == 0 and "left out (1): cat/0.png" in result.output
 
 
-def test_prepare_opens_what_is_there():
-    assert prepare("digits", 8).folder == prepare("digits", 8, skip_damaged=True).folder
+def test_loading_opens_what_is_there():
+    assert load("digits", 8).folder == load("digits", 8, skip_damaged=True).folder

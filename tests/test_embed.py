@@ -1,7 +1,12 @@
 """`semisiam embed` on a real, tiny cell: one epoch on a few made-up images."""
 
+import json
+import os
 import shutil
+import zipfile
+from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +20,7 @@ from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.data import datasets
 from semisiam.data.files import DataError
+from semisiam.data.pixels import resize
 from semisiam.method import evaluation, model, training
 from semisiam.run import folder as records
 
@@ -63,10 +69,11 @@ def test_images_get_the_embeddings_and_classes_that_they_have_in_the_cell(made):
     images, folder, names = made
     features = np.load(folder / "features.npz")
     table = embed.embed_images(folder, images).set_index("file")
-    assert list(table.columns) == ["predicted_class", *(f"e{i}" for i in range(128))]
+    columns = ["predicted_class", "confidence", *(f"e{i}" for i in range(128))]
+    assert list(table.columns) == columns
     assert len(table) == 18
     of_test = table.loc[names]
-    assert np.allclose(of_test.iloc[:, 1:], features["embeddings"], atol=1e-5)
+    assert np.allclose(of_test.iloc[:, 2:], features["embeddings"], atol=1e-5)
     classes = np.array(["cat", "sea otter"])
     assert (of_test["predicted_class"] == classes[features["predictions"]]).all()
 
@@ -77,7 +84,7 @@ def test_more_images_than_fit_a_batch(made, monkeypatch):
     monkeypatch.setattr(embed, "BATCH_SIZE", 5)
     batched = embed.embed_images(folder, images)
     assert batched["file"].equals(whole["file"])
-    assert np.allclose(batched.iloc[:, 2:], whole.iloc[:, 2:], atol=1e-5)
+    assert np.allclose(batched.iloc[:, 3:], whole.iloc[:, 3:], atol=1e-5)
 
 
 def test_csv_and_npz_hold_the_same(made, tmp_path):
@@ -89,7 +96,8 @@ def test_csv_and_npz_hold_the_same(made, tmp_path):
     table, arrays = pd.read_csv(tmp_path / "out.csv"), np.load(tmp_path / "out.npz")
     assert arrays["embeddings"].shape == (18, 128)
     assert arrays["embeddings"].dtype == np.float32
-    assert (table.iloc[:, 2:].to_numpy(np.float32) == arrays["embeddings"]).all()
+    assert (table.iloc[:, 3:].to_numpy(np.float32) == arrays["embeddings"]).all()
+    assert (table["confidence"].to_numpy(np.float32) == arrays["confidences"]).all()
     assert table["file"].tolist() == arrays["files"].tolist()
     assert table["predicted_class"].tolist() == arrays["predicted_classes"].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.npz"]
@@ -103,16 +111,15 @@ def test_the_default_is_embeddings_csv_here(made, tmp_path, monkeypatch):
 
 
 def test_images_of_any_mode_size_and_depth(made, tmp_path):
-    modes = {"L": "a.png", "RGBA": "b/c.png", "CMYK": "d.jpg", "P": "e.gif", "I;16": "ü/f f.tif"}
+    modes = {"L": "a.png", "RGBA": "b/c.png", "CMYK": "d.jpg", "P": "e.gif", "RGB": "ü/f f.jfif"}
     pixels = Image.fromarray(make_images(1, 50, 40, 3)[0])
     for mode, name in modes.items():
-        kind = {"jpg": "jpeg", "tif": "tiff"}.get(name[-3:], name[-3:])
-        image = pixels.convert("L").convert(mode) if mode == "I;16" else pixels.convert(mode)
-        write_files(tmp_path, {name: encode(image, kind)})
+        kind = {"jpg": "jpeg", "fif": "jpeg"}.get(name[-3:], name[-3:])
+        write_files(tmp_path, {name: encode(pixels.convert(mode), kind)})
     write_files(tmp_path, {"notes.txt": b"x", ".hidden/a.png": b"x"})
     table = embed.embed_images(made[1], tmp_path)
     assert table["file"].tolist() == sorted(modes.values())
-    assert np.isfinite(table.iloc[:, 2:]).all(axis=None)
+    assert np.isfinite(table.iloc[:, 3:]).all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -148,21 +155,89 @@ def test_a_cell_run_with_other_settings(made, cell_copy):
         embed.embed_images(cell_copy, made[0])
 
 
-def test_images_that_do_not_decode_are_named(made, tmp_path):
+def test_images_that_cannot_be_read_are_named_and_the_others_embedded(made, tmp_path):
     good = encode(make_images(1, 9, 9, 3)[0])
-    files = {"a.png": good, "b/broken.png": good[:60], "empty.jpg": b""}
+    deep = encode(make_images(1, 9, 9)[0].astype(np.uint16), "tiff")
+    files = {"a.png": good, "b/broken.png": good[:60], "empty.jpg": b"", "h.heic": b"ftypheic"}
+    files |= {"deep.tif": deep, "notes.txt": b"x"}
     result = invoke(made[1], write_files(tmp_path / "in", files), "--output", tmp_path / "out.csv")
     assert result.exit_code == 1
-    assert "Error: 2 of 3 images do not decode:\n  b/broken.png " in result.output
-    assert "empty.jpg is empty (0 bytes)\nmend or remove them" in result.output
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert "1 images embedded: " in result.output
+    assert "Error: 4 of 5 images are not embedded:\n  b/broken.png " in result.output
+    assert "deep.tif is deeper than 8 bits (16-bit, grey), and the cell's images" in result.output
+    assert "empty.jpg is empty (0 bytes)\n  h.heic is not an image" in result.output
+    assert pd.read_csv(tmp_path / "out.csv")["file"].tolist() == ["a.png"]
+    (tmp_path / "in" / "a.png").unlink()
+    result = invoke(made[1], tmp_path / "in", "--output", tmp_path / "none.csv")
+    assert result.exit_code == 1 and "4 of 4 images are not embedded" in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.csv"]
+
+
+def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_path):
+    metrics = json.loads((cell_copy / "metrics.json").read_text()) | {"value_range": [100, 356]}
+    (cell_copy / "metrics.json").write_text(json.dumps(metrics))
+    records.write_done(
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+    )
+    grey = make_images(1, 9, 9)[0]
+    grey[0, 0] = 0
+    deep = grey.astype(np.uint16) + 100
+    deep[0, 0] = 99  # below the range
+    files = {"deep.tif": encode(deep, "tiff"), "grey.png": encode(grey)}
+    table = embed.embed_images(cell_copy, write_files(tmp_path / "in", files))
+    assert np.allclose(table.iloc[0, 2:].to_numpy(float), table.iloc[1, 2:].to_numpy(float))
+    assert table.attrs == {"left_out": [], "clipped": 1}
+
+
+def test_the_confidence_is_the_class_heads_probability(made):
+    images, folder, _ = made
+    table = embed.embed_images(folder, images)
+    classifier = keras.saving.load_model(folder / "model.keras", compile=False)
+    pixels = np.stack([resize(np.asarray(Image.open(images / f)), 32) for f in table["file"]])
+    head = classifier.predict(pixels, verbose=0)["y_lab"]
+    of_class = [["cat", "sea otter"].index(name) for name in table["predicted_class"]]
+    assert np.allclose(table["confidence"], head[np.arange(18), of_class], atol=1e-5)
+
+
+def test_a_model_from_elsewhere_cannot_run_code(made, cell_copy, tmp_path):
+    """Its `config.json` asks for a class that writes a file; only its weights are read."""
+    marker = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Model: pass\n")
+    config = {"module": "evil", "class_name": "Model", "config": {}, "registered_name": None}
+    with zipfile.ZipFile(cell_copy / "model.keras") as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(cell_copy / "model.keras", "w") as new:
+        for name, content in (parts | {"config.json": json.dumps(config)}).items():
+            new.writestr(name, content)
+    records.write_done(
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        assert len(embed.embed_images(cell_copy, made[0])) == 18
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["None", "NA", "null", "nan"])
+def test_class_names_that_look_like_nothing_are_text(made, cell_copy, tmp_path, name):
+    metrics = json.loads((cell_copy / "metrics.json").read_text()) | {"class_names": [name] * 2}
+    (cell_copy / "metrics.json").write_text(json.dumps(metrics))
+    records.write_done(
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+    )
+    image = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Path(os.fsdecode(image)).write_bytes(encode(make_images(1, 9, 9, 3)[0]))
+    result = invoke(cell_copy, os.fsdecode(image), "--output", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert table.iloc[0, :2].tolist() == ["caf\\xe9.png", name]
 
 
 def test_where_there_is_nothing_to_embed(made, tmp_path):
     write_files(tmp_path, {"notes.txt": b"x"})
     for place, message in (
         (tmp_path / "nowhere", "there is no image file or folder"),
-        (tmp_path, r"holds no image \(1 other files\); known are .bmp"),
+        (tmp_path, r"holds no image \(1 other files\); known are .avif"),
     ):
         with pytest.raises(DataError, match=message):
             embed.embed_images(made[1], place)

@@ -7,13 +7,12 @@ from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
-import numpy as np
 import pytest
-from archives import encode, make_images, write_files, write_tar, write_zip
-from PIL import Image
+import requests
+from archives import make_images, write_files, write_tar, write_zip
 
 from semisiam.data import files
-from semisiam.data.files import DataError, decode_image, digest, fetch, list_members, read_gzip
+from semisiam.data.files import DataError, fetch, list_members, read_gzip
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -107,22 +106,21 @@ def test_no_server(tmp_path):
         get(tmp_path, f"http://127.0.0.1:{port}/x")
 
 
-def test_a_digest_is_remembered_until_the_file_changes(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(CONTENT)
-    assert digest(path) == digest(path) == SHA256
-    assert len(list((tmp_path / "cache" / "checked").iterdir())) == 1
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
-    path.write_bytes(CONTENT[::-1])
-    os.utime(path, ns=times)  # as a program that hides its change would
-    assert digest(path) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (requests.exceptions.SSLError("certificate verify failed"), "REQUESTS_CA_BUNDLE"),
+        (requests.exceptions.ProxyError("Tunnel connection failed"), "HTTPS_PROXY"),
+    ],
+)
+def test_a_certificate_or_a_proxy_is_not_called_no_connection(tmp_path, monkeypatch, error, words):
+    def fails(*_, **__):
+        raise error
 
-
-def test_a_digest_needs_no_cache(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_bytes(CONTENT)
-    monkeypatch.setenv("SEMISIAM_CACHE", str(path / "below a file"))
-    assert digest(path) == SHA256
+    monkeypatch.setattr(requests, "get", fails)
+    with pytest.raises(DataError, match=words) as caught:
+        get(tmp_path, "https://127.0.0.1/x")
+    assert "no connection" not in str(caught.value)
 
 
 def test_reading_gzip(tmp_path):
@@ -172,84 +170,36 @@ def test_truncated_archives(tmp_path, name):
         list_members(path)
 
 
-def test_an_rgb_image_decodes_unchanged():
-    pixels = make_images(1, 5, 7, 3)[0]
-    for kind in ("png", "bmp", "tiff", "webp"):
-        decoded, remark = decode_image(encode(pixels, kind, lossless=True))
-        assert (decoded == pixels).all() and remark == ""
+# the walker
 
 
-def as_image(mode: str, *values) -> Image.Image:
-    image = Image.new(mode, (2, 2))
-    image.putdata(values)
-    return image
+def test_the_walker_skips_what_systems_leave_and_shows_folders(tmp_path):
+    made = {"cat/1.png": b"x", "cat/@eaDir/1.png": b"x", ".git/x": b"x", "cat/.DS_Store": b"x"}
+    write_files(tmp_path, made | {"__MACOSX/cat/1.png": b"x", "#recycle/1.png": b"x"})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cat" / ".#1.png").symlink_to("someone@somewhere.1:2")  # an Emacs lock
+    assert list(files.walk(tmp_path)) == ["cat/", "cat/1.png", "empty/"]
+    assert list(list_members(tmp_path)) == ["cat/1.png"]
 
 
-@pytest.mark.parametrize(
-    ("image", "kind", "expected", "remark"),
-    [
-        (as_image("L", 0, 100, 200, 255), "png", [0, 100, 200, 255], "grey"),
-        (as_image("1", 0, 255, 255, 0), "png", [0, 255, 255, 0], "grey"),
-        (as_image("I;16", 0, 0x1234, 0x8000, 0xFFFF), "png", [0, 0x12, 0x80, 255], "16-bit, grey"),
-        (as_image("I;16", 0, 0x1234, 0x8000, 0xFFFF), "tiff", [0, 0x12, 0x80, 255], "16-bit, grey"),
-        (
-            as_image("LA", (0, 255), (100, 255), (100, 0), (0, 128)),
-            "png",
-            [0, 100, 255, 127],
-            "alpha laid on white",
-        ),
-    ],
-)
-def test_grey_images_are_converted(image, kind, expected, remark):
-    decoded, said = decode_image(encode(image, kind))
-    assert decoded.dtype == np.uint8 and decoded.shape == (2, 2, 3)
-    assert (decoded == np.reshape(expected, (2, 2, 1))).all()
-    assert said == remark
+def test_the_walker_follows_links_and_ends_loops(tmp_path):
+    write_files(tmp_path / "elsewhere", {"1.png": b"x"})
+    place = write_files(tmp_path / "own", {"dog/1.png": b"x"})
+    (place / "cat").symlink_to(tmp_path / "elsewhere")
+    (place / "dog" / "again").symlink_to(place)
+    assert list(list_members(place)) == ["cat/1.png", "dog/1.png"]
+    (place / "dog" / "lost.png").symlink_to("nowhere")
+    (place / "cat" / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match=r"links that lead nowhere: cat/loop, dog/lost\.png; mend"):
+        list_members(place)
 
 
-def test_colour_images_are_converted():
-    cmyk = as_image("CMYK", (0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 255))
-    decoded, remark = decode_image(encode(cmyk, "tiff"))
-    assert (decoded[:, 0] == 255).all() and (decoded[:, 1] == 0).all() and remark == "CMYK"
-
-    red = Image.new("RGB", (2, 2), (255, 0, 0)).quantize(2)
-    decoded, remark = decode_image(encode(red, "png"))
-    assert (decoded == [255, 0, 0]).all() and remark == "palette"
-
-    clear = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
-    decoded, remark = decode_image(encode(clear, "png"))
-    assert (decoded == 255).all() and remark == "alpha laid on white"
-
-
-def test_a_photo_is_turned_upright():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by 90 degrees
-    pixels = np.zeros((8, 16, 3), np.uint8)
-    pixels[:, 8:] = 255  # the right half is white
-    decoded, remark = decode_image(encode(pixels, "png", exif=exif))
-    assert decoded.shape == (16, 8, 3)
-    assert (decoded[8:] == 255).all() and (decoded[:8] == 0).all()
-    assert "upright" in remark
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (b"", "is empty"),
-        (b"GIF? no", "not an image"),
-        (encode(make_images(1, 50, 50, 3)[0])[:3000], "does not decode"),
-        (encode(Image.new("F", (2, 2)), "tiff"), "floating-point"),
-    ],
-)
-def test_what_does_not_decode_says_why(data, why):
-    pixels, remark = decode_image(data)
-    assert pixels is None and why in remark
-
-
-def test_a_bit_flipped_inside_a_png_does_not_decode():
-    data = bytearray(encode(make_images(1, 50, 50, 3)[0]))
-    data[2000] ^= 1
-    assert decode_image(bytes(data))[0] is None
+def test_names_that_are_no_utf8_are_shown_escaped(tmp_path):
+    write_files(tmp_path, {os.fsdecode(b"caf\xe9/\xe9.png"): b"x"})
+    members = list_members(tmp_path)
+    assert list(members) == ["caf\\xe9/\\xe9.png"]
+    with members["caf\\xe9/\\xe9.png"].open() as file:
+        assert file.read() == b"x"
 
 
 def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):

@@ -21,13 +21,13 @@ from archives import (
     write_tar,
     write_zip,
 )
+from PIL import Image
 
 from semisiam.cell import Cell
 from semisiam.data import sources
-from semisiam.data.datasets import load
-from semisiam.data.draws import Halving
+from semisiam.data.datasets import describe_classes, list_prepared, load
 from semisiam.data.files import DataError
-from semisiam.data.prepared import prepare
+from semisiam.data.parts import Halving
 
 
 @pytest.fixture(autouse=True)
@@ -347,7 +347,7 @@ def test_damaged_images_are_named_counted_and_left_out_only_if_told(tmp_path):
     for words in ("2 of 12 images", "cat/0.png is empty", "dog/3.png is not an image", "--skip"):
         assert words in str(caught.value)
     assert not list((tmp_path / "cache" / "prepared").glob("[!.]*"))
-    prepare("folder", 16, data_dir=place, skip_damaged=True)
+    load("folder", 16, data_dir=place, skip_damaged=True)
     data = load("folder", 16, data_dir=place)
     assert len(data.train) + len(data.test) == 10
     assert "do not decode left out (2)" in data.notes[-1]
@@ -358,7 +358,7 @@ def test_leaving_out_all_images_of_a_class_is_an_error(tmp_path):
     for path in (tmp_path / "own" / "cat").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no training image is left of: cat"):
-        prepare("folder", 16, data_dir=place, skip_damaged=True)
+        load("folder", 16, data_dir=place, skip_damaged=True)
 
 
 def test_conversions_are_said(tmp_path):
@@ -375,3 +375,56 @@ def test_an_image_that_may_not_be_read_is_named(tmp_path):
     (tmp_path / "own" / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read"):
         load("folder", 16, data_dir=place)
+
+
+def test_names_of_classes_and_files_are_text_whatever_they_are(tmp_path):
+    names = (os.fsdecode(b"caf\xe9"), "NA", "None", "nan", "null")
+    place = write_folder(tmp_path / os.fsdecode(b"gr\xfcn"), names)
+    data = load("folder", 16, data_dir=place)
+    assert data.class_names == ("NA", "None", "caf\\xe9", "nan", "null")
+    assert describe_classes(data).index.tolist() == list(data.class_names)
+    assert "caf\\xe9/0.png" in {*data.train_origin.names, *data.test_origin.names}
+    assert data.notes[-1].isascii() and "gr\\xfcn" in list_prepared()["dir"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels", "said"),
+    [
+        (np.arange(256), 256, "values from 0 to below 256 became 0-255"),
+        (np.linspace(100, 4100, 3000).astype(int), 250, "values from 104 to below 4097 became"),
+    ],
+)
+def test_deep_images_keep_their_grey_levels_by_one_range(tmp_path, values, levels, said):
+    rng = np.random.default_rng(0)
+    for place in ("cat/0", "cat/1", "dog/0", "dog/1", "test/cat/0", "test/dog/0", "unlabelled/0"):
+        image = rng.permutation(np.resize(values, 6400)).reshape(80, 80).astype(np.uint16)
+        write_files(tmp_path / "own", {f"{place}.png": encode(image)})
+    write_files(tmp_path / "own", {"cat/8.png": encode(np.full((80, 80, 3), 9, np.uint8))})
+    data = load("folder", 80, data_dir=str(tmp_path / "own"))
+    low, high = data.decoding["value_range"]
+    note = next(note for note in data.notes if note.startswith("deeper than 8 bits"))
+    assert f"from {low:g} to below {high:g}" in note
+    assert len(np.unique(data.test)) >= levels and data.test.max() == 255
+    assert (data.train[2] == 9).all()  # an image of 8 bits is left as it is
+    if len(values) == 256:
+        assert said in note and note.endswith(", 0 values clipped")
+    else:
+        assert low < 110 and high > 4090 and not note.endswith(", 0 values clipped")
+    assert load("digits", 8).decoding == {}
+
+
+def test_an_image_of_several_pages_is_refused_by_name(tmp_path):
+    place = write_folder(tmp_path / "own")
+    pages = [Image.fromarray(image) for image in make_images(3, 9, 9)]
+    data = encode(pages[0], "tiff", save_all=True, append_images=pages[1:])
+    write_files(tmp_path / "own", {"cat/stack.tif": data})
+    with pytest.raises(DataError, match=r"cat/stack\.tif holds 3 frames or pages"):
+        load("folder", 16, data_dir=place)
+
+
+def test_malarias_patients_are_its_groups(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    data = load("malaria", 16, data_dir=str(tmp_path), unlabelled_limit=8)
+    assert data.groups.tolist() == sources.find_patients(data.train_origin.names).tolist()
+    assert len(data.groups) == 8 and set(data.test_groups) == {"C0", "C1", "C2", "C3"}
+    assert len(load("digits", 8).groups) == 0

@@ -238,28 +238,26 @@ def _refuse_missing(study: Study, outputs: Path) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
 @click.option("--list", "list_ready", is_flag=True, help="Show what is ready, and stop.")
-def data(
-    name: str | None, list_ready: bool, size: int | None, skip_damaged: bool, **settings: Any
-) -> None:
+def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) -> None:
     """Fetch, check and prepare a data set, and describe it.
 
     NAME is digits, fashion_mnist, stl10, malaria or folder (CLASS/*.png, *.jpg, ... with optional
-    folders unlabelled/ and test/CLASS/). Downloads and prepared arrays are kept in the folder
-    SEMISIAM_CACHE, by default in the user's cache.
+    folders unlabelled/ and test/CLASS/; or images beside a labels.csv with the columns file, label
+    and, if wished, group; images without a label are the unlabelled ones). Downloads and prepared
+    arrays are kept in the folder SEMISIAM_CACHE, by default in the user's cache.
     """
-    from semisiam.data import datasets, prepared
+    from semisiam.data import datasets
 
     if list_ready:
-        ready = prepared.list_prepared()
+        ready = datasets.list_prepared()
         click.echo("nothing is ready yet" if ready.empty else ready.to_string(index=False))
         return
     if name is None:
         raise click.UsageError("give a NAME, or --list")
-    size = size or PAPER_SIZES.get(name, 96)
     started = time.perf_counter()
-    prepared.prepare(name, size, skip_damaged=skip_damaged, **settings)
+    prepared = datasets.load(name, size or PAPER_SIZES.get(name, 96), **settings)
     seconds = time.perf_counter() - started
-    click.echo(datasets.summarise(datasets.load(name, size, **settings)))
+    click.echo(datasets.summarise(prepared))
     click.echo(f"ready after {seconds:.1f} s")
 
 
@@ -280,13 +278,19 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
     or a folder that is searched to any depth; images of any size are resized as the cell's were.
     The class is that of the linear SVM on the cell's labelled embeddings.
 
-    A .csv has one line an image: file (its path in IMAGES), predicted_class, e0 to e127. An .npz
-    has the arrays files, predicted_classes and embeddings (float32, one row an image). Exit code 0
-    only if every image is in it.
+    A .csv has one line an image: file (its path in IMAGES), predicted_class, confidence, e0 to
+    e127. An .npz has the arrays files, predicted_classes, confidences and embeddings (float32, one
+    row an image). confidence is the probability that the network's own class head gives to the
+    class; it is not calibrated. Images that cannot be read are left out and named: exit code 0 only
+    if every image is in it.
     """
     from semisiam import embed
 
     with embed.writing(output) as temporary:
         table = embed.embed_images(cell_folder, images)
         embed.write_table(temporary, table)
-    click.echo(f"{len(table):,} images embedded: {output}")
+    click.echo(f"{len(table):,} images embedded: {click.format_filename(output)}")
+    if clipped := table.attrs["clipped"]:
+        click.echo(f"{clipped:,} values outside the range of the cell's deep images were clipped")
+    if left_out := table.attrs["left_out"]:
+        raise click.ClickException(embed.explain_left_out(left_out, len(table)))

@@ -1,8 +1,8 @@
-"""New images through a finished cell: their embeddings and predicted classes, as a table."""
+"""New images through a finished cell: embeddings, classes and how sure they are, as a table."""
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,46 +10,61 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from sklearn.svm import SVC
 from tqdm import tqdm
 
+from semisiam.atomic import replacing
 from semisiam.cell import Cell
-from semisiam.data.files import IMAGE_SUFFIXES, DataError, Member, decode_members, list_members
-from semisiam.data.prepared import resize
-from semisiam.method.evaluation import fit_svm
-from semisiam.run.folder import explain_undone, replacing
+from semisiam.data import files, pixels
+from semisiam.data.files import DataError, Member
+from semisiam.run.folder import explain_undone
 
 BATCH_SIZE = 256  # images in memory at once
 
 
 def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
-    """Embed image files and predict their classes, as the cell does with its test images.
+    """Embed an image file, or all images below a folder, and predict their classes (III-C).
 
-    The class is that of the linear SVM fitted on the cell's labelled embeddings (paper, III-C).
-
-    Args:
-        cell_folder: folder of a finished cell.
-        images: an image file, or a folder that is searched for image files to any depth. They may
-            have any size and mode; they are decoded and resized as when the data was prepared.
+    Images are decoded and resized as when the cell's data was prepared. No code in the cell's
+    folder runs: the network is built anew and takes its weights alone.
 
     Returns:
-        One row an image, sorted by file: `file` (its path in `images`), `predicted_class` and the
-        embedding, float32 columns `e0` to `e127`.
+        One row an image, sorted by file: `file` (its path in `images`), `predicted_class` by the
+        linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32
+        columns `e0` to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the
+        network's class head gives to that class; a low one may also say that head and SVM disagree.
+        `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
+        values of deep images outside the range that became 0-255 in training.
 
     Raises:
-        DataError: no finished cell, no image, or images that do not decode, each named.
+        DataError: no finished cell, or no image that can be embedded.
     """
-    cell = _read_cell(cell_folder)
-    members = _find_images(images)
-    encoder, svm, class_names = _load(cell_folder)
-    embeddings = _embed(encoder, members, cell.image_size)
-    predicted = {
-        "file": list(members),
-        "predicted_class": np.array(class_names)[svm.predict(embeddings)],
-    }
-    columns = [f"e{i}" for i in range(embeddings.shape[1])]
-    return pd.concat([pd.DataFrame(predicted), pd.DataFrame(embeddings, columns=columns)], axis=1)
+    cell, members = _read_cell(cell_folder), _find_images(images)
+    classifier, svm, about = _load(cell_folder, cell)
+    names, found, told = [], [], {"left_out": [], "clipped": 0}
+    for start in tqdm(range(0, len(members), BATCH_SIZE), "batches", leave=False, disable=None):
+        batch = list(members.items())[start : start + BATCH_SIZE]
+        read = _read(dict(batch), cell.image_size, about.get("value_range"), told)
+        names += read
+        if read:
+            found.append(classifier.predict_on_batch(np.stack(list(read.values()))))
+    if not found:
+        raise DataError(explain_left_out(told["left_out"], 0))
+    embeddings, chances = (np.concatenate([f[o] for f in found]) for o in ("embedding", "y_lab"))
+    predicted = svm.predict(embeddings)
+    classes = np.array(about["class_names"])[predicted]
+    table = {"file": names, "predicted_class": classes}
+    table |= {"confidence": chances[np.arange(len(names)), predicted]}
+    table |= {f"e{i}": column for i, column in enumerate(embeddings.T)}
+    table = pd.DataFrame(table)
+    table.attrs = told
+    return table
+
+
+def explain_left_out(left_out: list[str], n_embedded: int) -> str:
+    """Say which images are not in the table."""
+    total = n_embedded + len(left_out)
+    few = files.enumerate_few(left_out, 10, "\n  ")
+    return f"{len(left_out):,} of {total:,} images are not embedded:\n  {few}\nmend or remove them"
 
 
 @contextmanager
@@ -72,7 +87,8 @@ def writing(output: Path) -> Iterator[Path]:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write the table of `embed_images` as .csv or .npz, by the suffix of `path`.
 
-    The .npz holds files and predicted_classes, str (N,), and embeddings, float32 (N, 128).
+    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
+    embeddings, float32 (N, 128).
     """
     if path.suffix == ".csv":
         table.to_csv(path, index=False, float_format="%.9g")  # enough digits for any float32
@@ -81,7 +97,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         path,
         files=table["file"].to_numpy(str),  # as objects they would be pickled
         predicted_classes=table["predicted_class"].to_numpy(str),
-        embeddings=table.iloc[:, 2:].to_numpy(),
+        confidences=table["confidence"].to_numpy(),
+        embeddings=table.filter(regex=r"^e\d+$").to_numpy(),
     )
 
 
@@ -89,10 +106,10 @@ def _read_cell(folder: Path) -> Cell:
     if not folder.is_dir():
         raise DataError(f"there is no cell folder {folder}")
     try:
-        cell = Cell.check(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
+        cell = Cell.read(folder / "params.yaml")
     except FileNotFoundError:
         raise DataError(f"{folder} is not a cell's folder: it has no params.yaml") from None
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder}/params.yaml cannot be used: {error}") from None
     if reason := explain_undone(folder, cell):
         raise DataError(f"the cell in {folder} is not done ({reason}): run it first")
@@ -102,63 +119,56 @@ def _read_cell(folder: Path) -> Cell:
 
 
 def _find_images(place: Path) -> dict[str, Member]:
+    """List the image files, those of formats that are not supported too."""
     if place.is_file():
-        return {place.name: Member(place.stat().st_size, partial(place.open, "rb"))}
+        name = files.show(place.name)
+        return {name: Member(place.stat().st_size, partial(place.open, "rb"))}
     if not place.is_dir():
         raise DataError(f"there is no image file or folder {place}")
-    members = list_members(place)
-    images = {name: m for name, m in members.items() if Path(name).suffix.lower() in IMAGE_SUFFIXES}
-    if not images:
-        raise DataError(
-            f"{place} holds no image ({len(members)} other files); known are "
-            + ", ".join(sorted(IMAGE_SUFFIXES))
-        )
-    return images
+    members = files.list_members(place)
+    if images := {name: member for name, member in members.items() if files.is_picture(name)}:
+        return images
+    known = ", ".join(sorted(files.IMAGE_SUFFIXES))
+    raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
 
 
-def _load(folder: Path) -> tuple[Any, SVC, list[str]]:
-    """Load the Keras encoder and the class names, and fit the SVM again."""
+def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
+    """Build the classifier with the cell's weights, fit the SVM again, and read the metrics."""
     import keras  # slow, and mistakes are told without it
 
+    from semisiam.method import evaluation, model
+
+    policy = keras.config.dtype_policy()
     try:
-        classifier = keras.saving.load_model(folder / "model.keras", compile=False)
-        with np.load(folder / "features.npz") as features:
-            svm = fit_svm(features["labelled_embeddings"], features["labelled_labels"])
-        class_names = json.loads((folder / "metrics.json").read_text("utf-8"))["class_names"]
+        about = json.loads((folder / "metrics.json").read_text("utf-8"))
+        keras.config.set_dtype_policy(cell.precision)
+        encoder = model.build_encoder(cell.backbone, cell.image_size)
+        network = model.build_supervised(encoder, len(about["class_names"]))
+        classifier = model.build_classifier(network, encoder)
+        classifier.load_weights(folder / "model.keras")
+        with np.load(folder / "features.npz") as saved:
+            svm = evaluation.fit_svm(saved["labelled_embeddings"], saved["labelled_labels"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the cell in {folder} is damaged ({error}): run it again") from None
-    return classifier.get_layer("encoder"), svm, class_names
-
-
-def _embed(encoder: Any, members: dict[str, Member], image_size: int) -> np.ndarray:
-    """Embed image files batch by batch, float32 (N, 128), unless one does not decode."""
-    from semisiam.method import model
-
-    names, embeddings, damaged = list(members), [], []
-    for start in tqdm(range(0, len(names), BATCH_SIZE), "batches", leave=False, disable=None):
-        batch = names[start : start + BATCH_SIZE]
-        images, remarks = _read(batch, members, image_size)
-        damaged += remarks
-        if not damaged:
-            embeddings.append(model.embed(encoder, np.stack(images)))
-    if damaged:
-        raise DataError(
-            f"{len(damaged):,} of {len(names):,} images do not decode:\n  "
-            + "\n  ".join(damaged[:10] + ["..."] * (len(damaged) > 10))
-            + "\nmend or remove them"
-        )
-    return np.concatenate(embeddings)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return classifier, svm, about
 
 
 def _read(
-    names: Sequence[str], members: dict[str, Member], image_size: int
-) -> tuple[list[np.ndarray], list[str]]:
-    """Read and resize images, uint8 (S, S, 3), and say which do not decode and why."""
-    images, damaged = [], []
-    decoded = decode_members([members[name] for name in names])
-    for name, (pixels, remark) in zip(names, decoded, strict=True):
-        if pixels is None:
-            damaged.append(f"{name} {remark}")
-        else:
-            images.append(resize(pixels, image_size))
-    return images, damaged
+    members: dict[str, Member], image_size: int, value_range: list[float] | None, told: dict
+) -> dict[str, np.ndarray]:
+    """Read and resize images, uint8 (S, S, 3), by name, and tell which cannot be read and why."""
+    images = {}
+    decoded = pixels.decode_members(members.values())
+    for name, (image, remark) in zip(members, decoded, strict=True):
+        if image is not None and image.dtype != np.uint8 and value_range:
+            image, clipped = pixels.scale(image, *value_range)
+            told["clipped"] += clipped
+        if image is not None and image.dtype == np.uint8:
+            images[name] = pixels.resize(image, image_size)
+        elif image is not None:
+            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
+        if name not in images:
+            told["left_out"].append(f"{name} {remark}")
+    return images

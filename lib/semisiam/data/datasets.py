@@ -1,20 +1,35 @@
 """Data sets as uint8 arrays of one size: the structure that every later stage takes (III-A).
 
-`load` opens the prepared arrays of a source, or a seeded subset of them.
+The arrays are prepared once, kept in the cache and opened memory-mapped. Cells that prepare the
+same data at once wait for the first and share its arrays.
 """
 
+import errno
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import shlex
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
-from semisiam.data.draws import draw_stratified
-from semisiam.data.files import DataError
-from semisiam.data.prepared import Origin, PreparedPart, prepare
+from semisiam.data.files import DataError, cache_folder, enumerate_few, show
+from semisiam.data.parts import Halving, Part, draw_stratified
+from semisiam.data.pixels import DeepImage, Told, find_range, write_images
+from semisiam.data.sources import SOURCES, Raw, Source
+
+PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+OF_ITEMS = ("names", "labels", "groups", "digests")
+Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
 @dataclass(frozen=True)
@@ -24,13 +39,16 @@ class Dataset:
     train, train_labels: the pool that labelled sets are drawn from; labels int64 (N,), from 0.
     unlabelled: D_u; the very array `train` where the data set has no images without labels.
     test, test_labels: used once, at the end.
+    groups, test_groups: what images share, e.g. their patient, str (N,); empty if nobody said.
     notes: what a reader of any result must know (reduced scale, conversions, classes left out).
     test_rows: int64, places of the test images among all labelled ones, for `load`'s `test_rows`;
         empty where the test set is not drawn.
     content: 16 hex digits that identify the images of all parts and their order, whatever the
         image size or machine; indices recorded for one content mean nothing for another.
-    train_origin, unlabelled_origin, test_origin: see `Origin`.
+    train_origin, unlabelled_origin, test_origin: the parts, with names and digests, see `Part`.
     facts: of the prepared arrays: sizes before resizing (height, width) and value range.
+    decoding: empty, or where images deeper than 8 bits were scaled, `value_range`: the values
+        [low, high) that became 0-255; to be kept with a model, so that `embed` can do the same.
     folder: where the prepared arrays are kept.
     """
 
@@ -41,13 +59,16 @@ class Dataset:
     unlabelled: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
+    groups: np.ndarray
+    test_groups: np.ndarray
     notes: tuple[str, ...]
     test_rows: np.ndarray
     content: str
-    train_origin: Origin
-    unlabelled_origin: Origin
-    test_origin: Origin
+    train_origin: Part
+    unlabelled_origin: Part
+    test_origin: Part
     facts: dict[str, dict[str, list[int]]]
+    decoding: dict[str, list[float]]
     folder: Path
 
 
@@ -61,8 +82,12 @@ def load(
     test_split: str = "random",
     test_rows: Sequence[int] | None = None,
     seed: int = 0,
+    skip_damaged: bool = False,
 ) -> Dataset:
     """Open a data set at one image size, preparing it first if need be.
+
+    Images are resized with Pillow's bilinear filter, which averages over all pixels it covers
+    when it shrinks (antialiasing), whatever their aspect; grey is repeated to three channels.
 
     Args:
         name: one of `SOURCES`.
@@ -74,39 +99,64 @@ def load(
         test_split: how malaria is halved, `random` (the paper) or `patient`.
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
         seed: of the subsets and of halves that are not official.
+        skip_damaged: leave out images that do not decode, and note it, instead of stopping.
 
     Raises:
         DataError: the data is not there, damaged or unusable.
     """
-    halving = {"test_split": test_split, "test_rows": test_rows, "seed": seed}
-    prepared = prepare(name, image_size, data_dir=data_dir, **halving)
-    facts, parts = prepared.facts, dict(prepared.parts)
-    notes = list(facts["notes"])
-    pool = "unlabelled" if "unlabelled" in parts else "train"
-    limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
-    for what, (part, limit) in limits.items():
-        total = len(parts[part].labels)
-        if 0 < limit < total:
-            notes.append(f"reduced scale: {limit:,} of {total:,} {what} images")
-            parts[part] = _draw(parts[part], limit, f"{what}_limit", seed)
-    unlabelled = parts.get("unlabelled", parts["train"])
+    halving = Halving(seed, test_split, test_rows)
+    folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
+    parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
+    train, test = parts["train"], parts["test"]
+    unlabelled = parts.get("unlabelled", train)
     return Dataset(
         name=name,
         class_names=tuple(facts["class_names"]),
-        train=parts["train"].images,
-        train_labels=parts["train"].labels,
+        train=train.images,
+        train_labels=train.labels,
         unlabelled=unlabelled.images,
-        test=parts["test"].images,
-        test_labels=parts["test"].labels,
-        notes=tuple(notes),
-        test_rows=prepared.test_rows,
-        content=_identify(facts["class_names"], parts),
-        train_origin=parts["train"].origin,
-        unlabelled_origin=unlabelled.origin,
-        test_origin=parts["test"].origin,
+        test=test.images,
+        test_labels=test.labels,
+        groups=train.groups,
+        test_groups=test.groups,
+        notes=(*facts["notes"], *notes),
+        test_rows=np.array(facts["test_rows"], np.int64),
+        content=_hash_content(facts["class_names"], parts),
+        train_origin=train,
+        unlabelled_origin=unlabelled,
+        test_origin=test,
         facts=facts["parts"],
-        folder=prepared.folder,
+        decoding=facts["decoding"],
+        folder=folder,
     )
+
+
+def identify(
+    name: str,
+    image_size: int,
+    *,
+    data_dir: str = "",
+    unlabelled_limit: int = 0,
+    test_limit: int = 0,
+    test_split: str = "random",
+    test_rows: Sequence[int] | None = None,
+    seed: int = 0,
+) -> str:
+    """Give `Dataset.content` for `load`'s arguments without reading pixels.
+
+    The arrays are prepared first if they are not and the raw files are here.
+
+    Returns:
+        16 hex digits, or "" where the data would have to be downloaded or cannot be used.
+    """
+    halving = Halving(seed, test_split, test_rows)
+    try:
+        _, facts, parts = _prepare(name, image_size, data_dir, halving, download=False)
+        bare = {part: replace(arrays, images=np.zeros(0)) for part, arrays in parts.items()}
+        bare, _ = _limit(bare, unlabelled_limit, test_limit, seed)
+    except DataError:
+        return ""
+    return _hash_content(facts["class_names"], bare)
 
 
 def find_hidden_labels(dataset: Dataset) -> np.ndarray:
@@ -120,26 +170,206 @@ def find_hidden_labels(dataset: Dataset) -> np.ndarray:
     return dataset.train_labels
 
 
+def _limit(
+    parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
+) -> tuple[dict[str, Part], list[str]]:
+    """Draw subsets of the unlabelled pool and the test images, and say so."""
+    parts, notes = dict(parts), []
+    pool = "unlabelled" if "unlabelled" in parts else "train"
+    limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
+    for what, (part, limit) in limits.items():
+        labels = parts[part].labels
+        if not 0 < limit < len(labels):
+            continue
+        if limit < (n_classes := len(np.unique(labels))):
+            raise DataError(
+                f"{what}_limit = {limit} is less than one image for each of {n_classes} classes"
+            )
+        notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
+        rows = draw_stratified(labels, limit, seed)
+        arrays = vars(parts[part]).items()
+        parts[part] = Part(**{k: np.asarray(v[rows]) if len(v) else v for k, v in arrays})
+    return parts, notes
+
+
+def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
+    content = hashlib.sha256(json.dumps(class_names).encode())
+    for name, part in sorted(parts.items()):
+        content.update(name.encode() + part.digests.tobytes() + part.labels.tobytes())
+    return content.hexdigest()[:16]
+
+
+# the cache
+
+
+def _prepare(
+    name: str,
+    image_size: int,
+    data_dir: str,
+    halving: Halving,
+    skip_damaged: bool = False,
+    download: bool = True,
+) -> Prepared:
+    """Open a data set's arrays in the cache, making them if they are missing or damaged."""
+    place = Path(data_dir).expanduser() if data_dir else None
+    source = _find_source(name, place, halving)
+    key = hashlib.sha256(f"{PREPARED_VERSION} {source.identity}".encode()).hexdigest()[:12]
+    folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
+    if prepared := _open(folder):
+        return prepared
+    if not (download or source.local):
+        raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
+    settings = {"name": name, "size": image_size}
+    settings |= {"dir": show(str(place.resolve()))} if place else {}
+    settings |= {"test-split": halving.test_split, "seed": halving.seed}
+    with _writing(folder) as temporary:
+        if prepared := _open(folder):  # another process was faster
+            return prepared
+        _write(temporary, source, settings, skip_damaged)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        temporary.rename(folder)
+    if prepared := _open(folder):
+        return prepared
+    raise DataError(f"{folder} cannot be read back: the disk may be failing")
+
+
+def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
+    if halving.test_split not in (("random", "patient") if name == "malaria" else ("random",)):
+        raise DataError(
+            f"test_split = {halving.test_split!r}: 'random', or for malaria also 'patient'"
+        )
+    if place and not place.is_dir():
+        raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
+    return SOURCES[name](place, halving)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to prepare `folder` in, to one process at a time, and clear it away."""
+    temporary = folder.with_name(f".{folder.name}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(temporary.with_suffix(".lock")):  # the system undoes it at a kill
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        remedy = "make room or " if getattr(error, "errno", 0) in FULL else ""
+        raise DataError(
+            f"cannot write to the cache {folder.parent}: {why}; {remedy}set SEMISIAM_CACHE to a "
+            "folder that can be written, on a disk that knows locks"
+        ) from None
+
+
+def _open(folder: Path) -> Prepared | None:
+    """Open prepared arrays, or return None if they are not there or damaged."""
+    try:
+        with np.load(folder / "items.npz") as items:  # a .zip, so its hashes are checked
+            facts = json.loads(str(items["facts"]))
+            parts = {}
+            for part in facts["parts"]:
+                images = np.load(folder / f"{part}.npy", mmap_mode="r")
+                parts[part] = Part(images, *(items[f"{part}_{item}"] for item in OF_ITEMS))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    whole = all(len(part.images) == len(part.labels) for part in parts.values())
+    return (folder, facts, parts) if whole else None
+
+
+def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged: bool) -> None:
+    """Write a data set's arrays into an empty folder."""
+    raw, told = source.read(), Told()
+    try:
+        items, about = _write_parts(folder, raw, settings["size"], told)
+    except DeepImage:  # rare, so it is no loss to look at all images and begin anew
+        pictures = (picture for part in source.read().parts.values() for picture, _ in part.images)
+        deep = (picture for picture in pictures if getattr(picture, "dtype", "uint8") != "uint8")
+        raw, told = source.read(), Told(find_range(deep))
+        items, about = _write_parts(folder, raw, settings["size"], told)
+    if told.damaged and not skip_damaged:
+        _refuse_damaged(told.damaged, sum(len(part.names) for part in raw.parts.values()), settings)
+    _check_classes(raw, items)
+    facts = {
+        "settings": settings,
+        "class_names": raw.class_names,
+        "notes": [*raw.notes, *told.describe()],
+        "parts": about,
+        "test_rows": raw.test_rows.tolist(),
+        "decoding": {"value_range": told.value_range} if told.value_range else {},
+    }
+    np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
+    for path in folder.iterdir():  # the rename must not outlive the content in a power cut
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
+    """Write each part's images; returns what else there is of each image, and facts by part."""
+    items, about = {}, {}
+    for name, part in raw.parts.items():
+        path = folder / f"{name}.npy"
+        kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
+        arrays = {"names": part.names[kept], "labels": part.labels[kept], "digests": digests}
+        arrays |= {"groups": part.groups[kept] if len(part.groups) else part.groups}
+        items |= {f"{name}_{item}": array for item, array in arrays.items()}
+    return items, about
+
+
+def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
+    given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+    command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+    raise DataError(
+        f"{len(damaged):,} of {total:,} images do not decode:\n  "
+        + enumerate_few(damaged, 10, "\n  ")
+        + f"\nmend or remove them, or prepare the data without them: {command}"
+    )
+
+
+def _check_classes(raw: Raw, items: dict[str, np.ndarray]) -> None:
+    counts = np.bincount(items["train_labels"], minlength=len(raw.class_names))
+    if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
+        raise DataError(f"no training image is left of: {', '.join(empty)}")
+    if empty := [name for name in raw.parts if not len(items[f"{name}_labels"])]:
+        raise DataError(f"no image is left in: {', '.join(empty)}")
+    if len(raw.class_names) < 2:
+        raise DataError(f"there is only one class with training images: {raw.class_names[0]}")
+
+
+def list_prepared() -> pd.DataFrame:
+    """List what is ready in the cache, one row each: settings, counts of images, MB, folder."""
+    rows = []
+    for folder in sorted((cache_folder() / "prepared").glob("[!.]*")):
+        if prepared := _open(folder):
+            _, facts, parts = prepared
+            counts = {part: len(arrays.labels) for part, arrays in parts.items()}
+            megabytes = round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6)
+            about = {"unlabelled": "= train"} | counts | {"MB": megabytes, "folder": str(folder)}
+            rows.append(facts["settings"] | about)
+    return pd.DataFrame(rows)
+
+
+# descriptions
+
+
 def summarise(dataset: Dataset) -> str:
     """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
-    return "\n".join(
-        [
-            f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}",
-            f"\n{describe_parts(dataset).to_string()}",
-            f"\n{describe_classes(dataset).to_string()}\n",
-            *(f"- {note}" for note in dataset.notes),
-            f"kept in {dataset.folder}",
-        ]
-    )
+    about = f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}"
+    tables = describe_parts(dataset).to_string(), describe_classes(dataset).to_string()
+    notes = "\n".join(f"- {note}" for note in dataset.notes)
+    return "\n\n".join([about, *tables, f"{notes}\nkept in {dataset.folder}"])
 
 
 def describe_classes(dataset: Dataset) -> pd.DataFrame:
     """Count labelled images: one row a class, int columns `train` and `test`."""
+    labels = {"train": dataset.train_labels, "test": dataset.test_labels}
     n = len(dataset.class_names)
-    counts = {
-        "train": np.bincount(dataset.train_labels, minlength=n),
-        "test": np.bincount(dataset.test_labels, minlength=n),
-    }
+    counts = {part: np.bincount(of_part, minlength=n) for part, of_part in labels.items()}
     return pd.DataFrame(counts, index=pd.Index(dataset.class_names, name="class"))
 
 
@@ -153,10 +383,10 @@ def describe_parts(dataset: Dataset) -> pd.DataFrame:
     origins = {"train": dataset.train_origin, "test": dataset.test_origin}
     if dataset.unlabelled is not dataset.train:
         origins["unlabelled"] = dataset.unlabelled_origin
-    in_train = _as_keys(dataset.train_origin)
+    keys = {part: origin.digests.view("V16").ravel() for part, origin in origins.items()}
     rows = {}
-    for part, origin in origins.items():
-        facts, digests = dataset.facts[part], _as_keys(origin)
+    for part, digests in keys.items():
+        facts = dataset.facts[part]
         (low_h, low_w), (high_h, high_w) = facts["smallest"], facts["largest"]
         rows[part] = {
             "images": len(digests),
@@ -164,30 +394,6 @@ def describe_parts(dataset: Dataset) -> pd.DataFrame:
             "widths": f"{low_w}-{high_w}",
             "values": "{}-{}".format(*facts["values"]),
             "repeats": len(digests) - len(np.unique(digests)),
-            "in train": np.isin(digests, in_train).sum() if part != "train" else "-",
+            "in train": np.isin(digests, keys["train"]).sum() if part != "train" else "-",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _as_keys(origin: Origin) -> np.ndarray:
-    return origin.digests.view("V16").ravel()
-
-
-def _draw(part: PreparedPart, limit: int, setting: str, seed: int) -> PreparedPart:
-    n_classes = len(np.unique(part.labels))
-    if limit < n_classes:
-        raise DataError(
-            f"{setting} = {limit} is less than one image for each of {n_classes} classes"
-        )
-    rows = draw_stratified(part.labels, limit, seed)
-    origin = Origin(part.origin.names[rows], part.origin.digests[rows])
-    return PreparedPart(np.asarray(part.images[rows]), part.labels[rows], origin)
-
-
-def _identify(class_names: list[str], parts: dict[str, PreparedPart]) -> str:
-    """Hash which images and labels the parts hold, in order: 16 hex digits."""
-    content = hashlib.sha256(json.dumps(class_names).encode())
-    for name in sorted(parts):
-        content.update(name.encode() + parts[name].origin.digests.tobytes())
-        content.update(parts[name].labels.tobytes())
-    return content.hexdigest()[:16]

@@ -1,32 +1,43 @@
-"""Raw files: where they are kept, how they are fetched, checked, and decoded to pixels."""
+"""Raw files: fetched, checked, and listed by one walker."""
 
 import gzip
 import hashlib
-import io
 import os
 import sys
 import tarfile
-import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-
+IMAGE_SUFFIXES = {  # those that people give to these formats
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
+}
+OTHER_PICTURES = {  # images too, but in formats that cannot be read here
+    *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".tga", ".ico", ".eps", ".exr", ".fits"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".czi", ".nd2", ".lif", ".lsm"),
+    *(".svs", ".ndpi", ".vsi", ".oib", ".oif"),
+}
+SYSTEM = {  # what systems leave in folders, besides hidden names
+    *("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    *("__MACOSX", "desktop.ini", "Icon\r"),
+}
 PAUSE = 1.0  # s, before downloads are tried again
 
 
 class DataError(ValueError):
     """Data that cannot be used; the message says what is wrong, where, and what to do."""
+
+    def __str__(self) -> str:
+        """Give the message as text that any terminal can show."""
+        return show(super().__str__())
 
 
 def cache_folder() -> Path:
@@ -34,27 +45,6 @@ def cache_folder() -> Path:
     import pooch  # slow, and most calls do not need it
 
     return Path(os.environ.get("SEMISIAM_CACHE") or pooch.os_cache("semisiam")).expanduser()
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, 64 hex digits.
-
-    It is remembered for as long as the file's inode, size and times of change stay the same, so
-    gigabytes are read once and every write to the file is still noticed.
-    """
-    stat = path.stat()
-    seen = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    memo = cache_folder() / "checked" / "-".join(map(str, seen))
-    with suppress(OSError):
-        return memo.read_text("ascii")
-    with path.open("rb") as file:
-        value = hashlib.file_digest(file, "sha256").hexdigest()
-    with suppress(OSError):  # a read-only cache only costs the time to read the file again
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memo.parent, delete=False) as file:
-            file.write(value)
-        Path(file.name).replace(memo)
-    return value
 
 
 def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) -> Path:
@@ -88,15 +78,19 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
 
 
 def _brief(error: Exception) -> str:
-    import requests
+    from requests import exceptions
 
     if "hash" in str(error):
         return "what it sends is not the right file (wrong sha256)"
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, exceptions.HTTPError):
         return f"HTTP {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, exceptions.ChunkedEncodingError):
         return "the connection broke each time"
-    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
+    if isinstance(error, exceptions.ProxyError):
+        return "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY"
+    if isinstance(error, exceptions.SSLError):
+        return "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own"
+    return "no connection" if isinstance(error, exceptions.ConnectionError) else str(error)
 
 
 @contextmanager
@@ -117,6 +111,9 @@ def read_gzip(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
+# lists of files
+
+
 @dataclass(frozen=True)
 class Member:
     """A file in an archive or a folder: its size (bytes) and how to open it."""
@@ -125,8 +122,52 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
+def show(name: str) -> str:
+    r"""Write a file's name as text; bytes that are no UTF-8 become e.g. \xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_skipped(name: str) -> bool:
+    return any(part[0] == "." or part in SYSTEM for part in name.split("/") if part)
+
+
+def walk(folder: Path) -> dict[str, Path]:
+    """List all in a folder, to any depth: names as shown, those of folders with "/", to paths.
+
+    Hidden names and what systems leave there are skipped. Links are followed; one that leads to a
+    folder it lies in ends there.
+
+    Raises:
+        DataError: a folder cannot be listed, or links lead nowhere; each is named.
+    """
+    found, dangling, waiting = {}, [], [("", folder, ())]
+    try:
+        while waiting:
+            inside, place, above = waiting.pop()
+            above = (*above, place.resolve())
+            for path in place.iterdir():
+                name = inside + show(path.name)
+                if _is_skipped(path.name) or (path.is_dir() and path.resolve() in above):
+                    continue
+                if path.is_dir():
+                    found[f"{name}/"] = path
+                    waiting.append((f"{name}/", path, above))
+                elif path.is_file():
+                    found[name] = path
+                elif path.is_symlink():
+                    dangling.append(name)
+    except OSError as error:
+        raise DataError(f"{place} cannot be listed: {error.strerror}") from None
+    if dangling:
+        raise DataError(
+            f"{folder} has links that lead nowhere: {enumerate_few(sorted(dangling))}; "
+            "mend or remove them"
+        )
+    return {name: found[name] for name in sorted(found)}
+
+
 def list_members(place: Path) -> dict[str, Member]:
-    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted, none hidden.
+    """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted; see `walk`.
 
     Archives are read in place, never unpacked.
 
@@ -135,75 +176,97 @@ def list_members(place: Path) -> dict[str, Member]:
     """
     with reading(place):
         if place.is_dir():
-            files = [path for path in place.rglob("*") if path.is_file()]
-            found = {
-                path.relative_to(place).as_posix(): Member(
-                    path.stat().st_size, partial(path.open, "rb")
-                )
-                for path in files
-            }
-        elif place.suffix == ".zip":
+            files = {name: path for name, path in walk(place).items() if name[-1] != "/"}
+            return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in files.items()}
+        if place.suffix == ".zip":
             archive = zipfile.ZipFile(place)
             infos = [info for info in archive.infolist() if not info.is_dir()]
             found = {i.filename: Member(i.file_size, partial(archive.open, i)) for i in infos}
         else:
             archive = tarfile.open(place)  # noqa: SIM115 - its members are read later
             infos = [info for info in archive if info.isfile()]
-            found = {i.name: Member(i.size, partial(archive.extractfile, i)) for i in infos}
+            found = {show(i.name): Member(i.size, partial(archive.extractfile, i)) for i in infos}
     for name in found:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
-    return {name: found[name] for name in sorted(found) if "/." not in f"/{name}"}
+    return {name: found[name] for name in sorted(found) if not _is_skipped(name)}
 
 
-def decode_members(members: Sequence[Member]) -> Iterator[tuple[np.ndarray | None, str]]:
-    """Read and decode image files one at a time; see `decode_image`."""
-    for member in members:
-        try:
-            with member.open() as file:
-                data = file.read()
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-            yield None, f"cannot be read ({error})"
-        else:
-            yield decode_image(data)
+def is_image(name: str) -> bool:
+    """Tell from a file's name whether it is an image that can be read."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def decode_image(data: bytes) -> tuple[np.ndarray | None, str]:
-    """Decode an image file to red, green and blue.
+def is_picture(name: str) -> bool:
+    """Tell whether it is an image, in a format that can be read or not."""
+    return is_image(name) or PurePosixPath(name).suffix.lower() in OTHER_PICTURES
 
-    Returns:
-        uint8 (H, W, 3) in 0-255, and what had to be converted ("" if nothing, else e.g. "grey");
-        or None and why the file does not decode.
+
+def count_unsupported(names: Iterable[str]) -> str:
+    """Say how many images of each unsupported format are there, e.g. "12 .heic, 1 .psd"."""
+    suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
+    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+
+
+def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
+    """Join the first few texts; dots stand for the others."""
+    return separator.join([*items[:count], *["..."] * (len(items) > count)])
+
+
+# official archives
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
+
+    file: str
+    url: str
+    size: int
+    sha256: str
+    inside: str
+    marker: str
+
+
+def locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
+    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
+
+    The official archive need not be there for its prepared arrays to be used.
     """
-    if not data:
-        return None, "is empty (0 bytes)"
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _to_rgb(image)
-    except UnidentifiedImageError:
-        return None, "is not an image that Pillow knows"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, zlib.error) as error:
-        return None, f"does not decode ({error})"
+    home = folder or cache_folder() / "downloads" / name
+    if (path := home / archive.file).is_file():
+        stat = path.stat()
+        official = stat.st_size == archive.size  # `open_archive` reads it all and makes sure
+        return path, archive.sha256 if official else f"{stat.st_size} {stat.st_mtime_ns}"
+    for place in (home / archive.inside, home):
+        if (place / archive.marker).exists():
+            return place, identify_files(place)
+    if folder:
+        raise DataError(
+            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
+            f"{archive.marker}): put it there, from {archive.url}"
+        )
+    return path, archive.sha256
 
 
-def _to_rgb(image: Image.Image) -> tuple[np.ndarray | None, str]:
-    """Convert any of Pillow's modes; what it would clip or lay bare is scaled or flattened."""
-    remarks = []
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-        remarks.append("turned upright as its EXIF says")
-    if image.mode.startswith("I"):
-        remarks.append("16-bit")
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        return None, "holds floating-point pixels, whose range is unknown"
-    if image.has_transparency_data:
-        remarks.append("alpha laid on white")
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode in ("1", "L"):
-        remarks.append("grey")
-    elif image.mode != "RGB":
-        remarks.append({"P": "palette"}.get(image.mode, image.mode))
-    return np.asarray(image.convert("RGB")), ", ".join(remarks)
+def identify_files(folder: Path) -> str:
+    """Hash names, sizes and times of change of all files, which is much faster than reading."""
+    stats = {name: path.stat() for name, path in walk(folder).items()}
+    listing = [(n, *((s.st_size, s.st_mtime_ns) if n[-1] != "/" else ())) for n, s in stats.items()]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+
+def open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
+    """List the archive's files, after a download if need be, and note if it is not official."""
+    if not place.exists():
+        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
+    if place.is_dir():
+        note = f"read from unpacked files, not checked against {archive.file}'s sha256"
+        return list_members(place), [note]
+    with reading(place), place.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256:
+            return list_members(place), []
+    if place.stat().st_size == archive.size:
+        raise DataError(f"{place} is damaged (wrong sha256): remove it and fetch it again")
+    note = f"not the official {archive.file} (other sha256): a subset, or changed"
+    return list_members(place), [note]

@@ -1,4 +1,4 @@
-"""The raw data sets: one function each, from files in their official formats to images.
+"""The raw data sets: one function each, from official files or one's own to images and labels.
 
 A source is a function `(folder, halving) -> Source`, listed in `SOURCES`. To add one,
 write the function and the line; everything from resizing to the command line then works.
@@ -6,44 +6,18 @@ write the function and the line; everything from resizing to the command line th
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from semisiam.data.draws import Halving, hold_out
-from semisiam.data.files import (
-    IMAGE_SUFFIXES,
-    DataError,
-    Member,
-    cache_folder,
-    decode_members,
-    digest,
-    fetch,
-    list_members,
-    read_gzip,
-    reading,
-)
-
-Picture = tuple[np.ndarray | None, str]  # see `files.decode_image`
-
-
-@dataclass(frozen=True)
-class Part:
-    """The images of one part of a data set, in order.
-
-    images: yields `(pixels, remark)`, pixels uint8 (H, W) or (H, W, 3) in 0-255 of any size, or
-        None where an image does not decode; the remark says what was converted, or why not.
-    names: where each image came from, e.g. a file name; str (N,).
-    labels: int64 (N,), classes from 0; -1 where there is none.
-    """
-
-    images: Iterable[Picture]
-    names: np.ndarray
-    labels: np.ndarray
+from semisiam.data import files
+from semisiam.data.files import Archive, DataError, Member
+from semisiam.data.parts import Halving, Part, choose_images, hold_out, read_layout
+from semisiam.data.pixels import Picture, decode_members
 
 
 @dataclass(frozen=True)
@@ -62,10 +36,14 @@ class Raw:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: `identity` changes when its files or its halves do."""
+    """Where a data set comes from: `identity` changes when its files or its halves do.
+
+    local: whether all files are here, so that `read` downloads nothing.
+    """
 
     identity: str
     read: Callable[[], Raw]
+    local: bool = True
 
 
 def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> Part:
@@ -136,10 +114,10 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install datase
 
 def fashion_mnist(folder: Path | None, halving: Halving) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
-    if folder:
-        for file in FASHION_FILES:  # even if the arrays are ready: these files were asked for
-            _read_idx(folder, file)
-    return Source("official", partial(_read_fashion, folder))
+    for file in FASHION_FILES if folder else ():
+        _read_idx(folder, file)  # even if the arrays are ready: these files were asked for
+    local = all(_find_idx(folder, file) for file in FASHION_FILES)
+    return Source("official", partial(_read_fashion, folder), local)
 
 
 def _read_fashion(folder: Path | None) -> Raw:
@@ -153,8 +131,8 @@ def _read_fashion(folder: Path | None) -> Raw:
 
 def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     """Read one idx file, uint8 (N,) or (N, 28, 28), if its content is the official one."""
-    path = _find_fashion(folder, file)
-    content = read_gzip(path)
+    path = _find_idx(folder, file) or _fetch_idx(folder, file)
+    content = files.read_gzip(path)
     if hashlib.sha256(content).hexdigest() != FASHION_FILES[file][2]:
         raise DataError(
             f"{path} is not Fashion-MNIST's {file} (its content's sha256 differs): "
@@ -164,33 +142,23 @@ def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
 
-def _find_fashion(folder: Path | None, file: str) -> Path:
-    downloads = cache_folder() / "downloads" / "fashion_mnist"
-    for place in [folder] if folder else [downloads, DEBIAN_FASHION]:
-        for path in (place / file, place / f"{file}.gz"):
-            if path.is_file():
-                return path
+def _find_idx(folder: Path | None, file: str) -> Path | None:
+    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
+    places = [folder] if folder else [downloads, DEBIAN_FASHION]
+    paths = (place / name for place in places for name in (file, f"{file}.gz"))
+    return next(filter(Path.is_file, paths), None)
+
+
+def _fetch_idx(folder: Path | None, file: str) -> Path:
     urls = [f"{mirror}{file}.gz" for mirror in FASHION_MIRRORS]
     if folder:
         raise DataError(f"{folder} has neither {file} nor {file}.gz: put one there, from {urls[0]}")
     size, sha256, _ = FASHION_FILES[file]
-    return fetch(downloads, f"{file}.gz", urls, sha256, size)
+    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
+    return files.fetch(downloads, f"{file}.gz", urls, sha256, size)
 
 
 # STL-10 and Malaria: one archive each
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
-
-    file: str
-    url: str
-    size: int
-    sha256: str
-    inside: str
-    marker: str
-
 
 STL10 = Archive(
     file="stl10_binary.tar.gz",
@@ -209,51 +177,6 @@ MALARIA = Archive(
     marker="Parasitized",
 )
 
-
-def _locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
-    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
-
-    The official archive need not be there for its prepared arrays to be used.
-    """
-    home = folder or cache_folder() / "downloads" / name
-    if (path := home / archive.file).is_file():
-        sha256 = digest(path)
-        if sha256 != archive.sha256 and path.stat().st_size == archive.size:
-            raise DataError(f"{path} is damaged (wrong sha256): remove it and fetch it again")
-        return path, sha256
-    for place in (home / archive.inside, home):
-        if (place / archive.marker).exists():
-            return place, _identify_files(place)
-    if folder:
-        raise DataError(
-            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
-            f"{archive.marker}): put it there, from {archive.url}"
-        )
-    return path, archive.sha256
-
-
-def _identify_files(folder: Path) -> str:
-    """Hash names, sizes and times of change of all files, which is much faster than reading."""
-    listing = []
-    for path in sorted(folder.rglob("*")):
-        stat = path.stat()
-        changed = (stat.st_size, stat.st_mtime_ns) if path.is_file() else ()
-        listing.append((path.relative_to(folder).as_posix(), *changed))
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-def _open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
-    """List the archive's files, after a download if need be, and note if it is not official."""
-    if not place.exists():
-        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
-    notes = []
-    if place.is_dir():
-        notes.append(f"read from unpacked files, not checked against {archive.file}'s sha256")
-    elif digest(place) != archive.sha256:
-        notes.append(f"not the official {archive.file} (other sha256): a subset, or changed")
-    return list_members(place), notes
-
-
 STL10_CLASSES = (
     *("airplane", "bird", "car", "cat", "deer"),
     *("dog", "horse", "monkey", "ship", "truck"),
@@ -263,14 +186,14 @@ STL10_BYTES = 3 * 96 * 96
 
 def stl10(folder: Path | None, halving: Halving) -> Source:
     """STL-10: 5,000 training, 8,000 test and 100,000 unlabelled colour images of 96x96 pixels."""
-    place, identity = _locate(STL10, folder, "stl10")
-    return Source(identity, partial(_read_stl10, place))
+    place, identity = files.locate(STL10, folder, "stl10")
+    return Source(identity, partial(_read_stl10, place), place.exists())
 
 
 def _read_stl10(place: Path) -> Raw:
-    members, notes = _open_archive(STL10, place)
-    files = {name.rsplit("/")[-1]: member for name, member in members.items()}
-    labels = {part: _read_stl10_labels(place, files, part) for part in ("train", "test")}
+    members, notes = files.open_archive(STL10, place)
+    named = {name.rsplit("/")[-1]: member for name, member in members.items()}
+    labels = {part: _read_stl10_labels(place, named, part) for part in ("train", "test")}
     present = np.unique(labels["train"])
     if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
         dropped = np.isin(labels["test"], present, invert=True).sum()
@@ -278,33 +201,32 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    n_unlabelled = _count_stl10(place, files, "unlabeled_X.bin")
-    labels["unlabelled"] = np.full(n_unlabelled, -1)
+    labels["unlabelled"] = np.full(_count_stl10(place, named, "unlabeled_X.bin"), -1)
     parts = {}
     for part, file in (("train", "train_X"), ("test", "test_X"), ("unlabelled", "unlabeled_X")):
         kept = np.isin(labels[part], [-1, *present])
-        images = _stream_stl10(place, files[f"{file}.bin"], kept)
+        images = _stream_stl10(place, named[f"{file}.bin"], kept)
         names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
         new_labels = np.searchsorted(present, labels[part][kept])
         parts[part] = Part(images, names, new_labels if part != "unlabelled" else labels[part])
     return Raw(tuple(STL10_CLASSES[c] for c in present), parts, tuple(notes))
 
 
-def _count_stl10(place: Path, files: dict[str, Member], file: str) -> int:
-    if file not in files:
+def _count_stl10(place: Path, named: dict[str, Member], file: str) -> int:
+    if file not in named:
         raise DataError(f"{place} has no {file}: fetch it again")
-    count, rest = divmod(files[file].size, STL10_BYTES)
+    count, rest = divmod(named[file].size, STL10_BYTES)
     if rest or not count:
         raise DataError(f"{place}: {file} is truncated ({rest} bytes after {count} whole images)")
     return count
 
 
-def _read_stl10_labels(place: Path, files: dict[str, Member], part: str) -> np.ndarray:
+def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.ndarray:
     """Read labels, int64 (N,), classes from 0 where the file counts from 1."""
-    n_images = _count_stl10(place, files, f"{part}_X.bin")
-    if f"{part}_y.bin" not in files:
+    n_images = _count_stl10(place, named, f"{part}_X.bin")
+    if f"{part}_y.bin" not in named:
         raise DataError(f"{place} has no {part}_y.bin: fetch it again")
-    with reading(place), files[f"{part}_y.bin"].open() as file:
+    with files.reading(place), named[f"{part}_y.bin"].open() as file:
         labels = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
     if len(labels) != n_images:
         raise DataError(f"{place}: {part}_y.bin has {len(labels)} labels for {n_images} images")
@@ -318,7 +240,7 @@ def _read_stl10_labels(place: Path, files: dict[str, Member], part: str) -> np.n
 
 def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[Picture]:
     """Read images, which are stored channel by channel and column by column."""
-    with reading(place), member.open() as file:
+    with files.reading(place), member.open() as file:
         for keep in kept:
             content = file.read(STL10_BYTES)
             if len(content) < STL10_BYTES:
@@ -336,14 +258,14 @@ def malaria(folder: Path | None, halving: Halving) -> Source:
 
     The paper's halves share their patients; halved by patient, no patient is in both.
     """
-    place, identity = _locate(MALARIA, folder, "malaria")
-    return Source(f"{identity}-{halving}", partial(_read_malaria, place, halving))
+    place, identity = files.locate(MALARIA, folder, "malaria")
+    return Source(f"{identity}-{halving}", partial(_read_malaria, place, halving), place.exists())
 
 
 def _read_malaria(place: Path, halving: Halving) -> Raw:
-    members, notes = _open_archive(MALARIA, place)
+    members, notes = files.open_archive(MALARIA, place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
-    names, labels, ignored = _choose_images(place, members, MALARIA_CLASSES)
+    names, labels, ignored = choose_images(place, members, MALARIA_CLASSES)
     patients = find_patients(names)
     is_test = halving.choose(labels, 1 / 2, patients)
     shared = np.intersect1d(patients[is_test], patients[~is_test])
@@ -352,7 +274,7 @@ def _read_malaria(place: Path, halving: Halving) -> Raw:
         "on both sides"
     )
     parts = {
-        part: Part(decode_members([members[n] for n in names[rows]]), names[rows], labels[rows])
+        part: _decode(members, names[rows], labels[rows], patients[rows])
         for part, rows in (("train", ~is_test), ("test", is_test))
     }
     notes = (*notes, *ignored, said)
@@ -362,8 +284,7 @@ def _read_malaria(place: Path, halving: Halving) -> Raw:
 def find_patients(names: np.ndarray) -> np.ndarray:
     """Return the patient of each malaria image, `C` and a number, with which its name begins.
 
-    Raises:
-        DataError: a name begins otherwise.
+    Raises `DataError` where a name begins otherwise.
     """
     found = [re.match(r"C\d+", name.split("/")[-1]) for name in names]
     if None in found:
@@ -371,29 +292,9 @@ def find_patients(names: np.ndarray) -> np.ndarray:
     return np.array([match.group() for match in found])
 
 
-def _choose_images(
-    place: Path, members: dict[str, Member], folders: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Choose the image files in some folders of one depth.
-
-    Returns:
-        Their names, str (N,); the index of each one's folder, int64 (N,); notes of other files.
-    """
-    index = {folder: i for i, folder in enumerate(folders)}
-    depth = folders[0].count("/") + 1
-    places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
-    inside = [name for name, i in places.items() if i is not None]
-    names = [name for name in inside if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    labels = np.array([places[name] for name in names], np.int64)
-    if missing := [folder for folder, i in index.items() if i not in labels]:
-        raise DataError(
-            f"{place} has no image in {', '.join(missing)}: add images or remove the folder"
-        )
-    notes = []
-    if others := sorted(set(inside) - set(names)):
-        listed = ", ".join(others[:3] + ["..."] * (len(others) > 3))
-        notes.append(f"files that are not images left out ({len(others)}): {listed}")
-    return np.array(names), labels, notes
+def _decode(members: dict[str, Member], names, labels, groups) -> Part:
+    images = decode_members([members[name] for name in names])
+    return Part(images, names, labels, groups)
 
 
 # one's own images
@@ -402,44 +303,34 @@ def _choose_images(
 def folder(folder: Path | None, halving: Halving) -> Source:
     """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
 
-    Without `unlabelled`, D_u is the training set; without `test`, a third of the labelled images
-    is drawn for it, stratified. Images are stretched to squares.
+    Or images beside a table `labels.csv` with the columns file, label and, if wished, group; those
+    that it gives no label are the unlabelled ones. Without unlabelled ones, D_u is the training
+    set; without `test`, a third of the labelled images is drawn for it, stratified and, if there
+    are groups, by whole groups. Images are stretched to squares.
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
-    return Source(f"{_identify_files(folder)}-{halving}", partial(_read_folder, folder, halving))
+    return Source(f"{files.identify_files(folder)}-{halving}", partial(_read_own, folder, halving))
 
 
-def _read_folder(place: Path, halving: Halving) -> Raw:
-    members = list_members(place)
-    tops = sorted(path.name for path in place.iterdir() if path.is_dir())
-    classes = [top for top in tops if top not in ("test", "unlabelled") and top[0] != "."]
-    if len(classes) < 2:
-        raise DataError(f"{place} has {len(classes)} class folders: at least 2 are needed")
-    chosen = {"train": _choose_images(place, members, classes)}
-    if "test" in tops:
-        chosen["test"] = _choose_images(place, members, [f"test/{name}" for name in classes])
-        if unknown := {path.name for path in (place / "test").iterdir()} - set(classes):
-            raise DataError(f"{place}/test has {', '.join(sorted(unknown))}, which is no class")
-    if "unlabelled" in tops:
-        chosen["unlabelled"] = _choose_images(place, members, ["unlabelled"])
-    notes = [note for *_, part_notes in chosen.values() for note in part_notes]
-    files = {part: (names, labels) for part, (names, labels, _) in chosen.items()}
-    if "unlabelled" in files:
-        names, labels = files["unlabelled"]
-        files["unlabelled"] = names, np.full_like(labels, -1)
+def _read_own(place: Path, halving: Halving) -> Raw:
+    members = files.list_members(place)
+    classes, parts, notes = read_layout(place, members)
     is_test = np.zeros(0, bool)
-    if "test" not in files:
-        names, labels = files["train"]
-        is_test = halving.choose(labels, 1 / 3)
-        files |= {"train": (names[~is_test], labels[~is_test])}
-        files |= {"test": (names[is_test], labels[is_test])}
+    if "test" not in parts:
+        names, labels, groups = parts["train"]
+        if few := [classes[c] for c in np.flatnonzero(np.bincount(labels) == 1)]:
+            raise DataError(
+                f"{place} has a single image of {', '.join(few)}: add more, or give test images "
+                "of their own"
+            )
+        halving = replace(halving, test_split="group") if len(groups) else halving
+        is_test = halving.choose(labels, 1 / 3, groups)
+        for part, rows in (("train", ~is_test), ("test", is_test)):
+            parts[part] = names[rows], labels[rows], groups[rows] if len(groups) else groups
         notes.append(f"test set: a third of the labelled images, {halving}")
-    parts = {
-        part: Part(decode_members([members[n] for n in names]), names, labels)
-        for part, (names, labels) in files.items()
-    }
-    return Raw(tuple(classes), parts, tuple(notes), test_rows=np.flatnonzero(is_test))
+    raw = {part: _decode(members, *columns) for part, columns in parts.items()}
+    return Raw(tuple(classes), raw, tuple(notes), test_rows=np.flatnonzero(is_test))
 
 
 SOURCES: dict[str, Callable[[Path | None, Halving], Source]] = {

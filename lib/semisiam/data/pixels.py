@@ -1,0 +1,239 @@
+"""Pixels: image files decoded, deep ones scaled by one range, all resized, written to arrays."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from semisiam.data.files import Member, enumerate_few
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+UPRIGHT = {  # by the EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+DEPTHS = (8, 10, 12, 14, 16)  # bits
+Picture = tuple[np.ndarray | None, str]  # see `decode_image`
+
+
+def decode_members(members: Iterable[Member]) -> Iterator[Picture]:
+    """Read and decode image files one at a time; see `decode_image`."""
+    for member in members:
+        try:
+            with member.open() as file:
+                data = file.read()
+        except Exception as error:  # whatever it is, it is this file's
+            yield None, f"cannot be read ({error})"
+        else:
+            yield decode_image(data)
+
+
+def decode_image(data: bytes) -> Picture:
+    """Decode an image file to red, green and blue.
+
+    Returns:
+        uint8 (H, W, 3) in 0-255, or, of an image that is deeper than 8 bits, its own values for
+        `scale`, (H, W) or (H, W, 3); and what had to be converted ("" if nothing, else e.g.
+        "grey"). Or None and why the file does not decode.
+    """
+    if not data:
+        return None, "is empty (0 bytes)"
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+                return None, f"holds {frames} frames or pages: save the one you mean on its own"
+            tile = image.tile  # loading clears it
+            image.load()
+            upright = UPRIGHT.get(image.getexif().get(0x0112))
+            pixels, remark = _convert(data, image, str(tile), upright)
+            remarks = ["the first picture of several (MPO)"] * (image.format == "MPO")
+            remarks += ["turned upright as its EXIF says"] * (upright is not None)
+            return pixels, ", ".join([*remarks, *[remark] * bool(remark)])
+    except Image.UnidentifiedImageError:
+        return None, "is not an image that Pillow knows"
+    except Exception as error:  # a broken file may raise anything
+        return None, f"does not decode ({error})"
+
+
+def _convert(
+    data: bytes, image: Image.Image, tile: str, upright: Image.Transpose | None
+) -> Picture:
+    """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
+    deep = [image] if image.mode[0] in "IF" else _split_rgb16(data) if "'RGB;16" in tile else []
+    if upright is not None:
+        image, deep = image.transpose(upright), [part.transpose(upright) for part in deep]
+    if len(deep) == 2:
+        high, low = (np.asarray(part).astype(np.uint16) for part in deep)
+        return high << 8 | low, "16-bit"
+    if deep:
+        if not np.isfinite(pixels := np.asarray(image)).all():
+            return None, "holds values that are no finite numbers"
+        kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
+        return pixels, kinds.get(image.mode, "16-bit, grey")
+    remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile)
+    if image.has_transparency_data:
+        remarks.append("alpha laid on white")
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode in ("1", "L"):
+        remarks.append("grey")
+    elif image.mode != "RGB":
+        remarks.append({"P": "palette"}.get(image.mode, image.mode))
+    return np.asarray(image.convert("RGB")), ", ".join(remarks)
+
+
+def _split_rgb16(data: bytes) -> list[Image.Image]:
+    """Read the upper and lower bytes of 16-bit colour, of which Pillow gives the upper alone.
+
+    Told that the bytes have the other order, it gives the lower ones.
+    """
+    high, low = (Image.open(io.BytesIO(data), formats=FORMATS) for _ in range(2))
+    other = "RGB;16L" if "RGB;16B" in str(low.tile) else "RGB;16B"
+    for i, tile in enumerate(low.tile):
+        args = other if isinstance(tile.args, str) else (other, *tile.args[1:])
+        low.tile[i] = tile._replace(args=args)
+    return [high, low]
+
+
+def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Find the one range [low, high) of deep images' values that is to become 0-255.
+
+    It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
+    of them fill at least half; else it is those 99.8 %. Of each image up to 2,000 values count.
+    """
+    least, most, some = np.inf, -np.inf, []
+    for pixels in deep:
+        least, most = min(least, pixels.min()), max(most, pixels.max())
+        rows = np.random.default_rng(0).integers(0, pixels.size, 2000)
+        some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
+    values = np.concatenate(some)
+    low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
+    for depth in DEPTHS if values.dtype.kind in "iu" else ():
+        if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
+            return 0.0, float(2**depth)
+    return low, high + 1 if values.dtype.kind in "iu" else float(np.nextafter(high, np.inf))
+
+
+def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:
+    """Scale deep values in [low, high) to uint8 (H, W, 3), and count the values clipped."""
+    values = pixels.astype(float)
+    clipped = np.count_nonzero((values < low) | (values >= high))
+    levels = np.clip((values - low) * (256 / (high - low)), 0, 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels, clipped
+
+
+def resize(image: np.ndarray, image_size: int) -> np.ndarray:
+    """Resize to a square, bilinear and antialiased; grey is repeated to three channels.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 3) in 0-255; the aspect is not kept.
+        image_size: S (px).
+
+    Returns:
+        uint8 (S, S, 3); the image itself where it has that size already.
+    """
+    if image.shape[:2] != (image_size, image_size):
+        picture = Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
+        image = np.asarray(picture)
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+# arrays
+
+
+class DeepImage(Exception):
+    """An image is deeper than 8 bits, and the range of values is not known yet."""
+
+
+@dataclass
+class Told:
+    """What there is to tell of a data set's images.
+
+    value_range: [low, high) of deep images, or empty; remarks: conversions and their number;
+    damaged: names and reasons; clipped: values outside the range.
+    """
+
+    value_range: tuple[float, ...] = ()
+    remarks: Counter = field(default_factory=Counter)
+    damaged: list[str] = field(default_factory=list)
+    clipped: int = 0
+
+    def describe(self) -> list[str]:
+        """Say which images were converted or left out, and how deep ones were scaled."""
+        notes = [f"images converted, {w}: {n:,}" for w, n in sorted(self.remarks.items()) if w]
+        if self.value_range:
+            notes.append(
+                "deeper than 8 bits: values from {:g} to below {:g} became 0-255 in all such images"
+                " (a whole depth, or the middle 99.8 %), ".format(*self.value_range)
+                + f"{self.clipped:,} values clipped"
+            )
+        if self.damaged:
+            few = enumerate_few(self.damaged, separator="; ")
+            notes.append(f"images that do not decode left out ({len(self.damaged):,}): {few}")
+        return notes
+
+
+def write_images(
+    path: Path, pictures: Iterable[Picture], names: np.ndarray, image_size: int, told: Told
+) -> tuple[list[int], np.ndarray, dict[str, list[int]]]:
+    """Stream pictures to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
+
+    Returns:
+        The rows of those that decode, hashes of their pixels, uint8 (N, 16), and facts: the
+        `smallest` and `largest` height and width before resizing, and the range of `values` after.
+
+    Raises:
+        DeepImage: see there.
+    """
+    kept, digests, sizes, low, high = [], [], [], 255, 0
+    progress = tqdm(pictures, path.stem, len(names), leave=False, disable=None)
+    with path.open("wb") as file:
+        _write_header(file, len(names), image_size)
+        for row, (pixels, remark) in enumerate(progress):
+            if pixels is None:
+                told.damaged.append(f"{names[row]} {remark}")
+                continue
+            if pixels.dtype != np.uint8:
+                if not told.value_range:
+                    raise DeepImage
+                pixels, clipped = scale(pixels, *told.value_range)
+                told.clipped += clipped
+            resized = resize(pixels, image_size)
+            file.write(resized.tobytes())
+            kept.append(row)
+            digests.append(_hash_image(pixels))
+            sizes.append(pixels.shape[:2])
+            told.remarks[remark] += 1
+            low, high = min(low, resized.min()), max(high, resized.max())
+        _write_header(file, len(kept), image_size)
+    facts = {
+        "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
+        "largest": np.max(sizes, axis=0, initial=0).tolist(),
+        "values": [int(low), int(high)],
+    }
+    return kept, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16), facts
+
+
+def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
+    """Write the .npy header at the start; its length is the same for any number of images."""
+    file.seek(0)
+    shape = (n_images, image_size, image_size, 3)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _hash_image(pixels: np.ndarray) -> bytes:
+    salt = "x".join(map(str, pixels.shape)).encode()[:16]
+    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16, salt=salt).digest()

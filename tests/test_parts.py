@@ -1,0 +1,220 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archives import encode, make_images, write_files, write_folder
+
+from semisiam.data.datasets import load
+from semisiam.data.files import DataError
+from semisiam.data.parts import draw_stratified, halve_patients, hold_out
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("extra", ["train", "val", "Validation", "unlabeled", "Unlabelled", "Test"])
+def test_folders_that_are_no_class_are_refused_with_the_layout(tmp_path, extra):
+    place = write_folder(tmp_path / "own")
+    write_folder(tmp_path / "own" / extra)
+    with pytest.raises(DataError, match=f"has {extra}, which is no class: expected are CLASS/"):
+        load("folder", 16, data_dir=place)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own", ("car", "train")))
+    assert data.class_names == ("car", "train")
+
+
+def test_what_systems_leave_behind_changes_nothing(tmp_path):
+    place = write_folder(tmp_path / "own")
+    write_folder(tmp_path / "own" / "test", n=2)
+    expected = load("folder", 16, data_dir=place).content
+    left = {"cat/@eaDir/0.png": b"x", "test/.DS_Store": b"x", ".DS_Store": b"x", "@eaDir/x": b"x"}
+    write_files(tmp_path / "own", left)
+    assert load("folder", 16, data_dir=place).content == expected
+
+
+def test_a_class_folder_may_be_a_link(tmp_path):
+    write_folder(tmp_path / "elsewhere")
+    place = write_folder(tmp_path / "own", ("cat",))
+    (tmp_path / "own" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    assert load("folder", 16, data_dir=place).class_names == ("cat", "dog")
+
+
+def test_formats_that_are_not_supported_are_counted(tmp_path):
+    place = write_folder(tmp_path / "own")
+    heic = {f"cat/{i}.HEIC": b"x" for i in range(12)}
+    write_files(tmp_path / "own", heic | {"cat/x.psd": b"x"})
+    note = load("folder", 16, data_dir=place).notes[0]
+    assert note == "images of formats that are not supported left out: 12 .heic, 1 .psd"
+    write_files(tmp_path / "own", {f"eel/{i}.heic": b"x" for i in range(3)})
+    with pytest.raises(DataError, match=r"no image in eel \(not supported: 3 .heic\): add"):
+        load("folder", 16, data_dir=place)
+
+
+def test_images_outside_the_class_folders_are_told(tmp_path):
+    place = write_folder(tmp_path / "own")
+    write_files(tmp_path / "own", {"loose.png": encode(make_images(1, 9, 9, 3)[0])})
+    told = "images outside the class folders left out (1): loose.png"
+    assert told in load("folder", 16, data_dir=place).notes
+
+
+def test_a_folder_without_images_says_so(tmp_path):
+    (place := tmp_path / "own").mkdir()
+    with pytest.raises(DataError, match="holds no image: expected are CLASS/"):
+        load("folder", 16, data_dir=str(place))
+    write_files(place, {"a/1.heic": b"x"})
+    with pytest.raises(DataError, match=r"holds no image \(not supported: 1 .heic\): expected"):
+        load("folder", 16, data_dir=str(place))
+    write_files(tmp_path / "flat", {"1.png": encode(make_images(1, 9, 9, 3)[0])})
+    with pytest.raises(DataError, match=r"0 class folders: .* beside a labels\.csv"):
+        load("folder", 16, data_dir=str(tmp_path / "flat"))
+
+
+# a label table beside a flat folder
+
+
+def write_table(place: Path, table: str | bytes, n: int = 18) -> str:
+    """Write `n` images 00.png, 01.png, ... and a labels.csv; returns the folder as a setting."""
+    images = enumerate(make_images(n, 9, 9, 3))
+    write_files(place, {f"{i:02}.png": encode(image) for i, image in images})
+    write_files(place, {"labels.csv": table if isinstance(table, bytes) else table.encode()})
+    return str(place)
+
+
+def rows(n: int, line: str = "{i:02}.png,{label},g{group}\n") -> str:
+    parts = ({"i": i, "label": ("dog", "cat", "NA")[i % 3], "group": i // 3} for i in range(n))
+    return "".join(line.format(**part) for part in parts)
+
+
+def test_a_label_table_gives_labels_and_leaves_the_others_unlabelled(tmp_path):
+    table = "\ufefffile,label\r\n" + rows(12, "{i:02}.png, {label}\r\n") + "12.png,\r\n"
+    data = load("folder", 9, data_dir=write_table(tmp_path, table))
+    assert data.class_names == ("NA", "cat", "dog")
+    assert np.bincount(data.train_labels).sum() == 8 and len(data.test) == 4
+    assert data.unlabelled_origin.names.tolist() == [f"{i}.png" for i in range(12, 18)]
+    labels = dict(zip(data.train_origin.names, data.train_labels, strict=True))
+    assert all(
+        ("dog", "cat", "NA")[int(n[:2]) % 3] == data.class_names[c] for n, c in labels.items()
+    )
+    place = {f"{i:02}.png": image for i, image in enumerate(make_images(18, 9, 9, 3))}
+    assert (data.train[0] == place[data.train_origin.names[0]]).all()
+    assert len(data.groups) == 0
+
+
+def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
+    data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
+    assert not set(data.groups) & set(data.test_groups)
+    assert len(data.groups) == 12 and len(data.test_groups) == 6
+    assert [f"g{int(name[:2]) // 3}" for name in data.train_origin.names] == data.groups.tolist()
+    assert data.unlabelled is data.train
+    assert "drawn by group with seed 0" in data.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,class\n00.png,a\n", "has the columns file,class: it needs file,label"),
+        ("", "has the columns : it needs file,label"),
+        ("file;label\n00.png;a\n", "is separated by semicolons: save it with commas"),
+        ("file,label\n00.png,K\u00e4fer\n".encode("latin-1"), "is not UTF-8 in line 2: save it as"),
+        ("file,label\n00.png,a\n".encode("utf-16"), "is not UTF-8 in line 1: save it as CSV UTF-8"),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") + "x.png,cat\n",
+            "that are not there (1): x.png",
+        ),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") * 2,
+            "more than once (6): 00.png, 01.png, 02",
+        ),
+        (
+            "file,label\n" + rows(6, "{i:02}.png,{label}\n") + ",cat\n",
+            "gives labels without a file (1): cat",
+        ),
+        (
+            "file,label\n" + rows(7, "{i:02}.png,{label}\n") + "labels.csv,a\n",
+            "no images (1): labels",
+        ),
+        ("file,label\n00.png,a\n01.png,a\n", "has 1 classes: at least 2 are needed"),
+        ("file,label\n", "has 0 classes: at least 2 are needed"),
+        ("file,label\n" + rows(5, "{i:02}.png,{label}\n"), "has a single image of NA: add more"),
+        ("file,label,group\n" + rows(6) + "06.png,dog,\n", "gives no group to 06.png"),
+        (
+            "file,label,group\n" + rows(9, "{i:02}.png,{label},g{label}\n"),
+            "all images of NA are of one group, gNA: label images of another group too",
+        ),
+        ("file,label,group\n" + rows(6), "label images of more groups, at least 3"),
+    ],
+)
+def test_label_tables_that_cannot_be_used(tmp_path, table, message):
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        load("folder", 9, data_dir=write_table(tmp_path, table))
+    assert "\n" not in str(caught.value)
+
+
+def test_class_folders_and_a_table_are_not_mixed(tmp_path):
+    write_table(tmp_path / "own", "file,label\n" + rows(6, "{i:02}.png,{label}\n"), n=6)
+    with pytest.raises(DataError, match=r"no label for images in folders, cat/0\.png, cat/1\.png"):
+        load("folder", 9, data_dir=write_folder(tmp_path / "own"))
+
+
+# random choices of images
+
+
+def test_a_draw_keeps_the_shares_of_the_classes():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    drawn = draw_stratified(labels, 20, seed=0)
+    assert np.bincount(labels[drawn]).tolist() == [12, 6, 2]
+    assert len(set(drawn)) == 20 and (np.diff(drawn) > 0).all()
+
+
+def test_a_draw_that_does_not_divide_gives_the_rest_to_the_largest_remainders():
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    assert np.bincount(labels[draw_stratified(labels, 7, seed=0)]).tolist() == [4, 2, 1]
+
+
+def test_a_rare_class_keeps_one_image():
+    labels = np.repeat([0, 1, 2], [97, 1, 2])
+    assert np.bincount(labels[draw_stratified(labels, 5, seed=0)]).tolist() == [3, 1, 1]
+
+
+def test_all_images_without_labels_are_one_class():
+    drawn = draw_stratified(np.full(50, -1), 20, seed=0)
+    assert len(set(drawn)) == 20
+
+
+def test_draws_follow_the_seed():
+    labels = np.arange(100) % 4
+    first = draw_stratified(labels, 40, seed=1)
+    assert (first == draw_stratified(labels, 40, seed=1)).all()
+    assert (first != draw_stratified(labels, 40, seed=2)).any()
+
+
+def test_holding_out_half_of_an_odd_number():
+    is_test = hold_out(np.arange(27) % 3, 1 / 2, seed=0)
+    assert is_test.sum() == 14  # 13.5 is rounded to even
+
+
+def test_holding_out_leaves_every_class_on_both_sides():
+    labels = np.repeat(np.arange(10), 2)
+    is_test = hold_out(labels, 1 / 3, seed=0)
+    assert set(labels[is_test]) == set(labels[~is_test]) == set(range(10))
+
+
+def test_a_class_of_one_image_cannot_be_held_out():
+    with pytest.raises(DataError, match="a single image"):
+        hold_out(np.array([0, 0, 1]), 1 / 2, seed=0)
+
+
+def test_patients_stay_together_and_halves_are_even():
+    rng = np.random.default_rng(0)
+    patients = rng.integers(0, 40, 2000).astype(str)
+    labels = rng.integers(0, 2, 2000)
+    is_test = halve_patients(patients, labels, seed=0)
+    assert not set(patients[is_test]) & set(patients[~is_test])
+    assert 900 < is_test.sum() < 1100
+    assert 450 < (is_test & (labels == 1)).sum() < 550
+    assert (is_test != halve_patients(patients, labels, seed=1)).any()

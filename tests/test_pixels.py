@@ -1,0 +1,216 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from archives import encode, make_images
+from PIL import Image, ImageOps
+
+from semisiam.data import files
+from semisiam.data.pixels import decode_image, decode_members, find_range, scale
+
+
+def test_an_rgb_image_decodes_unchanged():
+    pixels = make_images(1, 5, 7, 3)[0]
+    for kind in ("png", "bmp", "tiff", "webp"):
+        decoded, remark = decode_image(encode(pixels, kind, lossless=True))
+        assert (decoded == pixels).all() and remark == ""
+
+
+def as_image(mode: str, *values) -> Image.Image:
+    image = Image.new(mode, (2, 2))
+    image.putdata(values)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected", "remark"),
+    [
+        (as_image("L", 0, 100, 200, 255), "png", [0, 100, 200, 255], "grey"),
+        (as_image("1", 0, 255, 255, 0), "png", [0, 255, 255, 0], "grey"),
+        (
+            as_image("LA", (0, 255), (100, 255), (100, 0), (0, 128)),
+            "png",
+            [0, 100, 255, 127],
+            "alpha laid on white",
+        ),
+    ],
+)
+def test_grey_images_are_converted(image, kind, expected, remark):
+    decoded, said = decode_image(encode(image, kind))
+    assert decoded.dtype == np.uint8 and decoded.shape == (2, 2, 3)
+    assert (decoded == np.reshape(expected, (2, 2, 1))).all()
+    assert said == remark
+
+
+def test_colour_images_are_converted():
+    cmyk = as_image("CMYK", (0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 255))
+    decoded, remark = decode_image(encode(cmyk, "tiff"))
+    assert (decoded[:, 0] == 255).all() and (decoded[:, 1] == 0).all() and remark == "CMYK"
+
+    red = Image.new("RGB", (2, 2), (255, 0, 0)).quantize(2)
+    decoded, remark = decode_image(encode(red, "png"))
+    assert (decoded == [255, 0, 0]).all() and remark == "palette"
+
+    clear = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
+    decoded, remark = decode_image(encode(clear, "png"))
+    assert (decoded == 255).all() and remark == "alpha laid on white"
+
+
+def test_a_photo_is_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 8:] = 255  # the right half is white
+    decoded, remark = decode_image(encode(pixels, "png", exif=exif))
+    assert decoded.shape == (16, 8, 3)
+    assert (decoded[8:] == 255).all() and (decoded[:8] == 0).all()
+    assert "upright" in remark
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "is empty"),
+        (b"GIF? no", "not an image"),
+        (encode(make_images(1, 50, 50, 3)[0])[:3000], "does not decode"),
+        (encode(as_image("F", 0, 1, np.nan, 2), "tiff"), "no finite numbers"),
+    ],
+)
+def test_what_does_not_decode_says_why(data, why):
+    pixels, remark = decode_image(data)
+    assert pixels is None and why in remark
+
+
+def test_a_bit_flipped_inside_a_png_does_not_decode():
+    data = bytearray(encode(make_images(1, 50, 50, 3)[0]))
+    data[2000] ^= 1
+    assert decode_image(bytes(data))[0] is None
+
+
+def test_an_orientation_is_read_without_writing_the_exif_again():
+    entries = struct.pack("<HHI4s", 0x112, 3, 1, b"\6\0\0\0")
+    entries += struct.pack("<HHI4s", 296, 2, 2, b"2\0\0\0")  # a unit that is text, not a number
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0" * 4
+    decoded, remark = decode_image(encode(Image.new("RGB", (40, 60)), "jpeg", exif=exif))
+    assert decoded.shape == (40, 60, 3) and "upright" in remark
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(make_images(1, 5, 7, 3)[0], "png", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert (decode_image(data)[0] == np.asarray(expected)).all()
+
+
+def test_whatever_a_broken_file_raises_is_said_of_that_file(monkeypatch):
+    good = encode(make_images(1, 9, 9, 3)[0])
+
+    def breaks(self):
+        raise struct.error("bad tag")
+
+    def cannot_open():
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(Image.Image, "getexif", breaks)
+    assert decode_image(good) == (None, "does not decode (bad tag)")
+    members = [files.Member(1, cannot_open), files.Member(9, lambda: io.BytesIO(b""))]
+    said = [remark for _, remark in decode_members(members)]
+    assert said == ["cannot be read (no such thing)", "is empty (0 bytes)"]
+
+
+def test_only_the_formats_that_are_meant_are_opened():
+    data = encode(make_images(1, 9, 9, 3)[0], "tga")
+    assert decode_image(data) == (None, "is not an image that Pillow knows")
+
+
+@pytest.mark.parametrize(("kind", "lossless"), [("jpeg2000", True), ("avif", False)])
+def test_newer_formats(kind, lossless):
+    pixels = np.full((16, 16, 3), 90, np.uint8)
+    decoded, remark = decode_image(encode(pixels, kind))
+    assert remark == "" and np.abs(decoded.astype(int) - 90).max() <= (0 if lossless else 3)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "tiff", "png"])
+def test_files_of_several_frames_are_refused(kind):
+    blank, image = (
+        Image.fromarray(a) for a in (np.zeros((9, 9), np.uint8), make_images(1, 9, 9)[0])
+    )
+    data = encode(blank, kind, save_all=True, append_images=[image])
+    assert decode_image(data) == (None, "holds 2 frames or pages: save the one you mean on its own")
+
+
+def test_a_phones_photo_with_a_second_picture_is_the_first():
+    first, second = (Image.fromarray(a) for a in make_images(2, 16, 16, 3))
+    decoded, remark = decode_image(encode(first, "mpo", save_all=True, append_images=[second]))
+    expected = Image.open(io.BytesIO(encode(first, "jpeg")))
+    assert (decoded == np.asarray(expected)).all()
+    assert remark == "the first picture of several (MPO)"
+
+
+# images deeper than 8 bits
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    """A 16-bit PNG of uint16 (H, W) or (H, W, 3), which Pillow cannot write in colour."""
+    (height, width), kind = pixels.shape[:2], 2 if pixels.ndim == 3 else 0
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    blocks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    written = [
+        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in blocks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def tiff16(pixels: np.ndarray) -> bytes:
+    """A 16-bit colour TIFF of uint16 (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    entries = [(256, width), (257, height), (258, 122), (259, 1), (262, 2), (273, 128), (277, 3)]
+    entries += [(278, height), (279, pixels.nbytes)]
+    data = b"II" + struct.pack("<HIH", 42, 8, len(entries))
+    for tag, value in entries:
+        data += struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value)
+    data += bytes(122 - len(data)) + struct.pack("<HHH", 16, 16, 16)
+    return data + pixels.astype("<u2").tobytes()
+
+
+@pytest.mark.parametrize("write", [png16, tiff16])
+def test_16_bit_colour_keeps_both_its_bytes(write):
+    pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), np.uint16)
+    decoded, remark = decode_image(write(pixels))
+    assert (decoded == pixels).all() and remark == "16-bit"
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_16_bit_grey_keeps_its_values(kind):
+    pixels = np.array([[0, 0x1234], [0x8000, 0xFFFF]], np.uint16)
+    decoded, remark = decode_image(encode(pixels, kind))
+    assert (decoded == pixels).all() and remark == "16-bit, grey"
+    levels, clipped = scale(decoded, 0, 2**16)
+    assert levels[..., 0].tolist() == [[0, 0x12], [0x80, 255]] and clipped == 0
+    assert levels.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.arange(256, dtype=np.uint16), (0, 256)),  # 8 bits in a deeper file
+        (np.arange(65536, dtype=np.uint16), (0, 65536)),
+        (np.arange(4096, dtype=np.int32), (0, 4096)),
+        (np.arange(1000, 2001, dtype=np.uint16), (1001, 2000)),  # 1,001 values, one at each end
+        (np.arange(-500, 501, dtype=np.int32), (-499, 500)),
+        (np.full(9, 700, np.uint16), (700, 701)),
+    ],
+)
+def test_the_range_is_a_whole_depth_or_the_middle_of_the_values(values, expected):
+    assert find_range([values[:, None]]) == expected
+
+
+def test_floating_point_values_are_scaled_too():
+    values = np.linspace(-1, 1, 1001, dtype=np.float32)[:, None]
+    levels, clipped = scale(values, *find_range([values]))
+    assert levels.min() == 0 and levels.max() == 255 and clipped == 2
