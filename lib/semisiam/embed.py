@@ -32,6 +32,7 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
         linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32
         columns `e0` to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the
         network's class head gives to that class; a low one may also say that head and SVM disagree.
+        Without a network it is a forest's share of trees, or NaN for an SVM on frozen features.
         `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
         values of deep images outside the range that became 0-255 in training.
 
@@ -49,11 +50,16 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
             found.append(classifier.predict_on_batch(np.stack(list(read.values()))))
     if not found:
         raise DataError(explain_left_out(told["left_out"], 0))
-    embeddings, chances = (np.concatenate([f[o] for f in found]) for o in ("embedding", "y_lab"))
+    embeddings = np.concatenate([outputs["embedding"] for outputs in found])
     predicted = svm.predict(embeddings)
+    if "y_lab" in found[0]:
+        chances = np.concatenate([outputs["y_lab"] for outputs in found])
+    else:
+        chances = svm.predict_proba(embeddings) if hasattr(svm, "predict_proba") else None
     classes = np.array(about["class_names"])[predicted]
     table = {"file": names, "predicted_class": classes}
-    table |= {"confidence": chances[np.arange(len(names)), predicted]}
+    sure = np.nan if chances is None else chances[np.arange(len(names)), predicted]
+    table |= {"confidence": sure}
     table |= {f"e{i}": column for i, column in enumerate(embeddings.T)}
     table = pd.DataFrame(table)
     table.attrs = told
@@ -135,6 +141,7 @@ def _find_images(place: Path) -> dict[str, Member]:
 def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
     """Build the classifier with the cell's weights, fit the SVM again, and read the metrics."""
     import keras  # slow, and mistakes are told without it
+    from sklearn.ensemble import RandomForestClassifier
 
     from semisiam.method import evaluation, model
 
@@ -142,12 +149,19 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
     try:
         about = json.loads((folder / "metrics.json").read_text("utf-8"))
         keras.config.set_dtype_policy(cell.precision)
-        encoder = model.build_encoder(cell.backbone, cell.image_size)
-        network = model.build_supervised(encoder, len(about["class_names"]))
+        if cell.mode == "frozen":
+            encoder, network = model.build_frozen(cell.backbone, cell.image_size), None
+        else:
+            encoder = model.build_encoder(cell.backbone, cell.image_size)
+            network = model.build_supervised(encoder, len(about["class_names"]))
         classifier = model.build_classifier(network, encoder)
         classifier.load_weights(folder / "model.keras")
         with np.load(folder / "features.npz") as saved:
-            svm = evaluation.fit_svm(saved["labelled_embeddings"], saved["labelled_labels"])
+            known = saved["labelled_embeddings"], saved["labelled_labels"]
+        if about.get("classifier") == "forest":  # see 09_own_images
+            svm = RandomForestClassifier(500, random_state=0).fit(*known)
+        else:
+            svm = evaluation.fit_svm(*known)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the cell in {folder} is damaged ({error}): run it again") from None
     finally:
