@@ -52,11 +52,12 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
         raise DataError(explain_left_out(told["left_out"], 0))
     embeddings, chances = (np.concatenate([f[o] for f in found]) for o in ("embedding", "y_lab"))
     predicted = svm.predict(embeddings)
-    classes = np.array(about["class_names"])[predicted]
-    table = {"file": names, "predicted_class": classes}
-    table |= {"confidence": chances[np.arange(len(names)), predicted]}
-    table |= {f"e{i}": column for i, column in enumerate(embeddings.T)}
-    table = pd.DataFrame(table)
+    columns = {
+        "file": names,
+        "predicted_class": np.array(about["class_names"])[predicted],
+        "confidence": chances[np.arange(len(names)), predicted],
+    }
+    table = pd.DataFrame(columns | {f"e{i}": e for i, e in enumerate(embeddings.T)})
     table.attrs = told
     return table
 
