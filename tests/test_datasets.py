@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import make_fashion, make_images, make_stl10, write_folder, write_tar
+from archives import (
+    make_fashion,
+    make_images,
+    make_malaria,
+    make_stl10,
+    write_folder,
+    write_tar,
+    write_zip,
+)
 from click.testing import CliRunner
 
 from semisiam.cli import main
@@ -82,6 +90,15 @@ def test_the_content_can_be_asked_for_alone(limits):
     expected = load("digits", 8, **limits).content
     assert identify("digits", 8, **limits) == expected
     assert identify("digits", 12, **limits) == expected  # prepared for it
+
+
+def test_the_content_of_recorded_and_patients_halves(tmp_path):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20))
+    data = load("malaria", 16, data_dir=str(tmp_path), test_split="patient")
+    given = {"data_dir": str(tmp_path), "test_split": "patient", "test_rows": None}
+    assert identify("malaria", 16, **given) == data.content
+    given |= {"test_split": "random", "test_rows": data.test_rows, "seed": 3}
+    assert identify("malaria", 16, **given) == data.content
 
 
 def test_other_images_have_another_content(tmp_path):
@@ -223,6 +240,16 @@ def test_a_full_disk(prepared_folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert visible(prepared_folder) == []
+
+
+def test_a_disk_without_locks_is_not_told_to_make_room(monkeypatch):
+    def no_locks(_):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("semisiam.data.datasets.FileLock", no_locks)
+    with pytest.raises(DataError, match="on a disk that knows locks") as caught:
+        load("digits", 8)
+    assert "make room" not in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):

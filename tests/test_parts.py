@@ -7,7 +7,7 @@ from archives import encode, make_images, write_files, write_folder
 
 from semisiam.data.datasets import load
 from semisiam.data.files import DataError
-from semisiam.data.parts import draw_stratified, halve_patients, hold_out
+from semisiam.data.parts import draw_stratified, halve_patients, hold_out, hold_out_groups
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +218,15 @@ def test_patients_stay_together_and_halves_are_even():
     assert 900 < is_test.sum() < 1100
     assert 450 < (is_test & (labels == 1)).sum() < 550
     assert (is_test != halve_patients(patients, labels, seed=1)).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_groups_are_held_out_whole_and_every_class_is_on_both_sides():
+    groups = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
+    labels = np.array([0, 1, 0, 1, 0, 0, 2, 2])
+    with pytest.raises(DataError, match="label images of more groups"):
+        hold_out_groups(groups, labels, seed=0)  # class 2 is of one group
+    labels[[0, 7]] = 2, 1  # two images of class 2, in two groups
+    is_test = hold_out_groups(groups, labels, seed=0)
+    assert set(labels[is_test]) == set(labels[~is_test]) == {0, 1, 2}
+    assert not set(groups[is_test]) & set(groups[~is_test])

@@ -56,12 +56,12 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
         chances = np.concatenate([outputs["y_lab"] for outputs in found])
     else:
         chances = svm.predict_proba(embeddings) if hasattr(svm, "predict_proba") else None
-    classes = np.array(about["class_names"])[predicted]
-    table = {"file": names, "predicted_class": classes}
-    sure = np.nan if chances is None else chances[np.arange(len(names)), predicted]
-    table |= {"confidence": sure}
-    table |= {f"e{i}": column for i, column in enumerate(embeddings.T)}
-    table = pd.DataFrame(table)
+    columns = {
+        "file": names,
+        "predicted_class": np.array(about["class_names"])[predicted],
+        "confidence": np.nan if chances is None else chances[np.arange(len(names)), predicted],
+    }
+    table = pd.DataFrame(columns | {f"e{i}": e for i, e in enumerate(embeddings.T)})
     table.attrs = told
     return table
 

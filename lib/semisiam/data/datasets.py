@@ -138,18 +138,18 @@ def identify(
     data_dir: str = "",
     unlabelled_limit: int = 0,
     test_limit: int = 0,
-    test_split: str = "random",
-    test_rows: Sequence[int] | None = None,
     seed: int = 0,
+    **test: Any,
 ) -> str:
-    """Give `Dataset.content` for `load`'s arguments without reading pixels.
+    """Give `Dataset.content` without reading pixels, for the same arguments as `load`'s.
 
-    The arrays are prepared first if they are not and the raw files are here.
+    The arrays are prepared first if they are not and the raw files are here. `test` is `test_split`
+    and `test_rows`.
 
     Returns:
         16 hex digits, or "" where the data would have to be downloaded or cannot be used.
     """
-    halving = Halving(seed, test_split, test_rows)
+    halving = Halving(seed, **test)
     try:
         _, facts, parts = _prepare(name, image_size, data_dir, halving, download=False)
         bare = {part: replace(arrays, images=np.zeros(0)) for part, arrays in parts.items()}

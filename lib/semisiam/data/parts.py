@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -203,19 +204,19 @@ class Halving:
     """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
 
     test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
-    rows: places of the test images among all images in order, as recorded by an earlier run;
+    test_rows: places of the test images among all images in order, as recorded by an earlier run;
         they take the place of a draw.
     """
 
     seed: int = 0
     test_split: str = "random"
-    rows: Sequence[int] | None = None
+    test_rows: Sequence[int] | None = None
 
     def __str__(self) -> str:
         """Describe it for notes; equal texts mean equal halves."""
-        if self.rows is None:
+        if self.test_rows is None:
             return f"drawn by {self.test_split} with seed {self.seed}"
-        return f"as recorded ({hashlib.sha256(str(list(self.rows)).encode()).hexdigest()[:8]})"
+        return f"as recorded ({hashlib.sha256(str(list(self.test_rows)).encode()).hexdigest()[:8]})"
 
     def choose(
         self, labels: np.ndarray, share: float, groups: np.ndarray | None = None
@@ -226,16 +227,16 @@ class Halving:
         str (N,), says which they are. Raises `DataError` where a class is too small, or where the
         record is of other images.
         """
-        if self.rows is None:
+        if self.test_rows is None:
             draws = {"patient": halve_patients, "group": hold_out_groups}
             if self.test_split in draws:
                 return draws[self.test_split](groups, labels, self.seed)
             return hold_out(labels, share, self.seed)
-        is_test = np.isin(np.arange(len(labels)), self.rows)
-        if is_test.sum() != len(self.rows) or is_test.all() or not is_test.any():
+        is_test = np.isin(np.arange(len(labels)), self.test_rows)
+        if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
             raise DataError(
                 f"the recorded test set is not one of these {len(labels):,} images: "
-                f"{len(self.rows):,} places from {min(self.rows, default=0)} on"
+                f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
             )
         return is_test
 
@@ -260,11 +261,13 @@ def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow, and rarely needed
 
-    folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
-    n_classes = len(np.unique(labels))
-    if len(np.unique(groups)) >= 3 and np.bincount(labels).max() >= 3:
-        for sides in folds.split(labels, labels, groups):
-            if all(len(np.unique(labels[side])) == n_classes for side in sides):
+    folds, n_classes = StratifiedGroupKFold(3, shuffle=True, random_state=seed), len(set(labels))
+    if len(set(groups)) >= 3 and np.bincount(labels).max() >= 3:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a class with two images, which may do
+            thirds = list(folds.split(labels, labels, groups))
+        for sides in thirds:
+            if all(len(set(labels[side])) == n_classes for side in sides):
                 return np.isin(np.arange(len(labels)), sides[1])
     raise DataError(
         "no third of the groups has images of every class and leaves some: "
