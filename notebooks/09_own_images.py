@@ -90,7 +90,7 @@ for path in sorted(root.iterdir())[:12]:
     print(f"{path.name:12}", f"{len(list(path.iterdir()))} files" if path.is_dir() else "")
 
 # %% [markdown]
-# `load` decodes and resizes the images once and keeps the arrays in a cache. It also sets a third of
+# `load` decodes and resizes the images once and keeps the arrays in a cache. It sets a third of
 # the labelled images aside as a test set. With so few that is a waste, so we put them together.
 
 
@@ -248,8 +248,8 @@ check_folds(labels, folds)
 # %% [markdown]
 # ## What you would have without training
 #
-# A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest) on
-# the pixels, at 32 × 32, and an SVM on a network that nobody trained. Anything that takes minutes
+# A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
+# on the pixels, at 32 × 32, and an SVM on a network that nobody trained. What takes minutes
 # must beat these.
 
 
@@ -321,8 +321,8 @@ minutes = 1.6 * n_folds * updates * a_step / 60
 print("the two networks take", "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes")
 
 # %% [markdown]
-# Every fold trains both. A run that is cut off goes on from here: the state after each epoch lies in
-# the output folder. Each network predicts twice: as trained, and with batch normalisation's
+# Every fold trains both. A run that is cut off goes on from here: the state after each epoch lies
+# in the output folder. Each network predicts twice: as trained, and with batch normalisation's
 # statistics re-estimated on the labelled images
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)).
 
@@ -563,8 +563,8 @@ ax.set_title("label these first (with the class that each is given now)")
 plt.show()
 
 # %% [markdown]
-# `label_next.csv` lists them all. Fill in the column `label`, add those rows to your `labels.csv` (or
-# move the files into their class folders), and run again.
+# `label_next.csv` lists them all. Fill in the column `label`, add those rows to your `labels.csv`
+# (or move the files into their class folders), and run again.
 
 # %%
 records.close_folder(
@@ -589,8 +589,8 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # %% [markdown]
 # ## New images
 #
-# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file, its
-# predicted class and its embedding.
+# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file,
+# its predicted class and its embedding.
 #
 # ## Summary
 #
