@@ -90,6 +90,23 @@ def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monk
     assert invoke("status", study, "--outputs", tiny).exit_code == 0  # of the tiny notebook's: ""
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"base: {epochs: 3, epochs: 4}", "epochs is given twice"),
+        (b"base: {split: 1}\naxes: {split: [0]}\nbase: {}", "base is given twice"),
+        (b"base: {split: 010}", "010 would be read as octal"),
+        ("base: {epochs: 3}".encode("utf-16"), "is not UTF-8 text"),
+        ("description: caf\xe9".encode("latin-1"), "is not UTF-8 text"),
+    ],
+)
+def test_what_yaml_would_take_silently_is_refused(tiny, text, told):
+    (tiny / "some.yaml").write_bytes(text)
+    result = invoke("status", tiny / "some.yaml")
+    assert result.exit_code == 1
+    assert f"Error: {tiny / 'some.yaml'} is not" in result.output and told in result.output
+
+
 def test_every_axis_gives_each_cell_a_folder_of_its_own(tiny):
     axes = {"data_dir": ["/A", "/B", "c:\\B", "/ä/" + "x" * 300], "bn_momentum": [0.9, None]}
     (tiny / "some.yaml").write_text(yaml.safe_dump({"base": {"epochs": 1}, "axes": axes}))

@@ -1,7 +1,7 @@
 """papermill in a process that ends, kernel and all, when the process that started it does.
 
 `python -m semisiam.run.child` takes papermill's own arguments. Its standard input must be a pipe
-that its parent holds open and never writes to. The descriptor that `LOCK` names is handed on to the
+that its parent holds open and never writes to. The descriptor in SEMISIAM_LOCK is handed on to the
 kernel, so that the cell's folder stays locked as long as anybody computes there.
 """
 
@@ -25,14 +25,6 @@ from papermill.clientwrap import PapermillNotebookClient  # noqa: E402
 PapermillNotebookClient.shutdown_kernel.default_value = "immediate"
 
 
-def start_kernels_here(lock: int) -> None:
-    """Make papermill start kernels of this very Python, whatever `python3` is for this user."""
-    spec = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
-    KernelSpecManager.get_kernel_spec = lambda self, name: spec
-    execute = partialmethod(PapermillNotebookClient.execute, pass_fds=[lock])
-    PapermillNotebookClient.execute = execute
-
-
 def end_with_parent() -> None:
     """Wait for the end of the parent, then end all children and this process."""
     os.read(0, 1)
@@ -43,5 +35,9 @@ def end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, daemon=True).start()
-    start_kernels_here(int(os.environ["SEMISIAM_LOCK"]))
+    # kernels of this very Python, whatever `python3` is for this user
+    spec = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
+    KernelSpecManager.get_kernel_spec = lambda self, name: spec
+    lock = [int(os.environ["SEMISIAM_LOCK"])]
+    PapermillNotebookClient.execute = partialmethod(PapermillNotebookClient.execute, pass_fds=lock)
     papermill()

@@ -27,11 +27,8 @@ CONNECT = 5  # s
 def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run, int, str]]:
     """Run cells on a Dask cluster, by its scheduler's address or scheduler file (.json).
 
-    Yields:
-        Executor and function for `run_study`, how many run side by side, and what the cluster is.
-
-    Raises:
-        SettingsError: nothing that is a scheduler answers, or it went away.
+    Yields what `grid.running_here` does, and a title. Raises `SettingsError` if nothing that is a
+    scheduler answers, or it went away.
     """
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves

@@ -262,17 +262,12 @@ def describe_machine() -> dict[str, Any]:
     """Describe hardware, versions and code as a run starts: the checkout may change meanwhile."""
     asked = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
     threads = re.match(r"\s*(\d+)", asked)  # OpenMP allows a list, one entry a level: 2,1
-    return {
-        "hardware": {
-            "cpu": _cpu_name(),
-            "cores": psutil.cpu_count(),
-            "threads": int(threads[1]) if threads else psutil.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        },
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "revision": describe_revision(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    hardware = {"cpu": _cpu_name(), "cores": psutil.cpu_count()}
+    hardware["threads"] = int(threads[1]) if threads else psutil.cpu_count()
+    hardware["memory_gib"] = round(psutil.virtual_memory().total / 2**30)
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    about = {"hardware": hardware, "versions": versions, "revision": describe_revision()}
+    return about | {"started": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def describe_revision(root: Path = ROOT) -> str:

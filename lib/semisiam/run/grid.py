@@ -107,10 +107,9 @@ def _find_content(folder: Path, cell: Cell, identify: Identify) -> str:
 def running_here(
     workers: int, options: Options
 ) -> Iterator[tuple[futures.Executor, Run, int, str]]:
-    """Run cells on this machine, side by side; where there are GPUs, at most one a GPU.
+    """Run cells on this machine, at most one a GPU where there are GPUs.
 
-    Yields:
-        Executor and function for `run_study`, how many run side by side, and "".
+    Yields executor and function for `run_study`, how many run side by side, and no title.
     """
     gpus = list_gpus()
     workers = min(workers, len(gpus)) if gpus else workers
