@@ -1,21 +1,39 @@
 """Figures: each function draws one panel on a matplotlib `ax` and returns it.
 
-Importing this module applies the packaged style `semisiam.mplstyle`. Colours mean the same thing
-in every figure: see `COLOURS` for modes and attacks, `class_colours` for classes.
+Importing this module makes figures ours, see `use_style`. Colours mean the same thing in every
+figure: see `COLOURS` for modes, attacks and losses, `class_colours` for classes.
 """
 
-from collections.abc import Callable
+import sys
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
+
+def use_style() -> None:
+    """Make figures come out as ours, whatever MPLBACKEND or the user's settings say.
+
+    matplotlib's own defaults, then `semisiam.mplstyle`; in a notebook also the inline backend, as
+    PNG. Elsewhere nothing is shown, only saved, so a backend without windows.
+    """
+    plt.rcdefaults()
+    plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or not hasattr(shell, "kernel"):
+        plt.switch_backend("agg")
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    shell.run_line_magic("matplotlib", "inline")
+    set_matplotlib_formats("png")
+
+
+use_style()
 
 COLOURS = {
     "supervised": "#0072B2",
@@ -23,6 +41,9 @@ COLOURS = {
     "clean": "#009E73",
     "attacked": "#CC79A7",
     "published": "0.45",
+    "class": "#56B4E9",
+    "rotation": "#E69F00",
+    "joint": "black",
 }
 
 
@@ -58,43 +79,16 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
     return ax
 
 
-def class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
-    """Draw how many labelled images each class has: one row a class, one column a part."""
-    places, height = np.arange(len(counts)), 0.8 / counts.shape[1]
-    for column, (part, colour) in enumerate(zip(counts, ("0.35", "0.7"), strict=False)):
-        shift = (column - (counts.shape[1] - 1) / 2) * height
-        ax.barh(places + shift, counts[part], height, color=colour, label=part)
-    ax.set_yticks(places, counts.index)
-    ax.invert_yaxis()
-    ax.set(xlabel="images", ylabel="class")
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=counts.shape[1])
-    return ax
-
-
-def label_shares(ax: Axes, sizes: pd.DataFrame) -> Axes:
-    """Draw sizes of D_u and of labelled sets on one logarithmic scale, one row a data set."""
-    places, height = np.arange(len(sizes)), 0.8 / sizes.shape[1]
-    for column, (what, colour) in enumerate(zip(sizes, ("0.8", "0.55", "0.25"), strict=False)):
-        at = places + (column - (sizes.shape[1] - 1) / 2) * height
-        bars = ax.barh(at, sizes[what], height, color=colour, label=what, log=True)
-        ax.bar_label(bars, [f"{n:,}" for n in sizes[what]], padding=3, fontsize=8)
-    ax.set_yticks(places, sizes.index)
-    ax.invert_yaxis()
-    ax.set(xlabel="images (logarithmic)", xlim=(1, 10 * sizes.to_numpy().max()))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=sizes.shape[1])
-    return ax
-
-
 def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     """Draw the training losses of one cell over its epochs (Figures 10 and 11).
 
     `history` has the columns of history.csv: `epoch`, `loss_labelled` and, for a semi-supervised
     cell, `loss` (the joint loss, equation 1) and `loss_unlabelled` (rotation). In nats.
     """
-    drawn = {"loss_labelled": ("classification", COLOURS["supervised"], "-")}
+    drawn = {"loss_labelled": ("classification", COLOURS["class"], "-")}
     if "loss_unlabelled" in history and history["loss_unlabelled"].notna().any():
-        drawn["loss_unlabelled"] = ("rotation", COLOURS["clean"], "--")
-        drawn["loss"] = ("joint", COLOURS["semi"], "-")
+        drawn["loss_unlabelled"] = ("rotation", COLOURS["rotation"], "--")
+        drawn["loss"] = ("joint", COLOURS["joint"], "-")
     mark = "o" if len(history) <= 5 else ""
     for column, (label, colour, line) in drawn.items():
         ax.plot(history["epoch"], history[column], line, color=colour, label=label, marker=mark)
@@ -140,68 +134,15 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     return ax
 
 
-def accuracies(ax: Axes, tables: dict[str, pd.DataFrame], chance: float) -> Axes:
-    """Draw accuracies of both modes by backbone, beside the published ones (Tables I-VI).
-
-    Args:
-        ax: one panel, for one data set, label fraction and attack.
-        tables: by description (as trained: filled, any other: hollow), indexed by backbone and
-            mode, with mean, std and published_mean (percent), as from `results.summarise`.
-        chance: accuracy of guessing (percent), a dotted line.
-    """
-    backbones = list(dict.fromkeys(next(iter(tables.values())).index.get_level_values(0)))
-    ax.axhline(chance, color="0.6", linestyle=":", linewidth=1, label="chance")
-    for (label, table), shift in zip(tables.items(), (-0.05, 0.05), strict=False):
-        for (backbone, mode), row in table.iterrows():
-            x = backbones.index(backbone) + (-0.18 if mode == "supervised" else 0.18)
-            colour, hollow = COLOURS[mode], shift > 0
-            ax.errorbar(
-                x + shift,
-                row["mean"],
-                yerr=np.nan_to_num(row["std"]),
-                fmt="o",
-                color=colour,
-                markerfacecolor="white" if hollow else colour,
-                label=f"{mode}, {label}",
-            )
-            if not np.isnan(row["published_mean"]):
-                bar = {"color": COLOURS["published"], "linewidth": 2.5, "zorder": 1}
-                ax.plot([x - 0.13, x + 0.13], [row["published_mean"]] * 2, label="published", **bar)
-    ax.set_xticks(range(len(backbones)), backbones)
-    ax.set(xlim=(-0.5, len(backbones) - 0.5), ylim=(0, 102), ylabel="SVM accuracy (%)")
-    return ax
-
-
-def label_once(ax: Axes) -> tuple[list, list[str]]:
-    """Return an ax's legend handles and labels, each label once, for a figure's legend."""
-    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    return list(named.values()), list(named)
-
-
-def times(ax: Axes, seconds: pd.DataFrame) -> Axes:
-    """Draw where the time went: one bar a row, stacked by stage (columns), in minutes."""
-    labels = [" ".join(map(str, np.atleast_1d(key))) for key in seconds.index]
-    left = np.zeros(len(seconds))
-    shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.95, seconds.shape[1]))
-    for stage, shade in zip(seconds, shades, strict=True):
-        minutes = seconds[stage].to_numpy() / 60
-        ax.barh(labels, minutes, left=left, label=stage, height=0.6, color=shade)
-        left += minutes
-    ax.invert_yaxis()
-    ax.set_xlabel("time over all cells (minutes)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    return ax
-
-
 def method(ax: Axes) -> Axes:
     """Draw the method: one encoder, two inputs, two heads, one joint loss (Figure 2)."""
-    blue, red, grey = COLOURS["supervised"], COLOURS["semi"], "0.35"
+    blue, orange, grey = COLOURS["class"], COLOURS["rotation"], "0.35"
     boxes = {
         "labelled": (1.0, 3.0, "labelled $D_l$\n(attacked or clean)", blue),
-        "unlabelled": (1.0, 1.0, "unlabelled $D_u$\nturned 0, 90, 180, 270°", red),
+        "unlabelled": (1.0, 1.0, "unlabelled $D_u$\nturned 0, 90, 180, 270°", orange),
         "encoder": (3.6, 2.0, "one shared encoder\nbackbone, 4096, 128", grey),
         "y_lab": (6.2, 3.0, "class head\n$n$ classes", blue),
-        "y_rot": (6.2, 1.0, "rotation head\n4 classes", red),
+        "y_rot": (6.2, 1.0, "rotation head\n4 classes", orange),
         "loss": (8.7, 2.0, "joint loss\n$\\lambda_l\\ell_l + \\lambda_u\\ell_u$", grey),
         "svm": (3.6, 3.9, "128-D embedding: linear SVM, t-SNE", COLOURS["clean"]),
     }
@@ -209,9 +150,9 @@ def method(ax: Axes) -> Axes:
     for name, (x, y, text, colour) in boxes.items():
         frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "lw": 1.6}
         drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=frame).get_bbox_patch()
-    arrows = [("labelled", "encoder", blue), ("unlabelled", "encoder", red)]
-    arrows += [("encoder", "y_lab", blue), ("encoder", "y_rot", red)]
-    arrows += [("y_lab", "loss", blue), ("y_rot", "loss", red), ("encoder", "svm", "0.6")]
+    arrows = [("labelled", "encoder", blue), ("unlabelled", "encoder", orange)]
+    arrows += [("encoder", "y_lab", blue), ("encoder", "y_rot", orange)]
+    arrows += [("y_lab", "loss", blue), ("y_rot", "loss", orange), ("encoder", "svm", "0.6")]
     for start, end, colour in arrows:
         ends = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 2, "shrinkB": 3}
         look = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "mutation_scale": 14}
@@ -239,80 +180,6 @@ def ring(ax: Axes, row: float, column: float, radius: float = 2) -> Axes:
     """Draw a ring around a place (px) of an image shown in `ax`."""
     look = {"fill": False, "edgecolor": COLOURS["attacked"], "linewidth": 1.6}
     ax.add_patch(Circle((column, row), radius, clip_on=False, **look))
-    return ax
-
-
-def class_bars(ax: Axes, shares: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Axes:
-    """Draw a share in [0, 1] for each class, float (n_classes,), side by side for `shares`' names.
-
-    The names are keys of `COLOURS`, such as clean and attacked.
-    """
-    height = 0.8 / len(shares)
-    for number, (name, lengths) in enumerate(shares.items()):
-        heights = np.arange(len(class_names)) + height * (number - (len(shares) - 1) / 2)
-        ax.barh(heights, lengths, height=height, color=COLOURS[name], label=name)
-    ax.set_yticks(range(len(class_names)), class_names)
-    ax.set(xlim=(0, 1), ylabel="class")
-    ax.invert_yaxis()
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
-
-
-def explore_mark(
-    images: np.ndarray,
-    class_names: tuple[str, ...],
-    classify: Callable[[np.ndarray], np.ndarray],
-    *,
-    label: int,
-    row: int,
-    column: int,
-    value: int,
-    size: int,
-) -> Figure:
-    """Show an image with a mark, and what a classifier makes of it without and with the mark.
-
-    Args:
-        images: uint8 (n_classes, S, S, 3), one of each class.
-        class_names: n_classes names.
-        classify: from uint8 (2, S, S, 3) to class probabilities, float (2, n_classes).
-        label: which of the images.
-        row: upper edge of the mark (px).
-        column: left edge of the mark (px).
-        value: of the mark, 0-255.
-        size: side of the mark (px); 1 in the paper (III-C).
-    """
-    clean, marked = images[label], images[label].copy()
-    marked[row : row + size, column : column + size] = value
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
-    left.imshow(marked, interpolation="nearest")
-    ring(left, row + (size - 1) / 2, column + (size - 1) / 2, radius=1.5 + size / 2)
-    left.set(title=f"class {class_names[label]}, marked", xlabel="column (px)", ylabel="row (px)")
-    shares = dict(zip(("clean", "attacked"), classify(np.stack([clean, marked])), strict=True))
-    class_bars(right, shares, class_names).set(xlabel="class probability", title="the network says")
-    return fig
-
-
-def gradients(ax: Axes, g_l: np.ndarray, g_u: np.ndarray, weights: list[float]) -> Axes:
-    """Draw two gradients and their sums g_l + λ_u g_u in the plane they span (equation 1).
-
-    Lengths and angles are true: two vectors, float (P,), span a plane whatever P is.
-    """
-    along = g_l / np.linalg.norm(g_l)
-    across = g_u - (g_u @ along) * along
-    x, y = g_u @ along, np.linalg.norm(across)
-    start = np.array([np.linalg.norm(g_l), 0.0])
-    arrows = [(start, COLOURS["supervised"], "class $g_l$", "-")]
-    arrows += [(np.array([x, y]), COLOURS["clean"], "rotation $g_u$", "-")]
-    arrows += [
-        (start + w * np.array([x, y]), COLOURS["semi"], f"joint, $\\lambda_u$ = {w:g}", line)
-        for w, line in zip(weights, ("-", "--", "-.", ":"), strict=False)
-    ]
-    for tip, colour, label, line in arrows:
-        ax.plot([0, tip[0]], [0, tip[1]], line, color=colour, label=label)
-        ax.plot(*tip, "o", color=colour)
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.set(xlabel="along $g_l$", ylabel="at right angles to $g_l$")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
