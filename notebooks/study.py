@@ -24,8 +24,6 @@ from semisiam.evidence.results import NAMES
 
 # %config InlineBackend.figure_formats = ["retina"]
 
-
-
 # %% tags=["parameters"]
 study_file: str = "../params/studies/demo.yaml"
 cells_folder: str = "../outputs/published/demo"  # where its cells, or recorded ones, are
@@ -377,9 +375,9 @@ if len(text):
 # %%
 if len(minutes):
     rows = minutes.set_axis([", ".join(key) for key in minutes.index])
-    fig, ax = plt.subplots(figsize=(5.4, 1.6 + 0.35 * len(rows)))
+    fig, ax = plt.subplots(figsize=(6.4, 2 + 0.35 * len(rows)))
     rows[::-1].plot.barh(stacked=True, ax=ax, colormap="cividis", xlabel="minutes", ylabel="")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     draw("times", fig, "Minutes by stage, data set, backbone and mode")
 
 # %% [markdown]

@@ -94,7 +94,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
 
 def _choose_reading(cells: pd.DataFrame) -> pd.Series:
     """Take the reading with the higher mean over splits; re-estimated if one of them collapsed."""
-    alike = cells[_settings_but("split", "attack_draw")].map(repr).agg("|".join, axis=1)
+    settings = cells[_settings_but("split", "attack_draw")]
+    alike = pd.Series(map(repr, settings.to_numpy().tolist()), cells.index, dtype=object)
     trained, again = (cells[name].astype(float) for name in list(MEASURES)[:2])
     means = (values.groupby(alike).transform("mean") for values in (trained, again))
     lower = np.less(*means) | cells["collapsed"].groupby(alike).transform("any")
