@@ -150,6 +150,14 @@ def gather(of):
     return pd.concat(rows[::-1])
 
 
+def compare_with(table, guess):
+    """Say what each accuracy without attack is beside, in a line."""
+    means = table[NAMES["none"]].groupby(level=0, sort=False).mean().dropna()
+    free = "" if means.index.str.contains("no training").any() else "; no reference was run"
+    words = [f"largest class {guess:.1f}", *(f"{n} {v:.1f}" for n, v in means.items())]
+    return "Beside each other, without attack, in %: " + ", ".join(words) + free + "."
+
+
 # %%
 for variant, group in variants.items():
     for key, of in group.groupby(["dataset", "percent"]):
@@ -161,6 +169,8 @@ for variant, group in variants.items():
             "Test accuracy of each cell, with and without attack, beside guessing the largest class"
         )
         draw(name_file("accuracies", *key, variant), fig, f"{alt}: {name(key, variant)}")
+        text = f"{name(key, variant)}. {compare_with(table, chance[key[0]])}"
+        display(HTML(f'<p class="soft">{escape(text)}</p>'))
 
 # %% [markdown]
 # ## How it works

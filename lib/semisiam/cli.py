@@ -206,7 +206,9 @@ def report(study: Study, outputs: Path) -> None:
     from semisiam.run.grid import read_status
 
     status = read_status(study, outputs)
-    undone = [[name, cell.state, cell.reason] for name, cell in status.items() if cell.state != "done"]
+    undone = [
+        [name, cell.state, cell.reason] for name, cell in status.items() if cell.state != "done"
+    ]
     click.echo(write_report(study, outputs / study.name, undone))
     if undone:
         raise click.ClickException(f"{len(undone)} cells are not done; the report lists them")

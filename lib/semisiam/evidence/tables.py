@@ -81,8 +81,8 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
         answer = "the pretext task was not learnt"
     elif row["p"] < 0.05:
         answer = above if row["mean"] > 0 else below
-    draws = f"{row['draws']:.0f}" if row["draws"] else "–"
-    return question, answer, write_interval(row), f"{row['n']:.0f}", draws
+    draws = f"{row['draws']:.0f} draw" + "s" * int(row["draws"] > 1) if row["draws"] else ""
+    return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws
 
 
 def lay_out(
