@@ -159,6 +159,7 @@ def compare_with(table, guess):
 
 
 # %%
+beside = []
 for variant, group in variants.items():
     for key, of in group.groupby(["dataset", "percent"]):
         table = gather(of)
@@ -169,8 +170,8 @@ for variant, group in variants.items():
             "Test accuracy of each cell, with and without attack, beside guessing the largest class"
         )
         draw(name_file("accuracies", *key, variant), fig, f"{alt}: {name(key, variant)}")
-        text = f"{name(key, variant)}. {compare_with(table, chance[key[0]])}"
-        display(HTML(f'<p class="soft">{escape(text)}</p>'))
+        beside.append(f"{name(key, variant)}. {compare_with(table, chance[key[0]])}")
+display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 
 # %% [markdown]
 # ## How it works
@@ -432,7 +433,13 @@ for note in sorted({note for notes in cells.get("notes", []) for note in notes})
 
 # %%
 twice = cells[cells["duplicate_of"] != ""]
+known = {name for name, *_ in undone} | set(cells["cell"])
 rows = [*undone]
+rows += [
+    [name, "damaged", "done, but a file of it cannot be read"]
+    for name in hashes
+    if name not in known
+]
 rows += [
     [c, "duplicate", f"same settings as {f}"]
     for c, f in zip(twice["cell"], twice["duplicate_of"], strict=True)
