@@ -409,7 +409,7 @@ def write(value):
 
 
 def list_distinct(values):
-    return ", ".join(sorted({write(value) for value in values if pd.notna(value)}))
+    return ", ".join(sorted({write(value) for value in values.dropna()}))
 
 
 # %%
@@ -420,7 +420,7 @@ for variant, group in variants.items():
 
 # %%
 made = [c for c in cells if c == "revision" or c.startswith(("hardware.", "versions."))]
-text = pd.DataFrame([(what, list_distinct(cells[what].dropna())) for what in made])
+text = pd.DataFrame([(what, list_distinct(cells[what])) for what in made])
 if made and len(cells):
     show(
         "versions", "Code, machine and versions.", text.set_axis(["what", "value"], axis=1), look=""
@@ -436,7 +436,7 @@ twice = cells[cells["duplicate_of"] != ""]
 known = {name for name, *_ in undone} | set(cells["cell"])
 rows = [*undone]
 rows += [
-    [name, "damaged", "done, but a file of it cannot be read"]
+    [name, "unread", "not done, or a file of it cannot be read"]
     for name in hashes
     if name not in known
 ]

@@ -165,7 +165,7 @@ def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
     assert "9 of 12 cells are done" in page.text
     assert "1 cells failed." in page.text
     assert f"{failed} failed OutOfLuck: no" in page.text
-    assert f"{half} damaged done, but a file of it cannot be read" in page.text
+    assert f"{half} unread not done, or a file of it cannot be read" in page.text
     assert "stranger left out done, but not a cell of the study" in page.text
     assert "99.0" not in page.text
     assert "In 9 of 9 cells the embedding collapsed" in page.text
@@ -188,7 +188,7 @@ def test_a_mixture_of_scales_is_refused_in_one_message(tmp_path):
     study, folder = load(tmp_path / "mixed.yaml", settings), tmp_path / "mixed"
     run(study, folder)
     with pytest.raises(
-        ReportError, match="no report of mixed: cells of different scale.*batch_siz"
+        ReportError, match=r"no report of mixed: .* batch_size"
     ):
         write_report(study, folder, [])
     assert not (folder / "report.html").exists()
