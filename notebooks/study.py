@@ -191,7 +191,7 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
     if not (folder / cell.cell / "features.npz").exists():
         continue  # recorded cells keep no image
     with np.load(folder / cell.cell / "features.npz") as arrays:
-        for what, images in zip(("clean", "attacked"), arrays["examples"], strict=True):
+        for what, images in zip(("clean", "attacked"), arrays.get("examples", ()), strict=False):
             fig, ax = plt.subplots(figsize=(5.4, 0.9))
             figures.examples(ax, images, [""] * len(images), columns=8)
             ax.set_title(f"{NAMES[cell.dataset]}, {what}")

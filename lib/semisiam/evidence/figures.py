@@ -213,8 +213,8 @@ def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
     """
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
     others = [label for label in tables if label != "published"]
-    colours = dict(zip(others, ["black", "#56B4E9", "#E69F00"], strict=False)) | COLOURS
-    shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.25
+    colours = dict(zip(others, ["black", "#785EF0", "#999933"], strict=False)) | COLOURS
+    shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.75 / len(tables)
     ax.axvline(0, color="0.6", linewidth=1)
     for (label, table), shift in zip(tables.items(), shifts, strict=True):
         places = [rows.index(row) + shift for row in table.index]
