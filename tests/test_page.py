@@ -187,9 +187,7 @@ def test_a_mixture_of_scales_is_refused_in_one_message(tmp_path):
     settings = STUDY | {"rules": [{"when": {"split": 2}, "set": {"batch_size": 8}}]}
     study, folder = load(tmp_path / "mixed.yaml", settings), tmp_path / "mixed"
     run(study, folder)
-    with pytest.raises(
-        ReportError, match=r"no report of mixed: .* batch_size"
-    ):
+    with pytest.raises(ReportError, match=r"no report of mixed: .* batch_size"):
         write_report(study, folder, [])
     assert not (folder / "report.html").exists()
 
