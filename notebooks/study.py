@@ -95,7 +95,7 @@ def warn(text):
     display(HTML(f'<p class="warning">{escape(text)}</p>'))
 
 
-# %%
+# %% tags=["nbval-check-output"]
 # What a reader must know before any number.
 display(HTML(f"<p><b>{escape(study.name)}</b>: {escape(study.description)}</p>"))
 display(
@@ -117,7 +117,7 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 # %% [markdown]
 # ## In short
 
-# %%
+# %% tags=["nbval-check-output"]
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
     "labelled sets. Shown: at least three sets tell it from zero after Holm's correction for all "
@@ -208,7 +208,7 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # how often the rotation head is right, in percent: near chance nothing was learnt from unlabelled
 # images.
 
-# %%
+# %% tags=["nbval-check-output"]
 check = results.check_pretext(cells, histories)
 for variant, group in variants.items():
     free = results.summarise_references(group, references)
@@ -224,7 +224,7 @@ for variant, group in variants.items():
         file = name_file("accuracy", dataset, percent, variant)
         show(file, caption, shown, pd.concat(means, names=["reading"]), look="")
 
-# %%
+# %% tags=["nbval-check-output"]
 lower = {
     v: results_of for v, g in variants.items() if len(results_of := statistics.compare_readings(g))
 }
@@ -245,7 +245,7 @@ for variant, table in lower.items():
 # is a paired t-test's, corrected by Holm over all rows; “detectable” is the smallest true
 # difference that so many labelled sets find four times in five.
 
-# %%
+# %% tags=["nbval-check-output"]
 for variant, group in variants.items():
     for measure, reading in results.MEASURES.items():
         data = statistics.compare(group, measure)
@@ -332,7 +332,7 @@ if len(trained):
 # Precision: of the images given this class, the share that are of it. Recall: of the images of this
 # class, the share that are found. F1 is their harmonic mean. As trained.
 
-# %%
+# %% tags=["nbval-check-output"]
 for variant, group in variants.items():
     classes = results.average_classes(group, reports)
     for key in dict.fromkeys(classes.droplevel(["mode", "class"]).index):

@@ -118,16 +118,6 @@ def test_the_method_names_its_parts(ax):
         assert part in text
 
 
-def test_images_stand_side_by_side_around_their_centre(ax):
-    ax.set(xlim=(0, 10), ylim=(0, 10))
-    figures.place_images(ax, np.zeros((4, 8, 8, 3), np.uint8), x=5, y=3, width=8)
-    ax.figure.canvas.draw()
-    into_data = ax.transData.inverted()
-    boxes = [panel.get_window_extent().transformed(into_data) for panel in ax.child_axes]
-    middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
-    np.testing.assert_allclose(middles, [(2, 3), (4, 3), (6, 3), (8, 3)], atol=0.02)
-
-
 def test_dots_and_rings_stand_in_the_row_of_their_control(ax):
     table = pd.DataFrame({"before": [10.0, 20, 30], "after": [40.0, 20, 60]}, index=["a", "a", "b"])
     figures.dots(ax, table, chance=5)

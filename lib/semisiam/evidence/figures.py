@@ -134,6 +134,12 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     return ax
 
 
+def label_once(ax: Axes) -> tuple[list, list[str]]:
+    """Return an ax's legend handles and labels, each label once, for a figure's legend."""
+    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    return list(named.values()), list(named)
+
+
 def method(ax: Axes) -> Axes:
     """Draw the method: one encoder, two inputs, two heads, one joint loss (Figure 2)."""
     blue, orange, grey = COLOURS["class"], COLOURS["rotation"], "0.35"
@@ -159,20 +165,6 @@ def method(ax: Axes) -> Axes:
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=ends | look)
     ax.set(xlim=(-0.4, 9.8), ylim=(0.4, 4.3))
     ax.set_axis_off()
-    return ax
-
-
-def place_images(ax: Axes, images: np.ndarray, x: float, y: float, width: float) -> Axes:
-    """Put images, uint8 (N, H, W, 3), side by side into a drawing such as that of `method`.
-
-    They are centred on (x, y) and together `width` wide, in the units of `ax`.
-    """
-    each = width / len(images)
-    for left, image in zip(x - width / 2 + each * np.arange(len(images)), images, strict=True):
-        box = [left + 0.04 * each, y - 0.46 * each, 0.92 * each, 0.92 * each]
-        panel = ax.inset_axes(box, transform=ax.transData)
-        panel.imshow(image, interpolation="nearest")
-        panel.set_axis_off()
     return ax
 
 

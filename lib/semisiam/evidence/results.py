@@ -3,7 +3,7 @@
 A study is read from its folder of cells or from a recorded set in `outputs/published/`. Means are
 in percent, differences in points, standard deviations are sample ones (ddof=1) over splits. Every
 accuracy has three readings, see `MEASURES`; a collapsed cell is left out of means as trained, since
-its value is which class won. `tables` writes the numbers out in the paper's layout.
+its value is which class won.
 """
 
 import json
@@ -138,8 +138,7 @@ def read_details(folder: Path, cells: Iterable[str], kind: str) -> pd.DataFrame:
         path = folder / f"{kind}.csv"
         known = _read_table(path) if path.exists() else pd.DataFrame({"cell": []})
         return known[known["cell"].isin(set(cells))].reset_index(drop=True)
-    read = _read_points if kind == "tsne" else _read_table
-    file = "features.npz" if kind == "tsne" else f"{kind}.csv"
+    file, read = (f"{kind}.csv", _read_table) if kind != "tsne" else ("features.npz", _read_points)
     tables = {c: read(folder / c / file) for c in cells if (folder / c / file).exists()}
     if not tables:
         return pd.DataFrame({"cell": []})
@@ -242,8 +241,7 @@ def _describe_difference(name: str, groups: Any) -> str:
 def split_variants(cells: pd.DataFrame, axes: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Split a study's cells by its axes outside the tables, e.g. `bn_momentum`.
 
-    Returns:
-        The cells of each variant by its description, `bn_momentum = 0.99`; "" if there is one.
+    Returns the cells of each by its description, `bn_momentum = 0.99`; "" if there is one.
     """
     axes = [axis for axis in axes if axis not in OF_NAME]
     if not axes or cells.empty:
@@ -269,8 +267,8 @@ def read_percent(cells: pd.DataFrame, measure: str) -> pd.Series:
 
 def by_split(cells: pd.DataFrame, measure: str) -> pd.Series:
     """Give an accuracy by ROW, mode, attack and split; draws of the attack are averaged."""
-    keys = [*ROW, "mode", "attack", "split"]
-    return cells.assign(value=read_percent(cells, measure)).groupby(keys)["value"].mean()
+    values = cells.assign(value=read_percent(cells, measure))
+    return values.groupby([*ROW, "mode", "attack", "split"])["value"].mean()
 
 
 def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
@@ -314,8 +312,8 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
         + (f", {WEIGHTS.get(row['weights'], 'own weights')}" if row["backbone"] != "pixels" else "")
         for _, row in frozen.iterrows()
     ]
-    groups = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
-    groups = groups.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
+    frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
+    groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
     return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"})
 
 
@@ -379,8 +377,7 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
         [0, 1] and n (splits).
     """
     cells, keys = select(cells), [*ROW, "attack", "mode"]
-    joined = reports.merge(cells[["cell", *keys]], on="cell")
-    groups = joined.groupby([*keys, "class"], sort=False)
+    groups = reports.merge(cells[["cell", *keys]], on="cell").groupby([*keys, "class"], sort=False)
     table = groups[SCORES].mean().assign(n=groups.size())
     return table.sort_index(level=keys, sort_remaining=False)  # classes stay in their order
 
@@ -393,8 +390,7 @@ def read_controls(folder: Path) -> pd.DataFrame:
 
     Returns:
         Indexed by control (the variant's name) and split: `updates`, `collapsed` (bool), and in
-        percent the readings of `MEASURES`, `clean fit` and `trigger`. Collapsed ones as trained
-        are NaN.
+        percent the readings of `MEASURES`, `clean fit` and `trigger`.
     """
     cells = collect(folder)
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})

@@ -195,19 +195,6 @@ def write_interval(row: pd.Series) -> str:
     return f"{mean} ({low} to {high})" if low else mean
 
 
-def lay_out_gains(cells: pd.DataFrame) -> pd.DataFrame:
-    """Lay out every gain by unlabelled images as text, in points.
-
-    Returns:
-        Indexed by dataset, percent, backbone, attack: the published Δ, and each reading of ours
-        with its 95 % interval. "" for what was not published or not run.
-    """
-    found = {read: compare_modes(cells, measure) for measure, read in MEASURES.items()}
-    published = found["as trained"]["published"].map(write_signed)
-    texts = {read: [write_interval(row) for _, row in t.iterrows()] for read, t in found.items()}
-    return pd.DataFrame({"published": published} | texts).rename(index=NAMES)
-
-
 def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
     """Gather every gain by unlabelled images with its interval, for `figures.differences`.
 
