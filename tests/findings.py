@@ -15,8 +15,7 @@ from semisiam import ROOT
 from semisiam.atomic import read_json, replacing
 from semisiam.evidence import figures, results, tables
 from semisiam.evidence.paper import ROW, read_printed
-from semisiam.evidence.statistics import compare_paired
-from semisiam.method.trials import compare_controls, read_controls
+from semisiam.evidence.statistics import compare, compare_controls, compare_paired
 
 PUBLISHED = ROOT / "outputs" / "published"
 STUDIES = ("stl10_small", "fashion_small", "malaria_small")
@@ -40,8 +39,8 @@ def write_baselines() -> str:
         for cells in (fashion, malaria)
     ]
     siamese = read_printed("accuracy").set_index([*ROW, "mode", "attack"])["mean"]
-    head = ("supervised baseline", "labelled sets", "as trained", "re-estimated", "paper")
-    lines = [f"| {' | '.join([*head, 'paper, siamese'])} |", "|---|---|---|---|---|---|"]
+    head = ("supervised baseline", "labelled sets", *results.MEASURES.values(), "paper")
+    lines = [f"| {' | '.join([*head, 'paper, siamese'])} |", "|---|---|---|---|---|---|---|"]
     for cells, of in zip((fashion, malaria), found, strict=True):
         n_labelled = cells["n_labelled"].iloc[0]
         for key, row in of["accuracy"].iterrows():
@@ -50,40 +49,33 @@ def write_baselines() -> str:
             texts.append(f"{row['published_mean']:.1f} ± {row['published_std']:.1f}")
             texts.append(f"{siamese[(*key[:3], 'semi', key[4])]:.1f}")
             what = f"{dataset}, {n_labelled} labels, {backbone}, {attack.lower()}"
-            lines.append(f"| {what} | {row['n']:.0f} | {' | '.join(texts)} |")
+            n = max(of[measure].loc[key, "n"] for measure in results.MEASURES)
+            lines.append(f"| {what} | {n:.0f} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
 def write_gains(cells: pd.DataFrame) -> str:
-    """Write mean gains by unlabelled images, and mean costs of the attack, with intervals."""
-    lines = ["| points of accuracy | as trained | re-estimated | paper |", "|---|---|---|---|"]
-    for of, (first, second) in {
-        "mode": ("semi", "supervised"),
-        "attack": ("none", "pixel"),
-    }.items():
-        found = {name: results.average_differences(cells, name, of=of) for name in results.MEASURES}
-        printed = average_printed(cells, of, first, second)
-        for dataset, other in found["accuracy"].index:
-            rows = [table.loc[(dataset, other)] for table in found.values()]
-            what = "gain by unlabelled images" if of == "mode" else "cost of the attack"
-            what = f"{results.NAMES[dataset]}: {what}, {results.NAMES[other].lower()}"
-            texts = [*map(write_interval, rows), tables.write_signed(printed[dataset, other])]
-            lines.append(f"| {what} | {' | '.join(texts)} |")
+    """Write mean gains, mean costs of the attack and mean interactions, with intervals."""
+    reads = " | ".join(results.MEASURES.values())
+    lines = [f"| points of accuracy | {reads} | paper |", "|---|---|---|---|---|"]
+    found = [compare(cells, name).xs(results.MEAN, level=(2, 3)) for name in results.MEASURES]
+    names = {
+        "gain": "gain by unlabelled images",
+        "cost": "cost of the attack",
+        "interaction": "cost to the siamese network, over the baseline's",
+    }
+    for what, dataset, at in found[0].index:
+        rows = [table.loc[(what, dataset, at)] for table in found]
+        label = f"{results.NAMES[dataset]}: {names[what]}"
+        label += f", {results.NAMES[at].lower()}" if at else ""
+        texts = [*map(write_interval, rows), tables.write_signed(rows[0]["published"])]
+        lines.append(f"| {label} | {' | '.join(texts)} |")
     return "\n".join(lines)
-
-
-def average_printed(cells: pd.DataFrame, of: str, first: str, second: str) -> pd.Series:
-    """Average the same difference of the printed means, over the combinations that were run."""
-    other = {"mode": "attack", "attack": "mode"}[of]
-    printed = read_printed("accuracy").set_index(ROW)
-    run = pd.MultiIndex.from_frame(cells[ROW].drop_duplicates())
-    wide = printed[printed.index.isin(run)].pivot_table("mean", [*ROW, other], of)
-    return (wide[first] - wide[second]).groupby(["dataset", other]).mean()
 
 
 def write_controls() -> str:
     """Write what the whole gain of the reduced controls is over ever fairer references."""
-    controls = read_controls(PUBLISHED / "audit_controls")
+    controls = results.read_controls(PUBLISHED / "audit_controls")
     references = {
         "supervised": "the supervised baseline",
         "equal-updates": "a baseline with as many updates",
@@ -91,7 +83,8 @@ def write_controls() -> str:
     }
     pairs = [("rotation", name) for name in references]
     found = [compare_controls(controls, pairs, read) for read in results.MEASURES.values()]
-    lines = ["| gain of the siamese network over | as trained | re-estimated |", "|---|---|---|"]
+    reads = " | ".join(results.MEASURES.values())
+    lines = [f"| gain of the siamese network over | {reads} |", "|---|---|---|---|"]
     for (pair, name), reference in zip(pairs, references.values(), strict=True):
         texts = [write_interval(table.loc[f"{pair} - {name}"]) for table in found]
         lines.append(f"| {reference} | {' | '.join(texts)} |")
@@ -112,16 +105,15 @@ def write_precision() -> str:
 
 
 def write_mean(row: pd.Series) -> str:
-    """Write mean ± std, or the one number where there is one run."""
+    """Write mean ± std, or the one number where there is one run; collapsed ones have none."""
+    if row["n"] == 0:
+        return f"{row['collapsed']:.0f} of {row['collapsed']:.0f} collapsed"
     return f"{row['mean']:.1f}" + (f" ± {row['std']:.1f}" if row["n"] > 1 else "")
 
 
 def write_interval(row: pd.Series) -> str:
     """Write a mean difference with its 95 % interval, which takes two labelled sets."""
-    if row["n"] < 2:
-        raise ValueError(f"{row.name}: a study shown in README needs two whole labelled sets")
-    mean, low, high = (tables.write_signed(row[name]) for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    return tables.write_interval(row) if row["n"] >= 2 else "collapsed"
 
 
 def draw(cells: pd.DataFrame) -> Figure:

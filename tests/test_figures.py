@@ -1,10 +1,16 @@
 """Figures: each draws what it was given on the ax it was given."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+from nbclient import NotebookClient
+from PIL import Image
 
 from semisiam.evidence import figures
 
@@ -28,6 +34,22 @@ def history(semi):
 def test_the_packaged_style_is_applied():
     assert plt.rcParams["axes.spines.top"] is False
     assert to_hex(plt.rcParams["axes.prop_cycle"].by_key()["color"][0]) == "#0072b2"
+
+
+@pytest.mark.parametrize("backend", ["Agg", "TkAgg", ""])
+def test_figures_in_a_notebook_come_out_as_ours_whatever_is_set(backend, monkeypatch, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("axes.spines.top: True\nfigure.figsize: 1, 1\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", backend) if backend else None
+    code = "import matplotlib.pyplot as plt\nfrom semisiam.evidence import figures\n"
+    code += "fig, ax = plt.subplots()\nax.plot([1, 2])\nprint(ax.spines['top'].get_visible())"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook).execute()
+    outputs = notebook.cells[0].outputs
+    assert [o.text for o in outputs if o.output_type == "stream"] == ["False\n"]
+    (image,) = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    width, height = Image.open(io.BytesIO(base64.b64decode(image))).size
+    assert width > 400 > height > 200  # of 5.6 x 3.4 inches
 
 
 def test_examples_are_panels_in_order_with_their_titles(ax):
@@ -79,18 +101,6 @@ def test_class_colours_differ_and_stay_the_same():
     assert len({to_hex(to_rgb(colour[:3])) for colour in many}) == 30
 
 
-def test_accuracies_stand_at_their_values_beside_the_published(ax):
-    index = pd.MultiIndex.from_product([["A", "B"], ["supervised", "semi"]])
-    table = pd.DataFrame({"mean": [10.0, 20, 30, 40], "std": [1.0, 1, 1, np.nan]}, index=index)
-    table["published_mean"] = [12.0, 22, np.nan, 42]
-    both = {"as trained": table, "re-estimated": table.assign(mean=table["mean"] + 5)}
-    assert figures.accuracies(ax, both, chance=10) is ax
-    drawn = [bar.lines[0].get_ydata()[0] for bar in ax.containers]
-    assert drawn == [10, 20, 30, 40, 15, 25, 35, 45]
-    _, labels = figures.label_once(ax)
-    assert len(labels) == len(set(labels)) == 6
-
-
 def test_differences_are_rows_with_their_intervals(ax):
     table = pd.DataFrame({"mean": [1.0, -2], "low": [0.0, np.nan], "high": [3.0, np.nan]})
     tables = {"published": table.set_axis(["x", "y"]), "as trained": table.set_axis(["y", "z"])}
@@ -99,13 +109,6 @@ def test_differences_are_rows_with_their_intervals(ax):
     (segment, nothing) = ax.containers[0].lines[2][0].get_segments()
     assert segment[:, 0].tolist() == [0.0, 3.0]
     assert np.ptp(nothing[:, 0]) == 0
-
-
-def test_times_are_minutes_stacked(ax):
-    seconds = pd.DataFrame({"training": [60.0, 120], "tsne": [30.0, 0]}, index=["a", "b"])
-    assert figures.times(ax, seconds) is ax
-    assert [bar.get_width() for bar in ax.patches] == [1.0, 2.0, 0.5, 0.0]
-    assert [bar.get_x() for bar in ax.patches] == [0.0, 0.0, 1.0, 2.0]
 
 
 def test_the_method_names_its_parts(ax):

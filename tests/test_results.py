@@ -9,7 +9,7 @@ import pytest
 from made_up import write_cell
 
 from semisiam import ROOT
-from semisiam.evidence import results
+from semisiam.evidence import results, statistics
 from semisiam.evidence.results import MixtureError
 
 BASE = {
@@ -87,8 +87,8 @@ def test_mean_and_sample_std_over_splits_beside_the_published(folder):
     assert (semi["published_mean"], semi["published_std"]) == (79.6, 1.9)
     assert semi["difference"] == pytest.approx(-4.6)
     supervised = table.loc[(*ROW, "supervised", "none")]
-    assert (supervised["mean"], supervised["std"]) == (pytest.approx(10.0), 0.0)
-    assert supervised["collapsed"] == 3
+    assert (supervised["n"], supervised["collapsed"]) == (0, 3)
+    assert np.isnan(supervised["mean"])  # which class won says nothing
     assert (*ROW, "supervised", "pixel") not in table.index
 
 
@@ -97,62 +97,20 @@ def test_the_re_estimated_accuracy_is_a_table_of_its_own(folder):
     assert table.loc[(*ROW, "supervised", "none"), "mean"] == pytest.approx(68.0)
 
 
-def test_delta_is_paired_over_the_splits_both_modes_have(folder):
-    shutil.rmtree(folder / "fashion_mnist-mobilenet_v2-1pct-clean-supervised-s2")
-    row = results.compare_modes(results.collect(folder)).loc[(*ROW, "none")]
-    assert row["n"] == 2  # splits 0 and 1: 60 and 65 points
-    assert row["mean"] == pytest.approx(62.5)
-    assert row["published"] == 69.6
-    assert row["difference"] == pytest.approx(62.5 - 69.6)
-
-
 def test_delta_interval_by_hand(folder):
-    table = results.compare_modes(results.collect(folder))
-    row = table.loc[(*ROW, "none")]  # 60, 65, 70: mean 65, std 5, t(0.975, 2) = 4.30265
+    table = statistics.compare_modes(results.collect(folder), "accuracy_recalibrated")
+    row = table.loc[(*ROW, "none")]  # 2, 7, 12: mean 7, std 5, t(0.975, 2) = 4.30265
     reach = 4.30265 * 5 / np.sqrt(3)
-    assert (row["low"], row["high"]) == pytest.approx((65 - reach, 65 + reach), abs=1e-3)
-    assert row["effect"] == pytest.approx(13.0)
-    assert row["p_holm"] == row["p"]  # one row only
+    assert (row["low"], row["high"]) == pytest.approx((7 - reach, 7 + reach), abs=1e-3)
+    assert row["effect"] == pytest.approx(1.4)
     assert (*ROW, "pixel") not in table.index
-
-
-def test_no_pair_at_all_gives_an_empty_comparison(tmp_path):
-    write_cell(tmp_path, 0.7, mode="semi", **BASE)
-    assert results.compare_modes(results.collect(tmp_path)).empty
-
-
-def test_a_mean_gain_and_a_mean_cost_count_each_split_once(folder):
-    for split, semi in enumerate((0.15, 0.20, 0.25)):  # 5, 10, 15 points, beside 60, 65, 70
-        settings = BASE | {"label_fraction": 0.05, "split": split}
-        write_cell(folder, 0.10, mode="supervised", **settings)
-        write_cell(folder, semi, mode="semi", **settings)
-    cells = results.collect(folder)
-    gain = results.average_differences(cells).loc[("fashion_mnist", "none")]
-    assert (gain["n"], gain["mean"]) == (3, pytest.approx(37.5))
-    assert gain["std"] == pytest.approx(5.0)  # of 32.5, 37.5, 42.5
-    cost = results.average_differences(cells, of="attack").loc[("fashion_mnist", "semi")]
-    assert (cost["n"], cost["mean"]) == (2, pytest.approx(10.5))  # 70 - 60 and 75 - 64 at 1 %
-    assert cost["std"] == pytest.approx(np.sqrt(0.5))
-    shutil.rmtree(next(folder.glob("*-5pct-*-semi-s1")))
-    half = results.average_differences(results.collect(folder)).loc[("fashion_mnist", "none")]
-    assert (half["n"], half["mean"]) == (2, pytest.approx(37.5))  # not 65, of 1 % alone, as well
-
-
-def test_holm_is_taken_over_the_grid(folder):
-    for split, semi in enumerate((0.13, 0.12, 0.10)):  # 3, 2, 0 points: p = 0.199
-        settings = BASE | {"label_fraction": 0.05}
-        write_cell(folder, 0.10, mode="supervised", split=split, **settings)
-        write_cell(folder, semi, mode="semi", split=split, **settings)
-    table = results.compare_modes(results.collect(folder)).reset_index("percent")
-    assert table["p_holm"].tolist() == pytest.approx([2 * table["p"].iloc[0], table["p"].iloc[1]])
-    assert table["p"].iloc[1] > 0.15
 
 
 def test_a_mixture_of_scales_is_refused_and_named(folder):
     settings = BASE | {"image_size": 32, "split": 3}
     write_cell(folder, 0.9, mode="semi", **settings)
     cells = results.collect(folder)
-    for table in (results.summarise, results.compare_modes, results.measure_embeddings):
+    for table in (results.summarise, statistics.compare):
         with pytest.raises(MixtureError) as error:
             table(cells)
         message = str(error.value)
@@ -291,23 +249,6 @@ def test_numbered_classes_stay_text(tmp_path):
     assert results.read_details(tmp_path, [home.name], "report")["class"].tolist() == ["0", "1"]
 
 
-def test_measures_and_times_by_hand(folder):
-    cells = results.collect(folder)
-    table = results.measure_embeddings(cells).loc[(*ROW, "none", "supervised")]
-    assert (table["n"], table["collapsed"]) == (3, 3)
-    assert (table["accuracy"], table["accuracy_recalibrated"]) == pytest.approx((10, 68))
-    assert table["effective_rank"] == 12
-    seconds = results.sum_seconds(cells).loc[("fashion_mnist", "mobilenet_v2", "semi")]
-    assert seconds.to_dict() == {
-        "data": 5,
-        "model": 10,
-        "training": 150,
-        "svm": 5,
-        "evaluation": 15,
-        "tsne": 15,
-    }
-
-
 def test_a_metric_may_be_missing_from_some_cells(folder):
     path = folder / "fashion_mnist-mobilenet_v2-1pct-clean-semi-s0" / "metrics.json"
     metrics = json.loads(path.read_text()) | {"accuracy_recalibrated": None}
@@ -326,3 +267,87 @@ def test_the_studies_recorded_with_the_project_can_be_read():
         for kind in ("report", "history"):
             found = results.read_details(path.parent, cells["cell"], kind)
             assert set(found["cell"]) == set(cells["cell"])
+
+
+def test_classes_called_none_or_na_stay(tmp_path):
+    home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
+    names = ["None", "NA", "null", "nan"]
+    scores = {key: [0.2, 0.4, 0.6, 0.8] for key in ["precision", "recall", "f1"]}
+    report = pd.DataFrame({"class": names} | scores | {"support": [5, 5, 5, 5]})
+    report.to_csv(home / "report.csv", index=False)
+    results.record(tmp_path, tmp_path / "recorded")
+    for folder in (tmp_path, tmp_path / "recorded"):
+        cells = results.collect(folder)
+        reports = results.read_details(folder, cells["cell"], "report")
+        assert reports["class"].tolist() == names
+        table = results.average_classes(cells, reports).loc[(*ROW, "none", "semi")]
+        assert table["recall"].mean() == pytest.approx(0.5)
+
+
+def test_the_better_of_both_is_chosen_by_mode_not_by_cell(tmp_path):
+    # supervised: 60 and 64 as trained, 61 and 61 again: the means are 62 and 61
+    for split, (trained, again) in enumerate([(0.60, 0.61), (0.64, 0.61)]):
+        write_cell(tmp_path, trained, again, mode="supervised", split=split, **BASE)
+        write_cell(tmp_path, 0.5, 0.7, mode="semi", split=split, **BASE)
+    cells = results.collect(tmp_path).set_index(["mode", "split"])
+    better = cells["accuracy_better"]
+    assert better["supervised"].tolist() == [0.60, 0.64]
+    assert better["semi"].tolist() == [0.7, 0.7]
+
+
+def test_the_better_of_both_is_re_estimated_where_one_collapsed(tmp_path):
+    for split, collapsed in enumerate((True, False)):
+        metrics = {"metrics": {"collapsed": collapsed}}
+        write_cell(tmp_path, 0.6, 0.5, mode="supervised", split=split, **BASE, **metrics)
+    assert results.collect(tmp_path)["accuracy_better"].tolist() == [0.5, 0.5]
+
+
+def test_the_pretext_task_is_checked_on_test_images_or_else_in_training(tmp_path):
+    write_cell(tmp_path, 0.5, mode="semi", split=0, **BASE)  # ends at 0.5 in its history
+    older = results.collect(tmp_path)
+    histories = results.read_details(tmp_path, older["cell"], "history")
+    row = results.check_pretext(older, histories).loc[(*ROW, "none")]
+    assert np.isnan(row["test"])
+    assert (row["training"], row["chance"], row["learnt"]) == (50, 25, False)
+    newer = older.assign(**{"rotation_accuracy.test": 0.7, "rotation_accuracy.training": 0.9})
+    row = results.check_pretext(newer, histories).loc[(*ROW, "none")]
+    assert (row["test"], row["training"]) == (pytest.approx(70), pytest.approx(90))
+    assert row["learnt"] is True
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "learnt"), [(0.25, False), (0.62, False), (0.63, True), (np.nan, None)]
+)
+def test_learnt_is_half_of_the_way_from_chance(accuracy, learnt):
+    assert results.is_learnt(accuracy, 0.25) is learnt
+
+
+def test_chance_is_the_share_of_the_largest_class(tmp_path):
+    home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
+    report = pd.read_csv(home / "report.csv").assign(support=[59, 41])
+    report.to_csv(home / "report.csv", index=False)
+    cells = results.collect(tmp_path)
+    reports = results.read_details(tmp_path, cells["cell"], "report")
+    assert results.find_chance(cells, reports)["fashion_mnist"] == pytest.approx(59)
+    assert results.find_chance(cells, reports.iloc[:0])["fashion_mnist"] == 50
+
+
+def test_references_stand_beside_the_labelled_sets_they_were_drawn_like(tmp_path):
+    for split, accuracy in enumerate((0.76, 0.78)):
+        write_cell(tmp_path, accuracy, mode="supervised", split=split, **BASE)
+    cells = results.collect(tmp_path)
+    # as `mode: frozen` cells will be: no such mode is needed to match them
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none", image_size=32)
+    other = frozen.assign(unlabelled_limit=2000, accuracy=0.1)  # another labelled set
+    untrained = frozen.assign(backbone="mobilenet_v2", image_size=96, accuracy=0.5)
+    pool = pd.concat([frozen, other, untrained], ignore_index=True)
+    table = results.summarise_references(cells, pool)
+    row = table.loc[("fashion_mnist", 1.0, "Pixels", "none")]
+    assert (row["n"], row["mean"]) == (2, pytest.approx(77))
+    assert table.loc[("fashion_mnist", 1.0, "MobileNetV2, untrained", "none"), "mean"] == 50
+    assert len(results.summarise(pool.assign(attack="none"))) == 0  # never in a trained mean
+
+
+def test_cells_can_be_left_out(folder):
+    name = "fashion_mnist-mobilenet_v2-1pct-clean-semi-s0"
+    assert len(results.collect(folder, left_out={name})) == 7

@@ -1,6 +1,7 @@
 """Results as text, in the paper's layout."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import write_cell
 
@@ -34,36 +35,58 @@ def test_the_papers_layout(cells):
     assert list(table.loc["MobileNetV2"].index) == [
         "published",
         "as trained",
-        "difference",
         "re-estimated",
-        "difference",
+        "better of both",
     ]
     rows = table.loc["MobileNetV2"].to_numpy().tolist()
     assert rows == [
         ["10.0 ± 0.0", "10.0 ± 0.0", "69.2 ± 2.7", "79.6 ± 1.9", "+59.2", "+69.6"],
-        ["", "10.0 ± 0.0 (3) †", "", "75.0 ± 5.0 (3)", "", "+65.0 ± 5.0 (3)"],
-        ["", "0.0", "", "−4.6", "", "−4.6"],
+        ["", "3 †", "", "75.0 ± 5.0 (3)", "", ""],
         ["", "68.0 ± 0.0 (3)", "", "75.0 ± 5.0 (3)", "", "+7.0 ± 5.0 (3)"],
-        ["", "+58.0", "", "−4.6", "", "−62.6"],
+        ["", "68.0 ± 0.0 (3)", "", "75.0 ± 5.0 (3)", "", "+7.0 ± 5.0 (3)"],
     ]
 
 
-def test_gains_stand_beside_the_published_one(cells):
-    table = tables.lay_out_gains(cells)
-    assert table.index.tolist() == [("Fashion-MNIST", 1.0, "MobileNetV2", "No attack")]
-    assert table.iloc[0].to_dict() == {
-        "published": "+69.6",
-        "as trained": "+65.0 ± 5.0 (3)",
-        "re-estimated": "+7.0 ± 5.0 (3)",
-        "interval": "−5.4 to +19.4",  # 7 ± 4.303 · 5 / √3
-    }
+def test_references_and_the_check_stand_beside(cells):
+    index = [("fashion_mnist", 1.0, "Pixels", "none")]
+    names = ["dataset", "percent", "reference", "attack"]
+    row = {"mean": 77.7, "std": 0.4, "n": 5}
+    free = pd.DataFrame([row], pd.MultiIndex.from_tuples(index, names=names))
+    index = [("fashion_mnist", 1.0, "mobilenet_v2", "none")]
+    index = pd.MultiIndex.from_tuples(index, names=["dataset", "percent", "backbone", "attack"])
+    check = pd.DataFrame({"test": [27.4], "training": [29.0]}, index)
+    table = tables.lay_out(cells, "fashion_mnist", 1.0, free, check)
+    assert table.loc[("Pixels", "no training")].tolist() == ["", "77.7 ± 0.4 (5)", "", "", "", ""]
+    texts = table.loc[("MobileNetV2", "pretext task, test")].tolist()
+    assert texts == ["", "", "", "27", "", ""]
 
 
-def test_a_gain_on_one_split_has_no_interval(tmp_path):
+def test_no_published_column_where_the_paper_has_nothing(tmp_path):
     for mode, accuracy in (("supervised", 0.5), ("semi", 0.6)):
         write_cell(tmp_path, accuracy, dataset="digits", mode=mode)
-    (row,) = tables.lay_out_gains(results.collect(tmp_path)).to_numpy().tolist()
-    assert row == ["", "+10.0 (1)", "+10.0 (1)", ""]
+    table = tables.lay_out_differences(results.collect(tmp_path))
+    assert "published" not in table
+    assert table["where"].tolist() == ["Digits, Small CNN, 5 %, no attack"]
+    assert table["points"].tolist() == ["+10.0"]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "answer", "strength"),
+    [(0.9, "yes", "shown"), (0.3, "the pretext task was not learnt", "untested")],
+)
+def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, strength):
+    check = {"rotation_accuracy": {"training": 0.99, "test": rotation}}
+    for split in range(5):  # gains of 10, 11, 12, 13, 14 points
+        write_cell(tmp_path, 0.5, dataset="digits", mode="supervised", split=split)
+        gained = 0.6 + split / 100
+        write_cell(tmp_path, gained, dataset="digits", mode="semi", split=split, metrics=check)
+    cells = results.collect(tmp_path)
+    histories = results.read_details(tmp_path, cells["cell"], "history")
+    (row,) = tables.give_verdicts(cells, histories).to_dict("records")
+    assert row["question"] == "Do unlabelled images help?"
+    assert (row["answer"], row["strength"]) == (answer, strength)
+    assert row["points"] == "+12.0 (+10.0 to +14.0)"  # 2.776 · √(2.5 / 5)
+    assert (row["n"], row["draws"], row["over"]) == ("n = 5", "", "Small CNN, 5 %")
 
 
 def test_one_split_has_no_spread_and_what_was_not_run_is_blank(cells):
@@ -74,7 +97,8 @@ def test_one_split_has_no_spread_and_what_was_not_run_is_blank(cells):
 def test_a_data_set_outside_the_paper_has_no_published_line(tmp_path):
     write_cell(tmp_path, 0.5, dataset="digits", mode="semi")
     table = tables.lay_out(results.collect(tmp_path), "digits", 5.0)
-    assert table.index.tolist() == [("Small CNN", "as trained"), ("Small CNN", "re-estimated")]
+    lines = ["as trained", "re-estimated", "better of both"]
+    assert table.index.tolist() == [("Small CNN", line) for line in lines]
 
 
 @pytest.mark.parametrize(

@@ -199,18 +199,14 @@ def report(study: Study, outputs: Path) -> None:
 
     Exit code 0 only if it was written from all cells of the study.
     """
-    from semisiam.evidence.report import write_report
-
-    click.echo(write_report(study, outputs / study.name))
-    _refuse_missing(study, outputs)
-
-
-def _refuse_missing(study: Study, outputs: Path) -> None:
+    from semisiam.evidence.page import write_report
     from semisiam.run.grid import read_status
 
     status = read_status(study, outputs, identify=identify)
-    if missing := sum(not cell.done for cell in status.values()):
-        raise click.ClickException(f"{missing} cells are not done; `semisiam status` lists them")
+    undone = [[name, cell.state, cell.reason] for name, cell in status.items() if not cell.done]
+    click.echo(write_report(study, outputs / study.name, undone))
+    if undone:
+        raise click.ClickException(f"{len(undone)} cells are not done; the report lists them")
 
 
 @main.command()

@@ -1,9 +1,10 @@
 """Figures: each function draws one panel on a matplotlib `ax` and returns it.
 
-Importing this module applies the packaged style `semisiam.mplstyle`. Colours mean the same thing
-in every figure: see `COLOURS` for modes, attacks and losses, `class_colours` for classes.
+Importing this module makes figures ours, see `use_style`. Colours mean the same thing in every
+figure: see `COLOURS` for modes, attacks and losses, `class_colours` for classes.
 """
 
+import sys
 from importlib.resources import files
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,26 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
+
+def use_style() -> None:
+    """Make figures come out as ours, whatever MPLBACKEND or the user's settings say.
+
+    matplotlib's own defaults, then `semisiam.mplstyle`; in a notebook also the inline backend, as
+    PNG. Elsewhere nothing is shown, only saved, so a backend without windows.
+    """
+    plt.rcdefaults()
+    plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or not hasattr(shell, "kernel"):
+        plt.switch_backend("agg")
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    shell.run_line_magic("matplotlib", "inline")
+    set_matplotlib_formats("png")
+
+
+use_style()
 
 COLOURS = {
     "supervised": "#0072B2",
@@ -114,57 +134,10 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     return ax
 
 
-def accuracies(ax: Axes, tables: dict[str, pd.DataFrame], chance: float) -> Axes:
-    """Draw accuracies of both modes by backbone, beside the published ones (Tables I-VI).
-
-    Args:
-        ax: one panel, for one data set, label fraction and attack.
-        tables: by description (as trained: filled, any other: hollow), indexed by backbone and
-            mode, with mean, std and published_mean (percent), as from `results.summarise`.
-        chance: accuracy of guessing (percent), a dotted line.
-    """
-    backbones = list(dict.fromkeys(next(iter(tables.values())).index.get_level_values(0)))
-    ax.axhline(chance, color="0.6", linestyle=":", linewidth=1, label="chance")
-    for (label, table), shift in zip(tables.items(), (-0.05, 0.05), strict=False):
-        for (backbone, mode), row in table.iterrows():
-            x = backbones.index(backbone) + (-0.18 if mode == "supervised" else 0.18)
-            colour, hollow = COLOURS[mode], shift > 0
-            ax.errorbar(
-                x + shift,
-                row["mean"],
-                yerr=np.nan_to_num(row["std"]),
-                fmt="o",
-                color=colour,
-                markerfacecolor="white" if hollow else colour,
-                label=f"{mode}, {label}",
-            )
-            if not np.isnan(row["published_mean"]):
-                bar = {"color": COLOURS["published"], "linewidth": 2.5, "zorder": 1}
-                ax.plot([x - 0.13, x + 0.13], [row["published_mean"]] * 2, label="published", **bar)
-    ax.set_xticks(range(len(backbones)), backbones)
-    ax.set(xlim=(-0.5, len(backbones) - 0.5), ylim=(0, 102), ylabel="SVM accuracy (%)")
-    return ax
-
-
 def label_once(ax: Axes) -> tuple[list, list[str]]:
     """Return an ax's legend handles and labels, each label once, for a figure's legend."""
     named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     return list(named.values()), list(named)
-
-
-def times(ax: Axes, seconds: pd.DataFrame) -> Axes:
-    """Draw where the time went: one bar a row, stacked by stage (columns), in minutes."""
-    labels = [" ".join(map(str, np.atleast_1d(key))) for key in seconds.index]
-    left = np.zeros(len(seconds))
-    shades = plt.get_cmap("cividis")(np.linspace(0.05, 0.95, seconds.shape[1]))
-    for stage, shade in zip(seconds, shades, strict=True):
-        minutes = seconds[stage].to_numpy() / 60
-        ax.barh(labels, minutes, left=left, label=stage, height=0.6, color=shade)
-        left += minutes
-    ax.invert_yaxis()
-    ax.set_xlabel("time over all cells (minutes)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    return ax
 
 
 def method(ax: Axes) -> Axes:
@@ -232,8 +205,8 @@ def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
     """
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
     others = [label for label in tables if label != "published"]
-    colours = dict(zip(others, ["black", "#56B4E9", "#E69F00"], strict=False)) | COLOURS
-    shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.25
+    colours = dict(zip(others, ["black", "#785EF0", "#999933"], strict=False)) | COLOURS
+    shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.75 / len(tables)
     ax.axvline(0, color="0.6", linewidth=1)
     for (label, table), shift in zip(tables.items(), shifts, strict=True):
         places = [rows.index(row) + shift for row in table.index]

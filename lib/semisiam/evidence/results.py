@@ -2,12 +2,12 @@
 
 A study is read from its folder of cells or from a recorded set in `outputs/published/`. Means are
 in percent, differences in points, standard deviations are sample ones (ddof=1) over splits. Every
-accuracy comes twice, see `MEASURES`. `tables` writes the numbers out in the paper's layout.
+accuracy has three readings, see `MEASURES`; a collapsed cell is left out of means as trained, since
+its value is which class won.
 """
 
 import json
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,74 +16,94 @@ import pandas as pd
 import yaml
 
 from semisiam.cell import NOT_RESULTS, Cell
-from semisiam.evidence.paper import ATTACKS, MODES, ROW, SCORES, read_printed
-from semisiam.evidence.statistics import compare_paired, correct_holm
+from semisiam.evidence.paper import ROW, SCORES, read_printed
 from semisiam.run.folder import explain_undone, write_json
 
-MEASURES = {"accuracy": "as trained", "accuracy_recalibrated": "re-estimated"}
+MEASURES = {
+    "accuracy": "as trained",
+    "accuracy_recalibrated": "re-estimated",
+    "accuracy_better": "better of both",
+}
 NAMES = {  # in the order of the tables
     "stl10": "STL-10",
     "fashion_mnist": "Fashion-MNIST",
     "malaria": "Malaria",
     "digits": "Digits",
     "folder": "Own images",
+    "pixels": "Pixels",
     "mobilenet_v2": "MobileNetV2",
     "inception_v3": "InceptionV3",
     "resnet50_v2": "ResNet50V2",
     "small_cnn": "Small CNN",
+    "mean": "Mean",
     "supervised": "Supervised",
     "semi": "Semi-supervised",
+    "frozen": "No training",
     "pixel": "Pixel attack",
     "searched": "Searched mark",
     "random": "Random marks",
     "none": "No attack",
     "delta": "Δ",
 }
-OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split"}
-OF_MODE = {
-    "epochs",
-    "lambda_l",
-    "lambda_u",
-    "rotations",
-    "pretext",
-    "equal_updates",
-}  # may differ between the modes
+OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split", "attack_draw"}
+OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations", "pretext", "equal_updates"}  # may differ
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
-STAGES = ["data", "model", "training", "embedding", "svm", "neighbours", "silhouette"]
-STAGES += ["trigger", "evaluation", "tsne"]  # evaluation: the rest, or all of it in older cells
-SEPARABILITY = ["knn_accuracy", "silhouette", "fisher_ratio", "effective_rank", "dead_units"]
+LABELLED_SET = ["dataset", "percent", "test_split", "unlabelled_limit", "test_limit", "seed"]
+LABELLED_SET += ["splits_file", "attack"]
+N_TRANSFORMS = {"rotation": 4, "rotation_flip": 8, "jigsaw": 24}  # labels of a pretext task
+MEAN = (0.0, "mean")  # percent and backbone of a mean over them
+WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
 
 
 class MixtureError(ValueError):
     """Cells of different scale in one average; the message names the settings that differ."""
 
 
-def collect(folder: Path) -> pd.DataFrame:
+def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     """Read every done cell of a study.
 
     Args:
         folder: `outputs/STUDY`, with one folder a cell, or a recorded set (see `record`). In the
             former a cell counts only if its `done.json` carries the hash of its settings.
+        left_out: names of cells not to read.
 
     Returns:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
-        entries of metrics.json (nested ones as `seconds.total`; accuracies in [0, 1]) and
-        `duplicate_of`: an earlier cell with the same settings, or "".
+        entries of metrics.json (nested ones as `seconds.total`; accuracies in [0, 1]),
+        `accuracy_better` (see `_choose_reading`) and `duplicate_of`: an earlier cell with the same
+        settings, or "".
     """
     recorded = folder / "cells.json"
     runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
     rows = [
         {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | _flatten(run["metrics"])
         for run in runs
+        if run["cell"] not in left_out
     ]
-    columns = None if rows else ["cell", "hash", *Cell.model_fields, *MEASURES]
+    columns = None if rows else ["cell", "hash", "collapsed", *Cell.model_fields, *MEASURES]
     cells = pd.DataFrame(rows, columns=columns)
     cells["bn_momentum"] = pd.Series([row["bn_momentum"] for row in rows], dtype=object)  # or None
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
+    cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
+    cells["accuracy_better"] = _choose_reading(cells)
     first = cells.groupby("hash")["cell"].transform("first")
     return cells.assign(duplicate_of=first.where(first != cells["cell"], ""))
+
+
+def _choose_reading(cells: pd.DataFrame) -> pd.Series:
+    """Take the reading with the higher mean over splits; re-estimated if one of them collapsed."""
+    settings = cells[_settings_but("split", "attack_draw")]
+    alike = pd.Series(map(repr, settings.to_numpy().tolist()), cells.index, dtype=object)
+    trained, again = (cells[name].astype(float) for name in list(MEASURES)[:2])
+    means = (values.groupby(alike).transform("mean") for values in (trained, again))
+    lower = np.less(*means) | cells["collapsed"].groupby(alike).transform("any")
+    return again.where(lower, trained).fillna(trained)
+
+
+def _settings_but(*names: str) -> list[str]:
+    return [name for name in Cell.model_fields if name not in NOT_RESULTS | set(names)]
 
 
 def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
@@ -116,16 +136,18 @@ def read_details(folder: Path, cells: Iterable[str], kind: str) -> pd.DataFrame:
     """
     if (folder / "cells.json").exists():
         path = folder / f"{kind}.csv"
-        known = (
-            pd.read_csv(path, dtype={"class": str}) if path.exists() else pd.DataFrame({"cell": []})
-        )
+        known = _read_table(path) if path.exists() else pd.DataFrame({"cell": []})
         return known[known["cell"].isin(set(cells))].reset_index(drop=True)
-    read = _read_points if kind == "tsne" else partial(pd.read_csv, dtype={"class": str})
-    file = "features.npz" if kind == "tsne" else f"{kind}.csv"
+    file, read = (f"{kind}.csv", _read_table) if kind != "tsne" else ("features.npz", _read_points)
     tables = {c: read(folder / c / file) for c in cells if (folder / c / file).exists()}
     if not tables:
         return pd.DataFrame({"cell": []})
     return pd.concat(tables, names=["cell", None]).reset_index("cell").reset_index(drop=True)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV; a class may be called `None`, `NA` or `7`."""
+    return pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values=[""])
 
 
 def _read_points(path: Path) -> pd.DataFrame:
@@ -134,7 +156,7 @@ def _read_points(path: Path) -> pd.DataFrame:
     return pd.DataFrame({"x": points[:, 0], "y": points[:, 1], "label": labels})
 
 
-def record(folder: Path, target: Path) -> Path:
+def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
     """Write the small part of a study that tables and figures are rebuilt from.
 
     Args:
@@ -143,6 +165,7 @@ def record(folder: Path, target: Path) -> Path:
             tsne.csv (the first split of each combination), without any path of this machine.
             Cells recorded there before, by code of the same results version, stay if `folder` does
             not have them: a study may be recorded from several machines.
+        left_out: names of cells in `folder` not to record.
 
     Returns:
         `target`, which `collect` and `read_details` read like the study's own folder.
@@ -151,8 +174,9 @@ def record(folder: Path, target: Path) -> Path:
         run["cell"]: run
         | {"settings": {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}}
         for run in _read_runs(folder)
+        if run["cell"] not in left_out
     }
-    here = collect(folder)["cell"]
+    here = collect(folder, left_out)["cell"]
     before = sorted(set(runs) - set(here))
     tables = {
         kind: pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
@@ -177,8 +201,8 @@ def _read_recorded(target: Path) -> Iterable[dict[str, Any]]:
 
 def pick_first(cells: pd.DataFrame) -> pd.DataFrame:
     """Keep the first split of each combination of the other settings, for figures of one run."""
-    others = [name for name in Cell.model_fields if name not in NOT_RESULTS | {"split"}]
-    return cells.sort_values("split", kind="stable").drop_duplicates(others).sort_index()
+    ordered = cells.sort_values("split", kind="stable")
+    return ordered.drop_duplicates(_settings_but("split")).sort_index()
 
 
 def check_scale(cells: pd.DataFrame, within: list[str] = ROW) -> None:
@@ -217,8 +241,7 @@ def _describe_difference(name: str, groups: Any) -> str:
 def split_variants(cells: pd.DataFrame, axes: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Split a study's cells by its axes outside the tables, e.g. `bn_momentum`.
 
-    Returns:
-        The cells of each variant by its description, `bn_momentum = 0.99`; "" if there is one.
+    Returns the cells of each by its description, `bn_momentum = 0.99`; "" if there is one.
     """
     axes = [axis for axis in axes if axis not in OF_NAME]
     if not axes or cells.empty:
@@ -230,90 +253,115 @@ def split_variants(cells: pd.DataFrame, axes: Iterable[str]) -> dict[str, pd.Dat
     }
 
 
+def select(cells: pd.DataFrame) -> pd.DataFrame:
+    """Keep trained cells of one scale, each once."""
+    cells = cells[(cells["duplicate_of"] == "") & (cells["mode"] != "frozen")]
+    check_scale(cells)
+    return cells
+
+
+def read_percent(cells: pd.DataFrame, measure: str) -> pd.Series:
+    """Give an accuracy in percent, NaN where it says nothing."""
+    return (cells[measure].astype(float) * 100).mask(cells["collapsed"] & (measure == "accuracy"))
+
+
+def by_split(cells: pd.DataFrame, measure: str) -> pd.Series:
+    """Give an accuracy by ROW, mode, attack and split; draws of the attack are averaged."""
+    values = cells.assign(value=read_percent(cells, measure))
+    return values.groupby([*ROW, "mode", "attack", "split"])["value"].mean()
+
+
 def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     """Average an accuracy over splits, beside the published one (Tables I-VI).
 
     Returns:
         Indexed by dataset, percent, backbone, mode, attack: mean, std, n (splits), `collapsed`
-        (how many of them, as trained), published_mean, published_std, difference; percent and
-        points. What was not run or not published is NaN.
+        (cells that are left out, as trained), published_mean, published_std, difference; percent
+        and points. What was not run or not published is NaN.
 
     Raises:
         MixtureError: see `check_scale`.
     """
-    cells = cells[cells["duplicate_of"] == ""]
-    check_scale(cells)
-    keys = [*ROW, "mode", "attack"]
-    percent = cells.assign(value=cells[measure].astype(float) * 100)
-    groups = percent.groupby(keys)
-    ours = groups["value"].agg(["mean", "std", n := "count"]).rename(columns={n: "n"})
-    ours["collapsed"] = groups["collapsed"].sum().astype(int) if measure == "accuracy" else 0
+    cells, keys = select(cells), [*ROW, "mode", "attack"]
+    ours = by_split(cells, measure).groupby(keys).agg(["mean", "std", "count"])
+    ours = ours.rename(columns={"count": "n"})
+    collapsed = cells.groupby(keys)["collapsed"].sum().astype(int)
+    ours["collapsed"] = collapsed if measure == "accuracy" else 0
     printed = read_printed("accuracy").set_index(keys)[["mean", "std"]].add_prefix("published_")
     both = in_order(ours.join(printed))
     return both.assign(difference=both["mean"] - both["published_mean"])
 
 
-def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
-    """Estimate each Δ = semi - supervised, paired over the splits that both have.
+def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """Average what one would have had without training, on the labelled sets of some cells.
+
+    Args:
+        cells: the cells to find references for.
+        pool: from `collect`; its cells with mode `frozen` count where they were drawn alike, and,
+            but for pixels, have an image size of `cells`.
 
     Returns:
-        Indexed by dataset, percent, backbone, attack: the columns of `statistics.compare_paired` in
-        points, `p_holm` (over all rows), `published` (Δ) and `difference`.
-
-    Raises:
-        MixtureError: see `check_scale`.
+        Indexed by dataset, percent, reference (`Pixels`, `MobileNetV2, untrained`) and attack:
+        mean, std (percent) and n.
     """
-    keys = [*ROW, "attack"]
-    delta = _subtract(cells, measure, "mode")
-    rows = {key: compare_paired(group) for key, group in delta.groupby(keys)}
-    index = pd.MultiIndex.from_tuples(rows, names=keys) if rows else delta.droplevel("split").index
-    table = pd.DataFrame(list(rows.values()), index=index[: len(rows)])
-    table = table if rows else table.reindex(columns=list(compare_paired([])))
-    printed = read_printed("delta").set_index(keys)["delta"].rename("published")
-    table = in_order(table.assign(p_holm=correct_holm(table["p"])).join(printed))
-    return table.assign(difference=table["mean"] - table["published"])
+    fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
+    frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
+    frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
+    names = [
+        NAMES[row["backbone"]]
+        + (f", {WEIGHTS.get(row['weights'], 'own weights')}" if row["backbone"] != "pixels" else "")
+        for _, row in frozen.iterrows()
+    ]
+    frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
+    groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
+    return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"})
 
 
-def average_differences(
-    cells: pd.DataFrame, measure: str = "accuracy", *, of: str = "mode"
-) -> pd.DataFrame:
-    """Estimate a mean difference over backbones and fractions, paired over the splits.
+def is_learnt(accuracy: float, chance: float) -> bool | None:
+    """Was a task learnt: at least half of the way from chance to no error (both in [0, 1])?
+
+    Returns:
+        None if the accuracy is NaN: it was not measured.
+    """
+    return None if np.isnan(accuracy) else bool(accuracy >= (1 + chance) / 2)
+
+
+def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
+    """Ask whether the pretext task was learnt.
 
     Args:
         cells: from `collect`.
-        measure: a key of `MEASURES`.
-        of: `mode`, the gain semi - supervised, or `attack`, what the attack costs: none - pixel.
+        histories: of these cells; older ones tell the accuracy on the training images alone.
 
     Returns:
-        Indexed by dataset and the other of mode and attack: the columns of
-        `statistics.compare_paired` in points. Each split counts once, and only if it has every
-        backbone and fraction that another has: a half-run one would weigh in with easier ones.
-
-    Raises:
-        MixtureError: see `check_scale`.
+        Indexed by dataset, percent, backbone, attack, of cells with a task: n, and in percent
+        `test`, `training` and `chance`; `learnt`, see `is_learnt`.
     """
-    difference = _subtract(cells, measure, of)
-    keys = ["dataset", *({"mode", "attack"} - {of})]
-    rows = {
-        key: compare_paired(values.unstack("split").dropna(axis="columns").mean())
-        for key, values in difference.groupby(keys)
-    }
-    return in_order(pd.DataFrame(rows).T.rename_axis(keys))
+    cells = cells[(cells["mode"] == "semi") & cells["pretext"].isin(list(N_TRANSFORMS))]
+    last = histories.groupby("cell")["accuracy_unlabelled"].last() if len(cells) else {}
+    trained = cells["cell"].map(last).astype(float)
+    parts = {name: cells.get(f"rotation_accuracy.{name}", np.nan) for name in ("test", "training")}
+    cells = cells.assign(**parts, chance=1 / cells["pretext"].map(N_TRANSFORMS).astype(float))
+    cells["training"] = cells["training"].astype(float).fillna(trained)
+    groups = cells.astype({"test": float}).groupby([*ROW, "attack"])
+    table = 100 * groups[["test", "training", "chance"]].mean()
+    known = table["test"].fillna(table["training"]) / 100
+    learnt = [is_learnt(a, c / 100) for a, c in zip(known, table["chance"], strict=True)]
+    return in_order(table.assign(n=groups.size(), learnt=pd.Series(learnt, table.index, object)))
 
 
-def _subtract(cells: pd.DataFrame, measure: str, of: str) -> pd.Series:
-    """Subtract in points, for each combination and split: modes or attacks, in their order."""
-    cells = cells[cells["duplicate_of"] == ""]
-    check_scale(cells)
-    other = {"mode": "attack", "attack": "mode"}[of]
-    wide = cells.pivot(index=[*ROW, other, "split"], columns=of, values=measure)
-    order = {"mode": MODES, "attack": ATTACKS}[of]
-    return (wide.reindex(columns=order).astype(float) * 100).diff(axis=1)[order[1]].dropna()
+def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:
+    """Find what always naming the largest class would get, by dataset, in percent."""
+    support = reports.groupby("cell")["support"].agg(["max", "sum"])
+    share = 100 * cells["cell"].map(support["max"] / support["sum"])
+    share = share.fillna(100 / cells["n_classes"].astype(float))
+    return share.groupby(cells["dataset"]).mean()
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Sort by index in the paper's order: its data sets, backbones, modes and attacks."""
     places = {name: place for place, name in enumerate(NAMES)}
+    places |= {name: place for place, name in enumerate(("gain", "cost", "interaction"))}
     return table.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
 
 
@@ -328,36 +376,28 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
         Indexed by dataset, percent, backbone, attack, mode, class: precision, recall, f1 in
         [0, 1] and n (splits).
     """
-    cells = cells[cells["duplicate_of"] == ""]
-    check_scale(cells)
-    keys = [*ROW, "attack", "mode"]
-    joined = reports.merge(cells[["cell", *keys]], on="cell")
-    groups = joined.groupby([*keys, "class"], sort=False)
+    cells, keys = select(cells), [*ROW, "attack", "mode"]
+    groups = reports.merge(cells[["cell", *keys]], on="cell").groupby([*keys, "class"], sort=False)
     table = groups[SCORES].mean().assign(n=groups.size())
     return table.sort_index(level=keys, sort_remaining=False)  # classes stay in their order
 
 
-def measure_embeddings(cells: pd.DataFrame) -> pd.DataFrame:
-    """Average what is measured of the embedding beyond the SVM, over splits.
+def read_controls(folder: Path) -> pd.DataFrame:
+    """Read a study whose cells are `variants`, as `trials.run_control` would have scored them.
+
+    Args:
+        folder: as for `collect`.
 
     Returns:
-        Indexed by dataset, percent, backbone, attack, mode: n, the accuracies (percent), the
-        k-nearest-neighbour accuracy (percent), silhouette, Fisher ratio, effective rank, dead
-        units, relative spread, and how many embeddings are `collapsed`.
+        Indexed by control (the variant's name) and split: `updates`, `collapsed` (bool), and in
+        percent the readings of `MEASURES`, `clean fit` and `trigger`.
     """
-    cells = cells[cells["duplicate_of"] == ""]
-    check_scale(cells)
-    measured = cells.rename(columns={f"separability.{name}": name for name in SEPARABILITY})
-    for name in [*MEASURES, "knn_accuracy"]:
-        measured[name] = measured[name].astype(float) * 100
-    groups = measured.groupby([*ROW, "attack", "mode"])
-    table = groups[[*MEASURES, *SEPARABILITY, "embedding_std"]].mean()
-    table.insert(0, "n", groups.size())
-    return in_order(table.assign(collapsed=groups["collapsed"].sum().astype(int)))
-
-
-def sum_seconds(cells: pd.DataFrame) -> pd.DataFrame:
-    """Sum the time spent, in seconds, by dataset, backbone and mode (rows) and stage (columns)."""
-    stages = [name for name in STAGES if f"seconds.{name}" in cells]
-    table = cells.groupby(["dataset", "backbone", "mode"])[[f"seconds.{s}" for s in stages]].sum()
-    return in_order(table.set_axis(stages, axis=1))
+    cells = collect(folder)
+    table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})
+    table["clean fit"] = read_percent(cells, "accuracy_clean_fit")
+    table["trigger"] = [
+        100 * np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]
+    ]
+    table = table.assign(updates=cells["n_updates"], collapsed=cells["collapsed"])
+    control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
+    return table.set_index([control, cells["split"]]).sort_index()

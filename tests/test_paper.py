@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from semisiam.evidence.paper import (
-    compare_classwise,
-    compare_deltas,
-    read_printed,
-    truncate,
-    weigh_deltas,
-)
+from semisiam.evidence.paper import compare_deltas, read_printed
+from semisiam.evidence.statistics import weigh_deltas
 
 ROW = ["dataset", "percent", "backbone"]
 
@@ -127,18 +122,16 @@ def test_f1_is_the_harmonic_mean_but_for_rounding():
 
 
 def test_printed_spreads_are_sample_ones_cut_off_not_rounded():
-    compared = compare_classwise()
-    assert len(compared) == 24
-    # every printed mean is that of the printed rows, cut off after two decimals
-    assert (truncate(compared["mean"]) == compared["printed_mean"]).all()
-    assert (compared["mean"].round(2) == compared["printed_mean"]).sum() == 14
-    # and every std the sample one, cut off too; one is printed with three decimals
-    fine = compared["printed_std"] == 0.007
-    assert fine.sum() == 1
-    cut = truncate(compared["sample_std"]).where(~fine, truncate(compared["sample_std"], 3))
-    assert (cut == compared["printed_std"]).all()
-    # the population std explains a quarter of them
-    assert (truncate(compared["population_std"]) == compared["printed_std"]).sum() == 6
+    rows = read_printed("classwise").melt(["table", "mode", "class"], ["precision", "recall", "f1"])
+    printed = rows[rows["class"].isin(["mean", "std"])]
+    printed = printed.pivot(index=["table", "mode", "variable"], columns="class", values="value")
+    rows = rows[~rows["class"].isin(["mean", "std"])].groupby(["table", "mode", "variable"])
+    computed = rows["value"].agg(["mean", "std"])  # the sample one
+    assert len(computed) == len(printed) == 24
+    digits = np.where(printed["std"] == 0.007, 1000, 100)  # one is printed with three decimals
+    cut = np.floor((computed["std"] * digits).round(6)) / digits
+    assert (cut == printed["std"]).all()
+    assert (np.floor((computed["mean"] * 100).round(6)) / 100 == printed["mean"]).all()
 
 
 def test_mean_recall_of_balanced_test_sets_equals_the_accuracy():

@@ -1,0 +1,458 @@
+# %% [markdown]
+# # What do unlabelled images add to few labels?
+
+# %% [markdown] tags=["not-on-page"]
+# **One study, its cells beside each other: what did they show, and how firmly?**
+#
+# `semisiam report STUDY.yaml` runs this notebook once, as [master](master.ipynb) is run once a
+# cell, and makes what it shows into one page, `outputs/STUDY/report.html`. Run by hand it shows the
+# recorded demo. To add a table to the report, add a cell here.
+
+# %%
+from html import escape
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, display
+
+from semisiam.cell import Study
+from semisiam.evidence import figures, results, statistics, tables
+from semisiam.evidence.paper import ROW
+from semisiam.evidence.results import NAMES
+
+# %config InlineBackend.figure_formats = ["retina"]
+
+# %% tags=["parameters"]
+study_file: str = "../params/studies/demo.yaml"
+cells_folder: str = "../outputs/published/demo"  # where its cells, or recorded ones, are
+references_folder: str = "../outputs/published/references"  # recorded cells without training
+kept_folder: str = ""  # gets figures as SVG and PNG, tables as CSV and LaTeX ("": not kept)
+undone: list = []  # name, state and reason of each cell that is not done
+
+# %%
+study, folder = Study.load(study_file), Path(cells_folder)
+hashes = {name: cell.hash for name, cell in study.cells().items()}
+found = results.collect(folder, left_out={name for name, *_ in undone})
+cells = found[found["hash"] == found["cell"].map(hashes)].reset_index(drop=True)
+references = pd.concat([cells, results.collect(Path(references_folder))], ignore_index=True)
+trained = cells[cells["mode"] != "frozen"]
+variants = results.split_variants(trained, study.varied) if len(trained) else {}
+reports, histories = (results.read_details(folder, cells["cell"], k) for k in ("report", "history"))
+chance = results.find_chance(cells, reports) if len(cells) else pd.Series()
+
+# %% [markdown] tags=["not-on-page"]
+# Two helpers: one keeps and shows a table, the other a figure.
+
+# %%
+SIGNS = {"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "†": r"$\dagger$", "×": r"$\times$"}
+SIGNS |= {"–": "--", "→": r"$\to$"}
+
+
+def name_file(*parts):
+    words = [f"{p:g}pct" if isinstance(p, float) else str(p) for p in parts if p]
+    return "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
+
+
+# %%
+def show(name, caption, shown, data=None, look="sortable"):
+    """Show a table, all text, and keep it; `data` is what its CSV holds, if not the same."""
+    index = not isinstance(shown.index, pd.RangeIndex)
+    html = shown.to_html(index=index, index_names=False, border=0)
+    html = pd.Series(html).str.replace(r"<td>([^<]{30,})<", r'<td class="text">\1<', regex=True)[0]
+    links = ""
+    if kept_folder:
+        links = f' <a href="report/{name}.csv">CSV</a> <a href="report/{name}.tex">LaTeX</a>'
+        (shown if data is None else data).to_csv(Path(kept_folder) / f"{name}.csv")
+        latex = shown.to_latex(index=index, escape=True, multirow=False)
+        latex = "".join(SIGNS.get(sign, sign) for sign in latex)
+        (Path(kept_folder) / f"{name}.tex").write_text(latex, "utf-8")
+    caption = f"<figcaption>{escape(caption)}{links}</figcaption>"
+    display(
+        HTML(f'<figure class="table {look}">{caption}<div class="scroll">{html}</div></figure>')
+    )
+
+
+# %%
+def draw(name, fig, alt):
+    """Show a figure with a text for who cannot see it, and keep it."""
+    for kind in ("svg", "png") if kept_folder else ():
+        metadata = {"Date": None} if kind == "svg" else None
+        fig.savefig(Path(kept_folder) / f"{name}.{kind}", metadata=metadata)
+    display(fig, metadata={"image/png": {"alt": alt}})
+    plt.close(fig)
+
+
+def name(key, variant=""):
+    """A combination as one reads it: `Malaria, 1 % labelled, no attack`."""
+    dataset, percent, *rest = key
+    words = [NAMES[word] if word != "none" else "no attack" for word in rest]
+    return ", ".join(filter(None, [NAMES[dataset], f"{percent:g} % labelled", *words, variant]))
+
+
+def warn(text):
+    display(HTML(f'<p class="warning">{escape(text)}</p>'))
+
+
+# %% tags=["nbval-check-output"]
+# What a reader must know before any number.
+display(HTML(f"<p><b>{escape(study.name)}</b>: {escape(study.description)}</p>"))
+display(
+    HTML(f'<p class="soft">{len(cells)} of {len(hashes)} cells are done: single trainings.</p>')
+)
+if "digits" in set(cells["dataset"]):
+    warn(
+        "These are scikit-learn's digits, tiny images with a small network: they show that the "
+        "machinery works, not whether the paper's claim holds."
+    )
+if collapsed := int(cells["collapsed"].sum()):
+    warn(
+        f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is all but "
+        "constant, and its accuracy as trained is that of which class won. Means leave these out."
+    )
+if failed := sum(state == "failed" for _, state, _ in undone):
+    warn(f"{failed} cells failed. The list at the end says why.")
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["nbval-check-output"]
+CAPTION = (
+    "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
+    "labelled sets. Shown: at least three sets tell it from zero after Holm's correction for all "
+    "differences of this study. Suggestive: run, but not that firm. Untested: not run, or the "
+    "pretext task was not learnt. Draws: of the attack's places."
+)
+for variant, group in variants.items():
+    verdicts = tables.give_verdicts(group, histories)
+    if verdicts.empty:
+        warn("No labelled set has run in both modes, or with and without attack: no difference.")
+    else:
+        caption = f"{variant}. {CAPTION}" if variant else CAPTION
+        show(name_file("verdicts", variant), caption, verdicts, look="verdict")
+
+
+# %%
+def spread(values, names):
+    """Put the attacks beside each other, no attack first."""
+    wide = values.unstack("attack").reindex(columns=["none", "pixel"]).rename(columns=NAMES)
+    return wide.set_axis([names(*key) for key in wide.index])
+
+
+def gather(of):
+    """Every accuracy of one data set and fraction, references first."""
+    values = 100 * of.set_index(["backbone", "mode", "split", "attack"])[tables.BETTER]
+    values = results.in_order(values.groupby(level=[0, 1, 2, 3]).mean().to_frame())[tables.BETTER]
+    free = results.summarise_references(of, references)["mean"]
+    rows = [spread(values, lambda backbone, mode, _: f"{NAMES[backbone]}, {NAMES[mode].lower()}")]
+    rows += [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
+    return pd.concat(rows[::-1])
+
+
+def compare_with(table, guess):
+    """Say what each accuracy without attack is beside, in a line."""
+    means = table[NAMES["none"]].groupby(level=0, sort=False).mean().dropna()
+    free = "" if means.index.str.contains("no training").any() else "; no reference was run"
+    words = [f"largest class {guess:.1f}", *(f"{n} {v:.1f}" for n, v in means.items())]
+    return "Beside each other, without attack, in %: " + ", ".join(words) + free + "."
+
+
+# %%
+beside = []
+for variant, group in variants.items():
+    for key, of in group.groupby(["dataset", "percent"]):
+        table = gather(of)
+        fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * table.index.nunique()))
+        figures.dots(ax, table, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
+        ax.set_title(name(key, variant), pad=22)
+        alt = (
+            "Test accuracy of each cell, with and without attack, beside guessing the largest class"
+        )
+        draw(name_file("accuracies", *key, variant), fig, f"{alt}: {name(key, variant)}")
+        beside.append(f"{name(key, variant)}. {compare_with(table, chance[key[0]])}")
+display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
+
+# %% [markdown]
+# ## How it works
+#
+# Few images have a label, many have none. Labelled images train a class head, unlabelled ones a
+# head that tells how far an image was turned; both share one encoder. Supervised cells have the
+# upper half alone. A linear SVM on the encoder's 128 outputs is scored on test images. The attack
+# sets one pixel, at a place that gives away the class, in every labelled image.
+
+# %%
+fig, ax = plt.subplots(figsize=(6.6, 2.7))
+figures.method(ax)
+draw("method", fig, "One encoder, two inputs, a class head and a rotation head, one joint loss")
+
+# %%
+for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertuples():
+    if not (folder / cell.cell / "features.npz").exists():
+        continue  # recorded cells keep no image
+    with np.load(folder / cell.cell / "features.npz") as arrays:
+        for what, images in zip(("clean", "attacked"), arrays.get("examples", ()), strict=False):
+            fig, ax = plt.subplots(figsize=(5.4, 0.9))
+            figures.examples(ax, images, [""] * len(images), columns=8)
+            ax.set_title(f"{NAMES[cell.dataset]}, {what}")
+            draw(name_file("examples", cell.dataset, what), fig, f"Labelled images, {what}")
+
+# %% [markdown]
+# ## Accuracy
+#
+# “As trained” is the paper's protocol. Batch normalisation keeps running statistics that start from
+# a guess; a cell with few updates never gets rid of it, and its embedding can collapse to a
+# constant (†) although training went well. “Re-estimated” scores the same weights with these
+# statistics measured anew on the labelled images. That can also lower an accuracy where labels are
+# few, so “better of both” takes, for each mode, the reading with the higher mean. “Pretext task” is
+# how often the rotation head is right, in percent: near chance nothing was learnt from unlabelled
+# images.
+
+# %% tags=["nbval-check-output"]
+check = results.check_pretext(cells, histories)
+for variant, group in variants.items():
+    free = results.summarise_references(group, references)
+    for dataset, percent in sorted(set(zip(group["dataset"], group["percent"], strict=True))):
+        of = group[(group["dataset"] == dataset) & (group["percent"] == percent)]
+        means = {n: results.summarise(of, n) for n in results.MEASURES}
+        caption = (
+            f"{name((dataset, percent), variant)}. Test accuracy of the linear SVM in %: mean ± "
+            "sample standard deviation (labelled sets). Δ: semi-supervised minus supervised. "
+            f"Largest class: {chance[dataset]:.1f} %. {tables.describe_scale(of)}."
+        )
+        shown = tables.lay_out(of, dataset, percent, free, check)
+        file = name_file("accuracy", dataset, percent, variant)
+        show(file, caption, shown, pd.concat(means, names=["reading"]), look="")
+
+# %% tags=["nbval-check-output"]
+lower = {
+    v: results_of for v, g in variants.items() if len(results_of := statistics.compare_readings(g))
+}
+for variant, table in lower.items():
+    text = table.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
+    text["mean"] = text["mean"].map(tables.write_signed)
+    caption = (
+        "What re-estimating changes, in points: in how many of n cells it lowers, and its mean"
+    )
+    show(name_file("readings", variant), f"{caption}. {variant}", text.astype(str), table)
+
+# %% [markdown]
+# ## Differences
+#
+# Each pairs two ways of training on the same labelled images. A gain is semi-supervised minus
+# supervised, a cost is without attack minus with it, the interaction is how much more the attack
+# costs the siamese network. The interval holds the true mean in 95 of 100 studies like this one; p
+# is a paired t-test's, corrected by Holm over all rows; “detectable” is the smallest true
+# difference that so many labelled sets find four times in five.
+
+# %% tags=["nbval-check-output"]
+for variant, group in variants.items():
+    for measure, reading in results.MEASURES.items():
+        data = statistics.compare(group, measure)
+        if len(data):
+            caption = f"{reading.capitalize()}. {variant}"
+            text = tables.lay_out_differences(group, measure)
+            show(name_file("differences", reading, variant), caption, text, data)
+
+# %%
+gathered = {v: tables.gather_gains(group) for v, group in variants.items()}
+reach = [
+    t[["low", "high"]].abs().max(axis=None)
+    for g in gathered.values()
+    for s in g.values()
+    for t in s.values()
+]
+for variant, of in gathered.items():
+    for dataset, sources in of.items():
+        rows = max(map(len, sources.values()))
+        fig, ax = plt.subplots(figsize=(5.4, 1.4 + 0.5 * rows))
+        figures.differences(ax, sources)
+        if np.nanmax([0, *reach]):
+            ax.set_xlim(-1.05 * np.nanmax(reach), 1.05 * np.nanmax(reach))
+        ax.set_title(f"{NAMES[dataset]} {variant}", pad=36)
+        draw(name_file("gains", dataset, variant), fig, f"Gains on {NAMES[dataset]} with intervals")
+
+# %% [markdown]
+# The ledger of the paper's claims is in notebook `06_results`: give it this study's name.
+
+# %% [markdown]
+# ## Loss curves
+#
+# The first labelled set of each combination. An epoch of a semi-supervised cell goes through all
+# unlabelled images and so has many more updates than a supervised one.
+
+
+# %%
+def pairs(kind, table, plot, what):
+    """Draw the first cell of each mode, for every combination."""
+    firsts = results.pick_first(trained).sort_values("mode", ascending=False)
+    for variant, group in results.split_variants(firsts, study.varied).items():
+        for key, of in group.groupby([*ROW, "attack"]):
+            for cell in of.drop_duplicates("mode").itertuples():
+                rows = table[table["cell"] == cell.cell]
+                if len(rows):
+                    fig, ax = plt.subplots(figsize=(4.4, 2.8))
+                    plot(ax, rows, cell)
+                    mode = NAMES[cell.mode] + (", collapsed" if cell.collapsed else "")
+                    ax.set_title(f"{mode}\n{name(key, variant)}", fontsize=8)
+                    draw(
+                        name_file(kind, *key, cell.mode, variant),
+                        fig,
+                        f"{what}: {name(key)}, {mode}",
+                    )
+
+
+# %%
+def plot_losses(ax, rows, cell):
+    figures.losses(ax, rows.dropna(axis=1, how="all"))
+
+
+if len(trained):
+    pairs("losses", histories, plot_losses, "Loss by epoch")
+
+# %% [markdown]
+# ## The embedding in the plane
+#
+# t-SNE puts test images with similar embeddings next to each other; colours are the classes.
+# Clusters of one colour are a good sign; distances between clusters and their sizes mean little.
+
+
+# %%
+def plot_points(ax, rows, cell):
+    figures.tsne(ax, rows[["x", "y"]].to_numpy(), rows["label"].to_numpy(), cell.class_names)
+
+
+if len(trained):
+    points = results.read_details(folder, results.pick_first(trained)["cell"], "tsne")
+    pairs("tsne", points, plot_points, "t-SNE of test images")
+
+# %% [markdown]
+# ## Class by class
+#
+# Precision: of the images given this class, the share that are of it. Recall: of the images of this
+# class, the share that are found. F1 is their harmonic mean. As trained.
+
+# %% tags=["nbval-check-output"]
+for variant, group in variants.items():
+    classes = results.average_classes(group, reports)
+    for key in dict.fromkeys(classes.droplevel(["mode", "class"]).index):
+        text = tables.lay_out_classes(group, classes, key)
+        n = classes.loc[key]["n"].max()
+        caption = f"{name(key, variant)}: means over {n} labelled sets"
+        show(name_file("classes", *key, variant), caption, text, classes.loc[key], look="")
+
+# %% [markdown]
+# ## Separability beyond accuracy
+#
+# Test accuracy (%) of a vote of the 5 nearest labelled images, which needs no line between classes.
+# Silhouette: is an image closer to its own class (1) or to another (-1)? Fisher: scatter between
+# classes over scatter within. Rank: how many of the 128 directions are used. Dead: outputs that are
+# 0 on every test image. Means over labelled sets as trained, without collapsed embeddings.
+
+# %%
+MEASURED = {"knn_accuracy": "neighbours", "silhouette": "silhouette", "fisher_ratio": "Fisher"}
+MEASURED |= {"effective_rank": "rank", "dead_units": "dead"}
+for variant, group in variants.items():
+    columns = [f"separability.{column}" for column in MEASURED]
+    sound = group.astype(dict.fromkeys(columns, float))
+    sound[columns] = sound[columns].mask(sound["collapsed"], axis=0)
+    groups = sound.groupby([*ROW, "attack", "mode"])
+    data = results.in_order(groups[columns].mean().set_axis(MEASURED.values(), axis=1))
+    data["neighbours"] *= 100
+    text = data.round(2).assign(cells=groups.size(), collapsed=groups["collapsed"].sum())
+    text = text.rename(index=NAMES).reset_index().astype(str).replace("nan", "–")
+    show(name_file("separability", variant), variant or "By combination", text, data)
+
+# %% [markdown]
+# ## Where the time went
+
+# %%
+STAGES = ["data", "model", "training", "embedding", "svm", "neighbours", "silhouette", "trigger"]
+STAGES += ["evaluation", "tsne"]  # evaluation: the rest, or all of it in older cells
+groups = cells.groupby(["dataset", "backbone", "mode"])
+stages = {f"seconds.{stage}": stage for stage in STAGES if f"seconds.{stage}" in cells}
+seconds = results.in_order(groups[list(stages)].sum().rename(columns=stages))
+minutes = (seconds / 60).loc[:, seconds.sum() > 0].rename(index=NAMES)
+speeds = [f"images_per_second.{what}" for what in ("training", "pipeline") if len(cells)]
+text = minutes.map("{:.1f}".format)
+for speed in speeds:
+    text[speed.split(".")[1] + " (images/s)"] = (
+        groups[speed].mean().map("{:,.0f}".format).to_numpy()
+    )
+caption = "Minutes of computing by stage, summed over cells. The pipeline must outrun training."
+if len(text):
+    show("times", caption, text.reset_index(), seconds)
+
+# %%
+if len(minutes):
+    rows = minutes.set_axis([", ".join(key) for key in minutes.index])
+    fig, ax = plt.subplots(figsize=(6.4, 2 + 0.35 * len(rows)))
+    rows[::-1].plot.barh(stacked=True, ax=ax, colormap="cividis", xlabel="minutes", ylabel="")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    draw("times", fig, "Minutes by stage, data set, backbone and mode")
+
+# %% [markdown]
+# ## Scale and versions
+#
+# What these numbers were made with. “Start left” is how much of batch normalisation's starting
+# guess is still in its running averages after training: above a few percent the embedding may
+# collapse.
+
+# %%
+SCALE = {"image_size": "image (px)", "n_unlabelled": "N_u", "n_labelled": "N_l"}
+SCALE |= {"n_test": "test images", "epochs": "epochs", "n_updates": "updates"}
+SCALE |= {"bn_initial_share": "start left"}
+
+
+def write(value):
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def list_distinct(values):
+    return ", ".join(sorted({write(value) for value in values.dropna()}))
+
+
+# %%
+for variant, group in variants.items():
+    text = group.groupby([*ROW, "mode"])[list(SCALE)].agg(list_distinct).rename(columns=SCALE)
+    text = results.in_order(text).rename(index=NAMES).reset_index()
+    show(name_file("scale", variant), variant or "By combination", text, look="")
+
+# %%
+made = [c for c in cells if c == "revision" or c.startswith(("hardware.", "versions."))]
+text = pd.DataFrame([(what, list_distinct(cells[what])) for what in made])
+if made and len(cells):
+    show(
+        "versions", "Code, machine and versions.", text.set_axis(["what", "value"], axis=1), look=""
+    )
+for note in sorted({note for notes in cells.get("notes", []) for note in notes}):
+    display(HTML(f"<p>{escape(note)}.</p>"))
+
+# %% [markdown]
+# ## Cells not done
+
+# %%
+twice = cells[cells["duplicate_of"] != ""]
+known = {name for name, *_ in undone} | set(cells["cell"])
+rows = [*undone]
+rows += [
+    [name, "unread", "not done, or a file of it cannot be read"]
+    for name in hashes
+    if name not in known
+]
+rows += [
+    [c, "duplicate", f"same settings as {f}"]
+    for c, f in zip(twice["cell"], twice["duplicate_of"], strict=True)
+]
+others = sorted(set(found["cell"]) - set(cells["cell"]))
+rows += [[other, "left out", "done, but not a cell of the study as it is now"] for other in others]
+if rows:
+    text = pd.DataFrame(rows, columns=["cell", "state", "why"])
+    show("exceptions", f"{len(rows)} cells. A failed cell's log.txt tells more.", text)
+else:
+    print("None: every cell of the study is done, and none twice.")
+
+# %%
+if kept_folder:
+    where = '<a href="report/">report</a>, beside this page'
+    display(HTML(f"<p>Figures as SVG and PNG, tables as CSV and LaTeX: {where}.</p>"))

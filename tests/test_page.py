@@ -1,0 +1,213 @@
+"""A study's report: self-contained, complete, honest about what is missing."""
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import yaml
+from made_up import write_cell
+from PIL import Image
+
+from semisiam.cell import Study
+from semisiam.evidence.page import ReportError, write_report
+
+STUDY = {
+    "description": "Digits <b>& dots</b>.",
+    "base": {"dataset": "digits", "label_fraction": 0.05},
+    "axes": {"mode": ["supervised", "semi"], "attack": ["none", "pixel"], "split": [0, 1, 2]},
+    "rules": [{"when": {"mode": "supervised"}, "set": {"epochs": 100}}],
+}
+ACCURACY = {
+    ("supervised", "none"): 0.60,
+    ("supervised", "pixel"): 0.20,
+    ("semi", "none"): 0.70,
+    ("semi", "pixel"): 0.50,
+}
+
+
+def load(path, settings):
+    path.write_text(yaml.safe_dump(settings))
+    return Study.load(path)
+
+
+def run(study, folder, **metrics):
+    """Write every cell of a study; accuracy grows by a point a split, semi's by two."""
+    for name, cell in study.cells().items():
+        accuracy = ACCURACY[cell.mode, cell.attack] + cell.split * (1 + (cell.mode == "semi")) / 100
+        settings = cell.model_dump()
+        write_cell(folder, accuracy, accuracy + 0.05, name=name, metrics=metrics, **settings)
+
+
+class Page(HTMLParser):
+    """What a page refers to, its anchors, its tables' cells and its text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.references, self.anchors, self.cells, self.tags = [], set(), [], set()
+        self.source = path.read_text("utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster"):
+                self.references.append(value)
+            if name == "id":
+                self.anchors.add(value)
+
+    def handle_data(self, data):
+        self.cells.append(data.strip())
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.cells))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study on digits and its page."""
+    home = tmp_path_factory.mktemp("outputs")
+    study = load(home / "demo.yaml", STUDY)
+    run(study, home / "demo")
+    return study, home / "demo", Page(write_report(study, home / "demo", []))
+
+
+def test_nothing_is_asked_for_from_anywhere(finished):
+    _, _, page = finished
+    assert not page.tags & {"link", "iframe", "object", "embed", "base", "video", "audio"}
+    for reference in page.references:
+        assert reference.startswith(("data:image/", "#", "report/")), reference[:80]
+    without_images = re.sub(r"data:image/[^\"]+", "", page.source)
+    for request in ("url(", "@import", "fetch(", "XMLHttpRequest", "http:", "https:", "import("):
+        assert request not in without_images
+
+
+def test_the_verdict_comes_first_then_a_figure_then_the_contents(finished):
+    _, _, page = finished
+    places = [page.source.index(x) for x in ("Do unlabelled images help?", "<img", "Contents</h3>")]
+    assert places == sorted(places)
+    links = [reference[1:] for reference in page.references if reference.startswith("#")]
+    assert len(links) > 10
+    assert set(links) <= page.anchors
+
+
+def test_code_and_notes_for_readers_of_the_notebook_are_not_on_the_page(finished):
+    _, _, page = finished
+    assert "import " not in page.text
+    assert "papermill" not in page.text
+    assert "Two helpers" not in page.text
+
+
+def test_whatever_the_page_links_to_is_there(finished):
+    _, folder, page = finished
+    linked = [r for r in page.references if r.startswith("report/")]
+    assert len(linked) > 20
+    for reference in linked:
+        assert (folder / reference).exists(), reference
+
+
+def test_every_figure_is_kept_and_has_an_alternative_text(finished):
+    _, folder, page = finished
+    pictures = sorted((folder / "report").glob("*.svg"))
+    assert len(pictures) == page.source.count("<img") >= 10
+    for picture in pictures:
+        assert min(Image.open(picture.with_suffix(".png")).size) > 100
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', page.source)
+    assert len(alts) == len(pictures)
+    assert all(len(alt) > 10 and "No description" not in alt for alt in alts)
+
+
+def test_the_numbers_are_those_of_the_cells(finished):
+    _, folder, page = finished
+    # supervised 60, 61, 62; semi 70, 72, 74: gains 10, 11, 12
+    for number in ("61.0 ± 1.0 (3)", "72.0 ± 2.0 (3)", "+11.0 ± 1.0 (3)", "66.0 ± 1.0 (3)"):
+        assert number in page.cells
+    # t(0.975, 2) = 4.303, over sqrt(3): 2.48
+    assert "+11.0 (+8.5 to +13.5)" in page.cells
+    differences = pd.read_csv(folder / "report" / "differences-as_trained.csv", na_values=[])
+    gains = differences[differences["what"] == "gain"]
+    assert gains["mean"].tolist() == pytest.approx([31.0, 11.0])
+    accuracy = pd.read_csv(folder / "report" / "accuracy-digits-5pct.csv")
+    assert accuracy["n"].tolist() == [3] * 12
+
+
+def test_latex_is_a_table_with_its_signs_in_mathematics(finished):
+    _, folder, _ = finished
+    latex = (folder / "report" / "accuracy-digits-5pct.tex").read_text()
+    assert r"61.0 $\pm$ 1.0 (3)" in latex
+    assert r"\toprule" in latex
+    assert not set("±−Δ†") & set(latex)
+
+
+def test_what_a_reader_must_know_is_said(finished):
+    _, _, page = finished
+    assert "12 of 12 cells are done" in page.text
+    assert "not whether the paper's claim holds" in page.text
+    assert "every cell of the study is done" in page.text
+    assert "published" not in page.cells  # the paper has nothing on digits
+    assert "Digits <b>& dots</b>." in page.text
+    assert "<b>& dots" not in page.source
+    for shown in ("2.21.0", "Abacus", "1,000", "made up"):
+        assert shown in page.text
+
+
+def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
+    study, folder = load(tmp_path / "demo.yaml", STUDY), tmp_path / "demo"
+    run(study, folder, collapsed=True)
+    failed, half, missing = (f"digits-small_cnn-5pct-clean-semi-s{split}" for split in range(3))
+    for name in (failed, missing):
+        (folder / name / "done.json").unlink()
+    (folder / half / "metrics.json").write_text('{"accuracy": 0.')
+    write_cell(folder, 0.99, dataset="digits", mode="semi", split=7, name="stranger")
+    undone = [[failed, "failed", "OutOfLuck: no"], [missing, "waiting", "not run"]]
+    page = Page(write_report(study, folder, undone))
+    assert "9 of 12 cells are done" in page.text
+    assert "1 cells failed." in page.text
+    assert f"{failed} failed OutOfLuck: no" in page.text
+    assert f"{half} unread not done, or a file of it cannot be read" in page.text
+    assert "stranger left out done, but not a cell of the study" in page.text
+    assert "99.0" not in page.text
+    assert "In 9 of 9 cells the embedding collapsed" in page.text
+    assert "3 †" in page.cells
+    assert "61.0 ± 1.0 (3)" not in page.cells  # collapsed, as trained
+    assert "66.0 ± 1.0 (3)" in page.cells
+
+
+def test_a_study_with_no_done_cell_has_a_page_that_says_so(tmp_path):
+    study = load(tmp_path / "demo.yaml", STUDY)
+    (tmp_path / "demo").mkdir()
+    undone = [[name, "waiting", "not run"] for name in study.cells()]
+    page = Page(write_report(study, tmp_path / "demo", undone))
+    assert "0 of 12 cells are done" in page.text
+    assert "12 cells." in page.text
+
+
+def test_a_mixture_of_scales_is_refused_in_one_message(tmp_path):
+    settings = STUDY | {"rules": [{"when": {"split": 2}, "set": {"batch_size": 8}}]}
+    study, folder = load(tmp_path / "mixed.yaml", settings), tmp_path / "mixed"
+    run(study, folder)
+    with pytest.raises(ReportError, match=r"no report of mixed: .* batch_size"):
+        write_report(study, folder, [])
+    assert not (folder / "report.html").exists()
+
+
+def test_variants_and_backbones_of_different_scale_have_tables_each(tmp_path):
+    settings = {
+        "base": {"dataset": "malaria", "label_fraction": 0.01, "image_size": 96},
+        "axes": {
+            "mode": ["supervised", "semi"],
+            "backbone": ["resnet50_v2", "inception_v3"],
+            "bn_momentum": [0.9, 0.99],
+        },
+        "rules": [{"when": {"backbone": "inception_v3"}, "set": {"image_size": 128}}],
+    }
+    study, folder = load(tmp_path / "sizes.yaml", settings), tmp_path / "sizes"
+    run(study, folder)
+    page = Page(write_report(study, folder, []))
+    for value in ("0.9", "0.99"):
+        assert f"bn_momentum = {value}" in page.text
+        assert (folder / "report" / f"accuracy-malaria-1pct-bn_momentum___{value}.csv").exists()
+    assert "mean of all" not in page.text  # 96 and 128 px are never averaged
+    assert "92.3 ± 1.2" in page.cells  # published, InceptionV3
+    assert "96 and 128 px a side" in page.text
