@@ -73,7 +73,14 @@ def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
 
 def test_without_a_parameters_cell():
     with pytest.raises(SettingsError, match="run the parameters cell first"):
-        run_cells("x: int = 3", epochs=4)
+        run_cells("x = 3", epochs=4)
+
+
+def test_a_kernel_that_keeps_no_history():
+    """As nbval's."""
+    namespace = {"In": [""]}
+    exec(DECLARED.replace("3", "9"), namespace)
+    assert Cell.from_notebook(namespace) == Cell(epochs=9)
 
 
 def test_an_older_cell_is_read_and_has_its_hash(tmp_path):

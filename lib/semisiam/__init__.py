@@ -2,7 +2,7 @@
 
 Two ground stones and four wings:
 
-- `cell`: the settings of one run, and of a study; `atomic`: files that are whole or not there
+- `cell`: the settings of one run, and of a study; `atomic`: files whole or not there
 - `data`: official files, or one's own, to uint8 arrays
 - `method`: the paper, a module a stage; with `cell` an hour's reading, and the place to begin
 - `run`: cells as processes, on this machine or on a cluster

@@ -161,6 +161,7 @@ class Cell(BaseModel):
         that papermill injected, whatever else the kernel holds; cells may run again.
         """
         names = _list_parameters(namespace.get("In", []))
+        names = names or list(namespace.get("__annotations__", []))  # a kernel without a history
         if not names:
             raise SettingsError("no parameter is declared: run the parameters cell first")
         return cls.check({name: namespace[name] for name in names})
