@@ -188,7 +188,8 @@ def find_twins(images, threshold=0.98):
 twins = find_twins(images)
 if len(group):
     twins = twins[group[twins[:, 0]] != group[twins[:, 1]]]
-print(f"{len(twins)} pairs of labelled images in different groups are nearly the same")
+where = " in different groups" if len(group) else ""
+print(f"{len(twins)} pairs of labelled images{where} are nearly the same")
 for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
 
