@@ -47,7 +47,12 @@ def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     try:
         done = papermill.execute_notebook(
-            notebook, None, parameters, kernel_name="python3", progress_bar=False
+            notebook,
+            None,
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except papermill.PapermillExecutionError as error:
         raise ReportError(f"no report of {study.name}: {error.evalue}") from None
