@@ -22,6 +22,9 @@ import pandas as pd
 from IPython.display import Markdown
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.svm import SVC
 
 # %%
 from semisiam import ROOT
@@ -128,6 +131,8 @@ if len(unlabelled) <= len(images):
 n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
+
+# %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -205,8 +210,6 @@ for a, b in twins[:3]:
 # %%
 def draw_folds(labels, group, n_folds, seed):
     """Draw which images each fold holds out, bool (N,) each; every image once."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     counts = np.bincount(labels)
     if counts.min() < n_folds:
         name = data.class_names[counts.argmin()]
@@ -244,6 +247,7 @@ def check_folds(labels, folds):
             raise DataError(f"one group holds all images of {named}: label images of more groups")
 
 
+# %%
 check_folds(labels, folds)
 
 # %% [markdown]
@@ -257,12 +261,10 @@ check_folds(labels, folds)
 # %%
 def make_classifier(kind):
     """Make the paper's SVM, or a forest."""
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.svm import SVC
-
     return SVC(kernel="linear") if kind == "svm" else RandomForestClassifier(500, random_state=0)
 
 
+# %%
 def predict_folds(features, kind="svm"):
     """Predict each image from the features of the others, fold by fold."""
     predicted = np.zeros_like(labels)
@@ -361,6 +363,7 @@ def balance(truth, guess):
     return 100 * np.mean([(guess[truth == c] == c).mean() for c in np.unique(truth)])
 
 
+# %%
 by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
@@ -388,9 +391,12 @@ def estimate(values):
     return statistics.compare_paired(values.to_numpy(), shared=shared_share)
 
 
+# %%
 rows = {name: estimate(by_fold[name]) for name in by_fold}
 table = pd.DataFrame(rows).T[["mean", "low", "high"]].clip(0, 100)
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
+
+# %%
 table = table.rename(columns={"mean": "balanced"}).sort_values("balanced", ascending=False)
 print(table.round(1).to_string())
 

@@ -138,6 +138,8 @@ if cell.attack_unlabelled:  # a control
 # %%
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
 names = [data.class_names[labels[i]] for i in shown]
+
+# %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], labelled.clean[shown], names, columns=8)
 figures.examples(axes[1], labelled.attacked[shown], [""] * len(shown), columns=8)
@@ -223,6 +225,8 @@ facts
 test, test_labels = data.test, data.test_labels
 labelled_embeddings, embeddings = model.embed(encoder, labelled.images), model.embed(encoder, test)
 watch.lap("embedding")
+
+# %%
 svm = evaluation.fit_svm(labelled_embeddings, labels)
 predictions = svm.predict(embeddings)
 as_trained = float((predictions == test_labels).mean())
@@ -237,6 +241,8 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
     again = evaluation.fit_svm(model.embed(encoder, labelled.images), labels)
     predictions_again = again.predict(model.embed(encoder, test))
+
+# %%
 recalibrated = float((predictions_again == test_labels).mean())
 print(f"re-estimated {recalibrated:.3f}")
 print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions changed")

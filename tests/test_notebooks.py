@@ -19,7 +19,7 @@ from semisiam.cell import Cell
 
 NAMES = pairing.names()
 CHECKED = "nbval-check-output"  # the tag of a cell whose output nbval compares
-TAGS = {CHECKED, "parameters", "solution"}
+TAGS = {CHECKED, "parameters", "solution", "not-on-page", "verdict"}
 LONGEST, MEDIAN = 20, 5  # lines of code in a cell
 RUN_DEPENDENT = {
     "a path of this machine": r"(?<![\w.])/(?:work|root|home|Users|tmp|var)/\w",

@@ -50,7 +50,12 @@ def run_notebook(
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     try:
         return papermill.execute_notebook(
-            notebook, None, parameters, kernel_name="python3", progress_bar=progress_bar
+            notebook,
+            None,
+            parameters,
+            kernel_name="python3",
+            progress_bar=progress_bar,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except papermill.PapermillExecutionError as error:
         raise ReportError(f"{refused}: {error.evalue}") from None
