@@ -314,6 +314,8 @@ for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
 # %%
 few = unlabelled[: 8 * batch_size]
 probe = cells["semi"].model_copy(update={"epochs": 2})
+
+# %%
 encoder, network = training.start_network(probe, len(data.class_names))
 some_labelled = slice(0, None, max(1, len(images) // len(few) + 1))
 seconds = training.train(probe, network, images[some_labelled], labels[some_labelled], few)
@@ -506,6 +508,8 @@ if len(wrong):
 reference = frozen.get(best.split(",")[0])
 kept = Cell.check(reference) if reference else cells[best.split(",")[0]]
 kept = kept.model_copy(update={"output_dir": str(place)})
+
+# %%
 encoder, network = training.start_network(kept, len(data.class_names))
 history = training.train(kept, network, images, labels, unlabelled)
 if best.endswith("re-estimated"):
@@ -585,9 +589,11 @@ records.close_folder(
     model=model.build_classifier(network, encoder),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
+
+# %% tags=["nbval-check-output"]
 for path in [*checkpoints.iterdir()]:
     path.unlink()
 checkpoints.rmdir()
