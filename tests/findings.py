@@ -126,7 +126,7 @@ def draw(cells: pd.DataFrame) -> Figure:
         ax.set_title(results.NAMES[dataset], pad=6)
         ax.set_xlabel("")
         ax.get_legend().remove()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     text = "gain by unlabelled images (points, 95 % interval; ours at 32 px)"
     fig.supxlabel(text, fontsize="medium")
     return fig
