@@ -120,13 +120,15 @@ def draw(cells: pd.DataFrame) -> Figure:
     """Draw every gain of the reduced studies beside the published one."""
     gathered = tables.gather_gains(cells)
     size = (3 + 2.6 * len(gathered), 4)
-    fig, axes = plt.subplots(1, len(gathered), figsize=size, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(
+        1, len(gathered), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
     for ax, (dataset, sources) in zip(axes[0], gathered.items(), strict=True):
         figures.differences(ax, sources)
         ax.set_title(results.NAMES[dataset], pad=6)
         ax.set_xlabel("")
         ax.get_legend().remove()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     text = "gain by unlabelled images (points, 95 % interval; ours at 32 px)"
     fig.supxlabel(text, fontsize="medium")
     return fig

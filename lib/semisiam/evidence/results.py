@@ -51,7 +51,7 @@ SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "test_split", "unlabelled_limit", "test_limit", "seed"]
 LABELLED_SET += ["splits_file", "attack"]
-N_TRANSFORMS = {"rotation": 4, "rotation_flip": 8, "jigsaw": 24}  # labels of a pretext task
+N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
 
