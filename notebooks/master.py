@@ -330,7 +330,12 @@ plt.show()
 # %%
 batches = training.make_batches(cell, labelled.images, labels, unlabelled, range(cell.epochs))
 speed = training.measure_speed(history, n_views, batches)
-about = {"n_unlabelled": len(unlabelled), "n_labelled": len(labels), "n_test": len(test)}
+about = {
+    "content": data.content,
+    "n_unlabelled": len(unlabelled),
+    "n_labelled": len(labels),
+    "n_test": len(test),
+}
 about |= {"n_classes": len(data.class_names), "class_names": list(data.class_names)}
 metrics = {"name": cell.name, "hash": cell.hash} | about | facts | scores
 metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": watch.seconds}

@@ -184,7 +184,9 @@ def record(study: Study, outputs: Path) -> None:
         raise click.ClickException(f"{other[0]}; run the grid again")
     if not any(cell.done for cell in status.values()):
         raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
-    target = results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name)
+    undone = {name for name, cell in status.items() if not cell.done}
+    place = ROOT / "outputs" / "published" / study.name
+    target = results.record(outputs / study.name, place, left_out=undone)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
     if missing := sum((n, cell.hash) not in recorded for n, cell in study.cells().items()):

@@ -72,7 +72,7 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
         entries of metrics.json (nested ones as `seconds.total`; accuracies in [0, 1]),
         `accuracy_better` (see `_choose_reading`) and `duplicate_of`: an earlier cell with the same
-        settings, or "".
+        settings and images, or "".
     """
     recorded = folder / "cells.json"
     runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
@@ -88,7 +88,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
     cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
     cells["accuracy_better"] = _choose_reading(cells)
-    first = cells.groupby("hash")["cell"].transform("first")
+    content = cells.get("content", pd.Series("", cells.index)).fillna("")  # older cells have none
+    first = cells.groupby(["hash", content])["cell"].transform("first")
     return cells.assign(duplicate_of=first.where(first != cells["cell"], ""))
 
 
