@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.evidence.paper import ROW, SCORES, read_printed
@@ -110,11 +109,11 @@ def _settings_but(*names: str) -> list[str]:
 def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
     for path in sorted(folder.glob("*/params.yaml")):
         try:
-            cell = Cell.check(yaml.safe_load(path.read_text("utf-8")))
+            cell = Cell.read(path)
             if explain_undone(path.parent, cell):
                 continue
             metrics = json.loads((path.parent / "metrics.json").read_text("utf-8"))
-        except (ValueError, TypeError, yaml.YAMLError):
+        except (OSError, ValueError):
             continue  # half-written, or the settings of another version
         yield {"cell": path.parent.name, "settings": cell.model_dump(), "metrics": metrics}
 
