@@ -35,7 +35,7 @@ from semisiam.evidence import figures, statistics
 from semisiam.method import evaluation, model, training, trials
 from semisiam.run import folder as records
 
-# %% [markdown]
+# %% [markdown] tags=["not-on-page"]
 # ## Parameters
 #
 # Set `folder` to your own and run all cells. The defaults write
@@ -407,7 +407,7 @@ chance = 100 / len(data.class_names)
 largest = 100 * np.bincount(labels).max() / len(labels)
 print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying the largest class")
 
-# %%
+# %% tags=["verdict"]
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
     kind = name.split(",")[0]
@@ -423,7 +423,7 @@ ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# ## The answer
+# ## How sure is that?
 #
 # Compare *differences* within the folds, not intervals: every candidate met the same easy and hard
 # images. The best is set against each of the others. It was chosen on these very folds, so its own
@@ -604,7 +604,8 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file,
 # its predicted class and its embedding.
-#
+
+# %% [markdown] tags=["not-on-page"]
 # ## Summary
 #
 # - Pixels and an untrained network come first: they cost nothing, and with few labels they may win.
@@ -622,6 +623,6 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # 2. `digits_per_class = 40`: which gains more, the networks or the pixels?
 # 3. Write it: a function that lists the classes whose held-out recall is under 50 %.
 
-# %% jupyter={"source_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution", "not-on-page"]
 weak = report.loc[report["recall"] < 0.5, "class"].tolist()
 print("classes under 50 % recall:", ", ".join(weak) or "none")

@@ -39,7 +39,8 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
     cells = notebook.cells
     verdict = [c for c in cells if "verdict" in c.metadata.get("tags", [])]
     intro = nbformat.v4.new_markdown_cell(f"# {folder.name}\n\n## The answer")
-    notebook.cells = [intro, *verdict, *[c for c in cells[1:] if c not in verdict]]
+    rest = [c for c in cells[1:] if c not in verdict]
+    notebook.cells = [intro, *reversed(verdict), *rest]  # the words before the picture
     return write_page(output / "own.html", notebook, folder.name)
 
 
