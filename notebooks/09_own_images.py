@@ -38,9 +38,9 @@ from semisiam.run import folder as records
 # %% [markdown] tags=["not-on-page"]
 # ## Parameters
 #
-# Set `folder` to your own and run all cells. The defaults write
-# [scikit-learn's digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html)
-# as files and take about a minute: **they show how it works, and say nothing about your images.**
+# Set `folder` to your own and run all cells. The defaults write [scikit-learn's
+# digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html) as
+# files and take about a minute: **they show how it works, and say nothing about your images.**
 
 # %% tags=["parameters"]
 folder: str = ""  # your folder, see below ("": digits written as files)
