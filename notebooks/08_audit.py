@@ -200,7 +200,7 @@ n_labelled = [labels[d][p == 5] for d, p in zip(deltas["dataset"], deltas["perce
 momentum = np.where(deltas["backbone"] == "mobilenet_v2", 0.999, 0.99)
 deltas["share left"] = momentum ** (100 * np.ceil(np.array(n_labelled) / 64))
 
-# %% alt="Published gains against the share of initial statistics left in the baseline"
+# %% alt="Published gains against the share of the beginning left; they rise with it"
 fig, ax = plt.subplots(figsize=(6.5, 3.2))
 for marker, (backbone, group) in zip("osD", deltas.groupby("backbone"), strict=True):
     label = results.NAMES[backbone]
@@ -297,7 +297,7 @@ groups = controls.loc[steps].groupby("control", sort=False)
 means = groups[["updates", *readings.values()]].mean().round(1)
 means.assign(std=groups["re-estimated"].std().round(1), collapsed=groups["collapsed"].sum())
 
-# %%
+# %% alt="Differences between four controls, with intervals; all contain 0"
 pairs = [
     ("rotation", "supervised"),
     ("equal-updates", "supervised"),
@@ -432,7 +432,7 @@ kinds += ["median", "marked-median", "jpeg", "marked-jpeg"]
 columns = ["re-estimated", "clean fit", "trigger"]
 controls.loc[kinds, columns].groupby("control", sort=False).agg(["mean", "std"]).round(1)
 
-# %% alt="What each kind of mark or defence changes, with intervals; most hold zero"
+# %% alt="What each kind of mark or defence changes, with intervals; most contain 0"
 pairs = [("marked-supervised", "equal-updates")]
 pairs += [(kind, "rotation") for kind in kinds[1:8]]
 pairs += [("median", "rotation"), ("marked-median", "marked-semi")]
@@ -483,7 +483,7 @@ Code(inspect.getsource(pretext.transform), language="python")
 # A task can only teach what its images have. Cells under a microscope have no upright, so rotation
 # may say little there, and how tiles fit together more.
 
-# %%
+# %% alt="Live controls on digits: three tasks beside equal updates; jigsaw is lowest"
 fig, ax = plt.subplots(figsize=(6.5, 2.1))
 rows = ["equal updates", "rotation", "rotation and flip", "jigsaw"]
 figures.dots(ax, percent.loc[rows, ["as trained", "re-estimated"]])

@@ -1,15 +1,17 @@
 # %% [markdown]
 # # Your own images
 #
+# Before: [08_audit](08_audit.ipynb)
+#
 # **You have a folder of images, few of them labelled. What works best on them, how sure is that,
 # and which images should you label next?**
 #
 # You will see
-# 1. a folder become arrays, and what to look at before any training,
-# 2. pixels, an untrained network and two trained ones, judged on images held out from them,
+# 1. how a folder becomes arrays, and what to look at before any training,
+# 2. pixels, an untrained network and two trained ones, compared on images they did not learn from,
 # 3. the best of them kept for new images, and a list of what to label next.
 #
-# Before: [08_audit](08_audit.ipynb). All in one command: `semisiam own FOLDER`.
+# All in one command: `semisiam own FOLDER`.
 
 # %%
 import re
@@ -66,8 +68,8 @@ updates = updates or (400 if folder else 100)
 #
 # Two layouts work. **Class folders**: one folder a class, named as you name the class, and one
 # called `unlabelled`. **A table**: images in any folders, and a file `labels.csv` beside them with
-# the columns `file`, `label` and, if you wish, `group`; every image that it does not name is
-# unlabelled. Images may have any size and mode.
+# the columns `file`, `label` and, if you wish, `group`. Images that it does not name are
+# unlabelled. Images may have any size, in colour or grey.
 
 
 # %%
@@ -93,8 +95,8 @@ for path in sorted(root.iterdir())[:12]:
     print(f"{path.name:12}", f"{len(list(path.iterdir()))} files" if path.is_dir() else "")
 
 # %% [markdown]
-# `load` decodes and resizes the images once and keeps the arrays in a cache. It sets a third of
-# the labelled images aside as a test set. With so few that is a waste, so we put them together.
+# `load` resizes the images once and keeps the arrays in a cache. It sets a third of the labelled
+# images aside as a test set. Labels are too few for that here, so we put both parts together.
 
 
 # %%
@@ -112,7 +114,7 @@ print(f"{len(images)} labelled, {len(unlabelled)} unlabelled images of {image_si
 print(f"classes: {', '.join(data.class_names)}")
 
 # %% [markdown]
-# The comparison is about unlabelled images, so it needs more of them than of the others.
+# To compare with and without unlabelled images, we need more of them than of labelled ones.
 
 # %%
 if len(unlabelled) <= len(images):
@@ -132,7 +134,7 @@ n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
 
-# %%
+# %% alt="Labelled images of each class above, unlabelled ones below."
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -143,8 +145,9 @@ axes[1].set_title(f"unlabelled ({len(unlabelled)} in all)")
 plt.show()
 
 # %% [markdown]
-# Pictures do not show sizes before resizing, repeated files and conversions. The first three
-# columns of numbers are ranges.
+# The pictures hide how large the files were, and which repeat each other. `heights`, `widths` and
+# `values` are ranges; `repeats` counts images equal to an earlier one, `in train` test images that
+# are also among the training images.
 
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
@@ -154,9 +157,9 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # %% [markdown]
 # ## Groups
 #
-# Cells of one slide, patient, plate or video look alike. If some are trained on and others are held
-# out, every accuracy is too good. Groups keep them together. Give them as the column `group` of
-# `labels.csv`, or as a pattern in the file names.
+# Images of one slide, patient, plate or video look alike. If a network learns from some of them and
+# is judged on others, its accuracy is too good. Groups keep them together. Give them as the column
+# `group` of `labels.csv`, or as a pattern in the file names.
 
 
 # %%
@@ -201,8 +204,8 @@ for a, b in twins[:3]:
 # %% [markdown]
 # ## Every labelled image is held out once
 #
-# An image that a network was trained on says nothing about how it does on others. So we train once
-# per *fold*: some labelled images are held out, and predicted by a network that never saw them.
+# An image that a network learnt from does not tell how good it is on others. So we train once per
+# *fold*: some labelled images are held out, and predicted by a network that never saw them.
 # [StratifiedGroupKFold](https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.StratifiedGroupKFold.html)
 # keeps classes even and groups together. Take six images, two classes and three groups:
 
@@ -254,8 +257,8 @@ check_folds(labels, folds)
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on the pixels, at 32 × 32, and an SVM on a network that nobody trained. What takes minutes
-# must beat these.
+# on the pixels, at 32 × 32, and an SVM on the outputs of an untrained network. They take seconds. A
+# network that takes minutes must beat them.
 
 
 # %%
@@ -292,12 +295,13 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 
 # %% [markdown]
 # If you have internet, `weights = "imagenet"` with a larger `backbone` adds a network that was
-# trained on a million photographs. It is often the one to beat.
+# trained on a million photographs. It needs no training here either.
 #
 # ## The two networks
 #
-# Supervised on the labelled images alone, and siamese with the unlabelled ones. Both get the same
-# number of updates, as nearly as whole epochs allow. So what differs is the images and their task.
+# The supervised one learns from the labelled images alone, the siamese one (`semi`) also from the
+# unlabelled ones. Both get the same number of updates, as nearly as whole epochs allow. So they
+# differ only in the unlabelled images and their task.
 
 # %% tags=["nbval-check-output"]
 shared = base | {"backbone": backbone, "bn_momentum": bn_momentum}
@@ -371,9 +375,9 @@ by_fold = pd.DataFrame(
 )
 
 # %% [markdown]
-# The folds share most of their training images, so they are no independent experiments. A plain
-# t-interval would be too narrow. The *corrected resampled t* of
-# [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds:
+# The folds share most of their training images, so they are not independent. A plain 95 %
+# t-interval would be too narrow. The *corrected resampled t* of [Nadeau and
+# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds:
 
 # %% tags=["nbval-check-output"]
 shared_share = 1 / (n_folds - 1)  # held-out over training images
@@ -383,8 +387,8 @@ for name, share in (("plain", 0), ("corrected", 1 / 3)):
     print("{}: mean {mean:.1f}, {low:.1f} to {high:.1f}".format(name, **found))
 
 # %% [markdown]
-# The plain interval leaves 0 out, the corrected one does not: four folds that all favour one side
-# are not proof yet. Now yours:
+# The plain interval excludes 0, the corrected one contains it. So four folds that all favour one
+# side are no proof yet. Now yours:
 
 
 # %%
@@ -407,7 +411,7 @@ chance = 100 / len(data.class_names)
 largest = 100 * np.bincount(labels).max() / len(labels)
 print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying the largest class")
 
-# %% tags=["verdict"]
+# %% alt="Balanced accuracy of each candidate, with interval; guessing as a line." tags=["verdict"]
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
     kind = name.split(",")[0]
@@ -425,9 +429,9 @@ plt.show()
 # %% [markdown]
 # ## How sure is that?
 #
-# Compare *differences* within the folds, not intervals: every candidate met the same easy and hard
-# images. The best is set against each of the others. It was chosen on these very folds, so its own
-# number is a little too good.
+# Compare *differences* within the folds, not intervals: every candidate had the same easy and hard
+# images. Below, each of the others is subtracted from the best. The best was chosen on these folds,
+# so its own number is a little too good.
 
 # %%
 best = table.index[0]
@@ -471,15 +475,15 @@ if len(twins):
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]
-# "Cannot be told" does not mean that there is no difference: the interval says how large one could
-# still be, in either direction. It asks for more labels, not for another seed.
+# "Cannot be told" does not mean that there is no difference. The interval says how large it could
+# still be, in either direction. More labels narrow it; another seed does not.
 #
 # ## Which classes?
 #
-# The held-out predictions of the best: which classes are taken for which, and some mistakes. With
-# your own images this is where wrong labels turn up.
+# These are the held-out predictions of the best: which classes it confuses, and some mistakes. Look
+# at the mistakes: some may be wrong labels.
 
-# %%
+# %% alt="Confusion matrix of the best: true classes in rows, predicted ones in columns."
 guess = predicted[best]
 report = evaluation.report_classes(labels, guess, data.class_names)
 matrix = pd.crosstab(labels, guess).reindex(
@@ -490,7 +494,7 @@ figures.confusion(ax, matrix.to_numpy(), data.class_names)
 ax.set_title(f"{best}, held-out images")
 plt.show()
 
-# %%
+# %% alt="Held-out images that were predicted wrongly, with true and predicted class."
 wrong = np.flatnonzero(guess != labels)[:10]
 titles = [f"{data.class_names[labels[i]]} > {data.class_names[guess[i]]}" for i in wrong]
 if len(wrong):
@@ -502,7 +506,7 @@ if len(wrong):
 # %% [markdown]
 # ## Keep the best
 #
-# The folds were for judging. To keep, the best is made once more with *all* labelled images.
+# The folds were for comparing. Now the best is made once more, from *all* labelled images.
 
 # %%
 reference = frozen.get(best.split(",")[0])
@@ -566,7 +570,7 @@ next_ones = pd.DataFrame(
     }
 ).sort_values("margin", kind="stable")
 
-# %%
+# %% alt="Twenty unlabelled images near a border between classes, with their predicted class."
 fig, ax = plt.subplots(figsize=(8, 3.4))
 first = next_ones.index[:20]
 figures.examples(ax, unlabelled[first], next_ones["predicted_class"].iloc[:20].tolist(), columns=10)
@@ -602,16 +606,17 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # %% [markdown]
 # ## New images
 #
-# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file,
-# its predicted class and its embedding.
+# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
+# file, its predicted class and its embedding.
 
 # %% [markdown] tags=["not-on-page"]
 # ## Summary
 #
-# - Pixels and an untrained network come first: they cost nothing, and with few labels they may win.
-# - Every labelled image is held out once, with its group; differences are taken within folds, and
+# - Try pixels and an untrained network first: they cost nothing, and with few labels they may be
+#   the best.
+# - Every labelled image is held out once, with its group. Differences are taken within folds, and
 #   their intervals are corrected because folds share images.
-# - "Cannot be told" is an answer too. It asks for more labels.
+# - "Cannot be told" is an answer, too: label more images.
 # - The best is kept, with a list of what to label next.
 #
 # ## Exercises
