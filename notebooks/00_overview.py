@@ -308,7 +308,7 @@ ax.plot(again["mean"], rows, "o", color=blue, mfc="white", ms=9, label="baseline
 ax.plot(trained["mean"], rows, "o", color=blue, ms=4, label="baseline, as trained")
 ax.plot(siamese, rows, "D", color=red, ms=8, alpha=0.4, label="siamese, paper")
 ax.invert_yaxis()
-ax.set(xlim=(0, 100), xlabel="SVM test accuracy (%)", ylabel="(labelled sets run here)")
+ax.set(xlim=(0, 100), xlabel="SVM test accuracy (%)", ylabel="setting (labelled sets)")
 ax.set_title("baselines, run again at the paper's scale")
 fig.legend(loc="outside upper right", ncols=2)
 plt.show()
@@ -402,9 +402,9 @@ plt.show()
 # Grey is the paper's. The largest gains are MobileNetV2's; a cross says that its baseline stood at
 # exact chance. The other two backbones gain more than 12 points only on malaria at 1 %.
 #
-# Circles are ours, green without attack and pink with it. A large circle would be *shown*: the
-# paper's scale and five labelled sets. There is none so far. Small and dotted is *suggestive*: a
-# reduced scale (32 px, 18 to 100 labels) or fewer sets. No circle: *untested*.
+# Circles are ours, green without attack and pink with it. A large circle would be *shown* at the
+# paper's scale, on five labelled sets; there is none so far. Small and dotted is *suggestive* for
+# that scale: 32 px and 18 to 100 labels, or fewer sets. No circle: *untested*.
 
 # %% [markdown]
 # If an interval contains 0, we cannot call the result a gain. Most dotted intervals do. They do not

@@ -100,7 +100,7 @@ print(*live.columns, sep=", ")
 # after 100 updates with momentum 0.99:
 
 # %% tags=["nbval-check-output"]
-print(f"left of the start: {slow_momentum ** live.loc['supervised, slow', 'updates']:.2f}")
+print(f"left of the beginning: {slow_momentum ** live.loc['supervised, slow', 'updates']:.2f}")
 heads = live.loc["supervised, slow", ["training", "inference"]]
 assert heads["training"] > 0.95 > 0.3 > heads["inference"]
 print("training mode: over 95 % right; inference mode: under 30 %; the same weights")
@@ -205,7 +205,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3.2))
 for marker, (backbone, group) in zip("osD", deltas.groupby("backbone"), strict=True):
     label = results.NAMES[backbone]
     ax.plot(group["share left"], group["delta"], marker, color="0.2", mfc="none", label=label)
-ax.set(xscale="symlog", xlabel="share of the initial statistics left in the baseline")
+ax.set(xscale="symlog", xlabel="share of the beginning left in the baseline")
 ax.set(ylabel="published gain, no attack (points)", xlim=(-0.0005, 1))
 ax.set_xscale("symlog", linthresh=0.001)
 ax.legend()
@@ -446,7 +446,9 @@ plt.show()
 
 # %%
 family = changes["re-estimated"]
-print(f"{len(family)} differences, told from zero after Holm: {(family['p_holm'] < 0.05).sum()}")
+print(
+    f"{len(family)} differences, not 0 after Holm's correction: {(family['p_holm'] < 0.05).sum()}"
+)
 
 # %% [markdown]
 # - **Shown** ($n = 3$, one draw): at the paper's scale the attack costs supervised MobileNetV2 many

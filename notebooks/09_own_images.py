@@ -442,7 +442,7 @@ print(lead.round(1).to_string())
 
 # %%
 def say_help(low, high):
-    """Say in words whether a difference can be told from zero."""
+    """Say in words whether a difference is clearly above or below 0."""
     if low > 0:
         return "they helped"
     return "they did harm" if high < 0 else "that cannot be told from these labels"

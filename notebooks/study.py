@@ -120,7 +120,7 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 # %% tags=["nbval-check-output"]
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
-    "labelled sets. Shown: at least three sets tell it from zero after Holm's correction for all "
+    "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
     "differences of this study. Suggestive: run, but not that firm. Untested: not run, or the "
     "pretext task was not learnt. Draws: of the attack's places."
 )
@@ -394,14 +394,14 @@ if len(minutes):
 # %% [markdown]
 # ## Scale and versions
 #
-# What these numbers were made with. “Start left” is how much of batch normalisation's starting
-# guess is still in its running averages after training: above a few percent the embedding may
+# What these numbers were made with. “Beginning left” is how much of batch normalisation's first
+# values is still in its running averages after training. Above a few percent the embedding may
 # collapse.
 
 # %%
 SCALE = {"image_size": "image (px)", "n_unlabelled": "N_u", "n_labelled": "N_l"}
 SCALE |= {"n_test": "test images", "epochs": "epochs", "n_updates": "updates"}
-SCALE |= {"bn_initial_share": "start left"}
+SCALE |= {"bn_initial_share": "beginning left"}
 
 
 def write(value):
