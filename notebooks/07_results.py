@@ -66,8 +66,8 @@ chance = printed[printed["std"] == 0]
 chance[["table", "dataset", "percent", "backbone", "mode", "attack", "mean"]]
 
 # %% [markdown]
-# Only MobileNetV2's baselines have none. They made few updates, so its batch normalisation has kept
-# a large share $0.999^n$ of its initial statistics after $n$ updates
+# Eight times, and always for a MobileNetV2 baseline. After $n$ updates its batch normalisation
+# keeps a share $0.999^n$ of its initial statistics
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)):
 
 # %% tags=["nbval-check-output"]
@@ -82,8 +82,8 @@ mobilenet = printed.query(
 sizes.merge(mobilenet[["dataset", "percent", "mean"]]).sort_values("updates", ignore_index=True)
 
 # %% [markdown]
-# Chance goes with a large share. So every cell has a second reading, with statistics *re-estimated*
-# on the labelled images. What is the mean gain without this backbone?
+# Where the share is large, the accuracy is chance. So every cell has a second reading, with
+# statistics *re-estimated* on the labelled images. What is the mean gain without this backbone?
 
 # %% tags=["nbval-check-output"]
 others = deltas[deltas["backbone"] != "mobilenet_v2"]
@@ -151,15 +151,15 @@ for kind in ("sample", "population"):
 #
 # - **Shown** (arithmetic, 36 gains): without MobileNetV2, less than half of the mean gain is left
 #   without attack, and none under it.
-# - **Shown** (arithmetic, 18 rows): the attack costs the siamese network less in five rows only. To
-#   be better under attack is not to lose less by it.
+# - **Shown** (arithmetic, 18 rows): the attack costs the siamese network less in five rows only. A
+#   network can be better under attack and still lose more by it.
 # - **Suggestive** (six settings): initial statistics hide what the baselines at exact chance
 #   learnt.
 
 # %% [markdown]
 # ## 2. What recorded studies say
 #
-# Only cells that are done count, and studies of one scale are not mixed with others.
+# Only finished cells count, and cells of different scales are never averaged.
 
 # %%
 folders = [ROOT / "outputs" / study for study in studies]
@@ -312,8 +312,8 @@ tables.lay_out_classes(cells, averages, ("fashion_mnist", 5.0, "resnet50_v2", "n
 #   gains over the better reading of its baseline, alone of 75 differences after correction. Task or
 #   updates? See [08_audit](08_audit.ipynb).
 # - **Suggestive** (the same, $n = 5$): its other gains. ResNet50V2's intervals all contain 0.
-# - **Suggestive** (malaria, $n = 3$, one draw): siamese networks follow the marks more than
-#   baselines, but also make more updates on marked images.
+# - **Suggestive** (malaria, $n = 3$, one draw): ResNet50V2's siamese network follows the marks more
+#   than its baseline, but also makes more updates on marked images.
 # - **Untested** (STL-10 and malaria, $n = 3$): whether self-supervision helps.
 # - **Untested**: siamese networks at the paper's scale.
 

@@ -175,7 +175,7 @@ pd.DataFrame(beside).join(printed).droplevel(["dataset", "percent", "mode"]).rou
 # pixels; ours are one draw.
 #
 # - **Shown** ($n = 5$): MobileNetV2's baseline had learnt. It is at exact chance as trained, and
-#   far from it re-estimated. Momentum 0.99 does the same ($n = 3$).
+#   far from it re-estimated. With momentum 0.99 it is as far from it as trained ($n = 3$).
 # - **Suggestive** ($n = 1$ each): the other two networks repeat the paper without attack.
 # - **Suggestive** ($n = 1$, one draw): the cost of the attack depends on the backbone.
 
@@ -221,8 +221,8 @@ print(f"less than that: {(~left).sum():2d} gains, mean {deltas.loc[~left, 'delta
 #
 # ### Recorded: malaria, 137 labels
 #
-# Here every backbone gains much in the paper. Ours are 128 px and 300 updates, on 4,031 images of
-# 35 patients, who are all in both halves.
+# Here the paper's gains are large for every backbone. Our runs have 128 px and 300 updates too, but
+# only 4,031 images of 35 patients, who are all in both halves.
 
 # %%
 malaria = results.collect(recorded / "audit_malaria")
@@ -361,8 +361,8 @@ print("an SVM fitted on clean images gets part of it back")
 #
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes that were not taken for $c$. Which share is
-# now (%)?
+# Put class $c$'s mark on test images of other classes that were not taken for $c$. What share is
+# taken for $c$ now (%)?
 
 # %%
 rows += ["marked, median"]
@@ -545,4 +545,4 @@ table.astype(float).round(1)
 # 2. `split = 1`: which live differences will change their sign?
 # 3. `label_fraction = 0.2`: how much will slow averages still hide?
 #
-# Next: [09_own_images](09_own_images.ipynb) does this for your own images.
+# Next: [09_own_images](09_own_images.ipynb) asks what works best on your own images.
