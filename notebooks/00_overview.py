@@ -58,8 +58,8 @@ print(f"{n_labelled} labelled images of {len(data.class_names)} classes")
 print(f"{len(data.unlabelled)} images without labels, {len(data.test)} for the test")
 
 # %% [markdown]
-# Can the other images teach something too? Turn one of them. Whoever turned it knows the angle: it
-# costs nothing. But to guess it, you must know how such images look upright
+# Can the other images teach something too? Turn one of them. The angle is then known and costs
+# nothing. But to guess it, you must know how such images look upright
 # ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728)).
 
 
@@ -219,9 +219,8 @@ print(stuck.groupby(["backbone", "dataset", "percent"])["mean"].agg(["min", "max
 print(f"{len(stuck)} baselines have exactly this accuracy, five times out of five")
 
 # %% [markdown]
-# Guessing gives 10 % on ten classes and 50 % on two: *chance*. A bad network would come near that
-# number, but not to the same digit in five labelled sets. Does something hide what these networks
-# learnt?
+# Guessing gives 10 % on ten classes and 50 % on two: *chance*. A bad network would only come near
+# that, not five times to the same digit. Does something hide what these networks learnt?
 
 # %% [markdown]
 # ### The suspect

@@ -280,9 +280,8 @@ for kind, learner in learners.items():
 print(pd.Series(steps, name="step of the mark").round(2).to_string())
 
 # %% [markdown]
-# Training on clean images makes the step shorter, as the mark tells nothing there. Training on
-# attacked images makes it about five times as long: one pixel moves an image halfway to another
-# one. This is the shortcut, learnt.
+# Training on clean images makes the step shorter. Training on attacked images makes it about five
+# times as long: one pixel moves an image halfway to another one. This is how a shortcut is learnt.
 
 
 # %% alt="Under attack the tree and the network lose on clean images and follow false marks."
@@ -419,8 +418,7 @@ print(f"step: {measure_step(*(model.embed(encoder, x) for x in (clean, attacked)
 #
 # Our encoders average their last feature maps over all places
 # ([global average pooling](https://keras.io/api/layers/pooling_layers/global_average_pooling2d/)).
-# Does that not forget where a mark was? Four by four again: one white pixel at each of 16 places,
-# averaged.
+# Is the place of a mark lost then? In 4×4 again, one white pixel at each of 16 places, averaged:
 
 # %% tags=["nbval-check-output"]
 everywhere = np.indices((4, 4)).reshape(2, -1).T

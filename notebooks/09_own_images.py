@@ -95,8 +95,8 @@ for path in sorted(root.iterdir())[:12]:
     print(f"{path.name:12}", f"{len(list(path.iterdir()))} files" if path.is_dir() else "")
 
 # %% [markdown]
-# `load` resizes the images once and keeps the arrays in a cache. It sets a third of the labelled
-# images aside as a test set. Labels are too few for that here, so we put both parts together.
+# `load` resizes the images once and keeps the arrays. It sets a third of the labelled images aside
+# as a test set. Labels are too few for that here, so we join both parts.
 
 
 # %%
@@ -145,9 +145,8 @@ axes[1].set_title(f"unlabelled ({len(unlabelled)} in all)")
 plt.show()
 
 # %% [markdown]
-# The pictures hide how large the files were, and which repeat each other. `heights`, `widths` and
-# `values` are ranges; `repeats` counts images equal to an earlier one, `in train` test images that
-# are also among the training images.
+# Pictures do not show all. `heights`, `widths` and `values` are ranges in the files. `repeats`
+# counts images equal to an earlier one, `in train` test images that are also in training.
 
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
@@ -257,8 +256,8 @@ check_folds(labels, folds)
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on the pixels, at 32 × 32, and an SVM on the outputs of an untrained network. They take seconds. A
-# network that takes minutes must beat them.
+# on the pixels, at 32 × 32, and an SVM on the outputs of an untrained network. They take seconds;
+# training takes minutes and must beat them.
 
 
 # %%
@@ -330,10 +329,9 @@ minutes = 1.6 * n_folds * updates * a_step / 60
 print("the two networks take", "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes")
 
 # %% [markdown]
-# Every fold trains both. A run that is cut off goes on from here: the state after each epoch lies
-# in the output folder. Each network predicts twice: as trained, and with batch normalisation's
-# statistics re-estimated on the labelled images
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)).
+# Every fold trains both. An interrupted run continues, as the state after each epoch is kept. Each
+# network predicts twice: as trained, and with batch normalisation's statistics re-estimated on the
+# labelled images ([04_batch_normalisation](04_batch_normalisation.ipynb)).
 
 # %%
 own = ROOT / "outputs" / "own" / f"{root.resolve().name}-{data.content[:8]}"
@@ -358,9 +356,9 @@ for mode, cell in cells.items():
 # %% [markdown]
 # ## How good is each?
 #
-# *Accuracy* is the share of held-out images that are right. *Balanced accuracy* is the mean over
-# classes of the share of each class that is right. It does not reward always saying the largest
-# class, so we choose by it.
+# *Accuracy* is the share of held-out images that are right. *Balanced accuracy* takes that share
+# for each class, then the mean. Always saying the largest class does not raise it, so we choose by
+# it.
 
 
 # %%
@@ -429,9 +427,9 @@ plt.show()
 # %% [markdown]
 # ## How sure is that?
 #
-# Compare *differences* within the folds, not intervals: every candidate had the same easy and hard
-# images. Below, each of the others is subtracted from the best. The best was chosen on these folds,
-# so its own number is a little too good.
+# Compare *differences* within the folds, not intervals: every candidate had the same images. Below,
+# each of the others is subtracted from the best. The best was chosen on these folds, so its own
+# number is a little too good.
 
 # %%
 best = table.index[0]
