@@ -22,6 +22,9 @@ import pandas as pd
 from IPython.display import Markdown
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.svm import SVC
 
 # %%
 from semisiam import ROOT
@@ -32,7 +35,7 @@ from semisiam.evidence import figures, statistics
 from semisiam.method import evaluation, model, training, trials
 from semisiam.run import folder as records
 
-# %% [markdown]
+# %% [markdown] tags=["not-on-page"]
 # ## Parameters
 #
 # Set `folder` to your own and run all cells. The defaults write
@@ -128,6 +131,8 @@ if len(unlabelled) <= len(images):
 n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
+
+# %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -188,7 +193,8 @@ def find_twins(images, threshold=0.98):
 twins = find_twins(images)
 if len(group):
     twins = twins[group[twins[:, 0]] != group[twins[:, 1]]]
-print(f"{len(twins)} pairs of labelled images in different groups are nearly the same")
+where = " in different groups" if len(group) else ""
+print(f"{len(twins)} pairs of labelled images{where} are nearly the same")
 for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
 
@@ -204,8 +210,6 @@ for a, b in twins[:3]:
 # %%
 def draw_folds(labels, group, n_folds, seed):
     """Draw which images each fold holds out, bool (N,) each; every image once."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     counts = np.bincount(labels)
     if counts.min() < n_folds:
         name = data.class_names[counts.argmin()]
@@ -243,6 +247,7 @@ def check_folds(labels, folds):
             raise DataError(f"one group holds all images of {named}: label images of more groups")
 
 
+# %%
 check_folds(labels, folds)
 
 # %% [markdown]
@@ -256,12 +261,10 @@ check_folds(labels, folds)
 # %%
 def make_classifier(kind):
     """Make the paper's SVM, or a forest."""
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.svm import SVC
-
     return SVC(kernel="linear") if kind == "svm" else RandomForestClassifier(500, random_state=0)
 
 
+# %%
 def predict_folds(features, kind="svm"):
     """Predict each image from the features of the others, fold by fold."""
     predicted = np.zeros_like(labels)
@@ -311,6 +314,8 @@ for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
 # %%
 few = unlabelled[: 8 * batch_size]
 probe = cells["semi"].model_copy(update={"epochs": 2})
+
+# %%
 encoder, network = training.start_network(probe, len(data.class_names))
 some_labelled = slice(0, None, max(1, len(images) // len(few) + 1))
 seconds = training.train(probe, network, images[some_labelled], labels[some_labelled], few)
@@ -360,6 +365,7 @@ def balance(truth, guess):
     return 100 * np.mean([(guess[truth == c] == c).mean() for c in np.unique(truth)])
 
 
+# %%
 by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
@@ -387,9 +393,12 @@ def estimate(values):
     return statistics.compare_paired(values.to_numpy(), shared=shared_share)
 
 
+# %%
 rows = {name: estimate(by_fold[name]) for name in by_fold}
 table = pd.DataFrame(rows).T[["mean", "low", "high"]].clip(0, 100)
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
+
+# %%
 table = table.rename(columns={"mean": "balanced"}).sort_values("balanced", ascending=False)
 print(table.round(1).to_string())
 
@@ -398,7 +407,7 @@ chance = 100 / len(data.class_names)
 largest = 100 * np.bincount(labels).max() / len(labels)
 print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying the largest class")
 
-# %%
+# %% tags=["verdict"]
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
     kind = name.split(",")[0]
@@ -414,7 +423,7 @@ ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# ## The answer
+# ## How sure is that?
 #
 # Compare *differences* within the folds, not intervals: every candidate met the same easy and hard
 # images. The best is set against each of the others. It was chosen on these very folds, so its own
@@ -499,6 +508,8 @@ if len(wrong):
 reference = frozen.get(best.split(",")[0])
 kept = Cell.check(reference) if reference else cells[best.split(",")[0]]
 kept = kept.model_copy(update={"output_dir": str(place)})
+
+# %%
 encoder, network = training.start_network(kept, len(data.class_names))
 history = training.train(kept, network, images, labels, unlabelled)
 if best.endswith("re-estimated"):
@@ -578,9 +589,11 @@ records.close_folder(
     model=model.build_classifier(network, encoder),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
+
+# %% tags=["nbval-check-output"]
 for path in [*checkpoints.iterdir()]:
     path.unlink()
 checkpoints.rmdir()
@@ -591,7 +604,8 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file,
 # its predicted class and its embedding.
-#
+
+# %% [markdown] tags=["not-on-page"]
 # ## Summary
 #
 # - Pixels and an untrained network come first: they cost nothing, and with few labels they may win.
@@ -609,6 +623,6 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # 2. `digits_per_class = 40`: which gains more, the networks or the pixels?
 # 3. Write it: a function that lists the classes whose held-out recall is under 50 %.
 
-# %% jupyter={"source_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution", "not-on-page"]
 weak = report.loc[report["recall"] < 0.5, "class"].tolist()
 print("classes under 50 % recall:", ", ".join(weak) or "none")

@@ -138,6 +138,8 @@ if cell.attack_unlabelled:  # a control
 # %%
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
 names = [data.class_names[labels[i]] for i in shown]
+
+# %%
 fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], labelled.clean[shown], names, columns=8)
 figures.examples(axes[1], labelled.attacked[shown], [""] * len(shown), columns=8)
@@ -223,6 +225,8 @@ facts
 test, test_labels = data.test, data.test_labels
 labelled_embeddings, embeddings = model.embed(encoder, labelled.images), model.embed(encoder, test)
 watch.lap("embedding")
+
+# %%
 svm = evaluation.fit_svm(labelled_embeddings, labels)
 predictions = svm.predict(embeddings)
 as_trained = float((predictions == test_labels).mean())
@@ -237,6 +241,8 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
     again = evaluation.fit_svm(model.embed(encoder, labelled.images), labels)
     predictions_again = again.predict(model.embed(encoder, test))
+
+# %%
 recalibrated = float((predictions_again == test_labels).mean())
 print(f"re-estimated {recalibrated:.3f}")
 print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions changed")
@@ -324,7 +330,12 @@ plt.show()
 # %%
 batches = training.make_batches(cell, labelled.images, labels, unlabelled, range(cell.epochs))
 speed = training.measure_speed(history, n_views, batches)
-about = {"n_unlabelled": len(unlabelled), "n_labelled": len(labels), "n_test": len(test)}
+about = {
+    "content": data.content,
+    "n_unlabelled": len(unlabelled),
+    "n_labelled": len(labels),
+    "n_test": len(test),
+}
 about |= {"n_classes": len(data.class_names), "class_names": list(data.class_names)}
 metrics = {"name": cell.name, "hash": cell.hash} | about | facts | scores
 metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": watch.seconds}

@@ -273,7 +273,7 @@ for variant, of in gathered.items():
         draw(name_file("gains", dataset, variant), fig, f"Gains on {NAMES[dataset]} with intervals")
 
 # %% [markdown]
-# The ledger of the paper's claims is in notebook `06_results`: give it this study's name.
+# The ledger of the paper's claims is in notebook `07_results`: give it this study's name.
 
 # %% [markdown]
 # ## Loss curves

@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 from made_up import write_cell
 from PIL import Image
 
 from semisiam.cell import Study
+from semisiam.cli import main
 from semisiam.evidence.page import ReportError, write_report
 
 STUDY = {
@@ -174,13 +176,15 @@ def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
     assert "66.0 ± 1.0 (3)" in page.cells
 
 
-def test_a_study_with_no_done_cell_has_a_page_that_says_so(tmp_path):
-    study = load(tmp_path / "demo.yaml", STUDY)
-    (tmp_path / "demo").mkdir()
-    undone = [[name, "waiting", "not run"] for name in study.cells()]
-    page = Page(write_report(study, tmp_path / "demo", undone))
+def test_the_command_writes_the_page_and_fails_where_cells_are_missing(tmp_path):
+    load(tmp_path / "demo.yaml", STUDY)
+    arguments = ["report", str(tmp_path / "demo.yaml"), "--outputs", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "12 cells are not done" in result.output
+    page = Page(tmp_path / "demo" / "report.html")
     assert "0 of 12 cells are done" in page.text
-    assert "12 cells." in page.text
+    assert page.text.count("not run") == 12
 
 
 def test_a_mixture_of_scales_is_refused_in_one_message(tmp_path):

@@ -184,7 +184,9 @@ def record(study: Study, outputs: Path) -> None:
         raise click.ClickException(f"{other[0]}; run the grid again")
     if not any(cell.done for cell in status.values()):
         raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
-    target = results.record(outputs / study.name, ROOT / "outputs" / "published" / study.name)
+    undone = {name for name, cell in status.items() if not cell.done}
+    place = ROOT / "outputs" / "published" / study.name
+    target = results.record(outputs / study.name, place, left_out=undone)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
     if missing := sum((n, cell.hash) not in recorded for n, cell in study.cells().items()):
@@ -207,6 +209,43 @@ def report(study: Study, outputs: Path) -> None:
     click.echo(write_report(study, outputs / study.name, undone))
     if undone:
         raise click.ClickException(f"{len(undone)} cells are not done; the report lists them")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="outputs/own, by the folder's name and content",
+    help="Folder of the page, the tables and the kept encoder.",
+)
+@click.option(
+    "-p",
+    "settings",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="A parameter of the notebook, e.g. -p backbone mobilenet_v2 -p weights imagenet.",
+)
+def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]) -> None:
+    """Say what works best on your own images, how sure that is, and what to label next.
+
+    FOLDER has one folder a class and one called `unlabelled`; or images and a table labels.csv with
+    the columns file, label and, if wished, group. It runs notebooks/09_own_images and writes one
+    page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
+    was tried, for `semisiam embed`. Run it again to go on after a stop.
+    """
+    import yaml
+
+    from semisiam.data import datasets
+    from semisiam.evidence.page import write_own
+    from semisiam.run.folder import find_outputs
+
+    given = {name: yaml.safe_load(value) for name, value in settings}
+    size = given.get("image_size") or 64
+    data = datasets.load("folder", size, data_dir=str(folder), seed=given.get("seed", 0))
+    name = f"{folder.resolve().name}-{data.content[:8]}"
+    click.echo(write_own(folder, output or find_outputs() / "own" / name, given))
 
 
 @main.command()

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.evidence.paper import ROW, SCORES, read_printed
@@ -51,7 +50,7 @@ SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "test_split", "unlabelled_limit", "test_limit", "seed"]
 LABELLED_SET += ["splits_file", "attack"]
-N_TRANSFORMS = {"rotation": 4, "rotation_flip": 8, "jigsaw": 24}  # labels of a pretext task
+N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
 
@@ -72,7 +71,7 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
         entries of metrics.json (nested ones as `seconds.total`; accuracies in [0, 1]),
         `accuracy_better` (see `_choose_reading`) and `duplicate_of`: an earlier cell with the same
-        settings, or "".
+        settings and images, or "".
     """
     recorded = folder / "cells.json"
     runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
@@ -88,7 +87,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
     cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
     cells["accuracy_better"] = _choose_reading(cells)
-    first = cells.groupby("hash")["cell"].transform("first")
+    content = cells.get("content", pd.Series("", cells.index)).fillna("")  # older cells have none
+    first = cells.groupby(["hash", content])["cell"].transform("first")
     return cells.assign(duplicate_of=first.where(first != cells["cell"], ""))
 
 
@@ -109,11 +109,11 @@ def _settings_but(*names: str) -> list[str]:
 def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
     for path in sorted(folder.glob("*/params.yaml")):
         try:
-            cell = Cell.check(yaml.safe_load(path.read_text("utf-8")))
+            cell = Cell.read(path)
             if explain_undone(path.parent, cell):
                 continue
             metrics = json.loads((path.parent / "metrics.json").read_text("utf-8"))
-        except (ValueError, TypeError, yaml.YAMLError):
+        except (OSError, ValueError):
             continue  # half-written, or the settings of another version
         yield {"cell": path.parent.name, "settings": cell.model_dump(), "metrics": metrics}
 

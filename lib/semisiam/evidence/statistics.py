@@ -28,12 +28,15 @@ SEVERAL = 3  # labelled sets that a conclusion needs to be `shown`
 SUPPORTED, NOT_SUPPORTED, NOT_ENOUGH = "supported", "not supported", "not enough runs"
 
 
-def compare_paired(differences: np.ndarray) -> dict[str, float]:
+def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str, float]:
     """Estimate a mean difference from paired runs, one difference a split.
 
     Args:
         differences: float (n,), e.g. accuracy of semi minus supervised on each split's labelled
             set, in points. NaNs are left out.
+        shared: for the folds of a cross-validation, which share training images, the number of
+            held-out over training images: the corrected resampled t (Nadeau & Bengio, Machine
+            Learning 52, 2003). 0 for independent labelled sets.
 
     Returns:
         n; mean; std (sample); low and high (95 % interval of the mean, Student's t with n - 1
@@ -54,7 +57,7 @@ def compare_paired(differences: np.ndarray) -> dict[str, float]:
     std = differences.std(ddof=1)
     if std < 1e-9:
         return result | {"std": 0.0, "low": mean, "high": mean, "p": float(abs(mean) < 1e-9)}
-    low, high, p = interval(mean, std / np.sqrt(n), n - 1)
+    low, high, p = interval(mean, std * np.sqrt(1 / n + shared), n - 1)
     return result | {
         "std": std,
         "low": low,

@@ -15,6 +15,7 @@ from semisiam.method.pretext import TASKS, list_moves, transform_all
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError("Keras was imported with another backend: import semisiam before keras")
+tf.get_logger().setLevel("ERROR")  # it warns of each network after the fifth in a kernel
 keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The audit
 #
-# Before: [06_results](06_results.ipynb). Next: [08_own_images](08_own_images.ipynb).
+# Before: [07_results](07_results.ipynb). Next: [09_own_images](09_own_images.ipynb).
 #
 # **What do the published gains rest on: the pretext task, the unlabelled images, the number of
 # updates, or something else?**
@@ -547,7 +547,7 @@ table.astype(float).round(1)
 #   10.0 % in both columns hides.
 # - **Untested**: any siamese network at the paper's scale; malaria as a whole.
 #
-# Next: [08_own_images](08_own_images.ipynb).
+# Next: [09_own_images](09_own_images.ipynb).
 #
 # ## Exercises
 #

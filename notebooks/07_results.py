@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Results: every table of the paper, printed beside reproduced
 #
-# Before: [05_svm_evaluation](05_svm_evaluation.ipynb). Next: [07_audit](07_audit.ipynb).
+# Before: [06_svm_evaluation](06_svm_evaluation.ipynb). Next: [08_audit](08_audit.ipynb).
 #
 # **Do unlabelled images help where labels are few, and how much of the answer do these numbers
 # carry?** Nothing is trained here. The printed tables of Cavallari and Ponti (SIBGRAPI 2021) and
@@ -159,7 +159,7 @@ for kind in ("sample", "population"):
 # - **Shown** (36 printed pairs): the attack costs the siamese networks more, not less. “Better
 #   under attack” and “hurt less by it” are different claims; the tables carry the first alone.
 # - **Suggestive** (a pattern over six settings): baselines at exact chance are hidden by
-#   statistics. [07_audit](07_audit.ipynb) runs one of them.
+#   statistics. [08_audit](08_audit.ipynb) runs one of them.
 
 # %% [markdown]
 # ## 2. What recorded studies say
@@ -259,7 +259,7 @@ for n in (3, 5, 10, 20):
 
 # %% [markdown]
 # Does a network obey the marks? Put class $c$'s mark on test images of other classes, and count, in
-# percent, those that turn to $c$ ([07_audit](07_audit.ipynb), section 4). Without attack in
+# percent, those that turn to $c$ ([08_audit](08_audit.ipynb), section 4). Without attack in
 # training the count shows what any white pixel does.
 
 # %%
@@ -494,7 +494,7 @@ results.in_order(table).round(1)
 # Fashion-MNIST has the same pattern (**suggestive**, n = 5). STL-10 and malaria at 32 px learnt too
 # little of the rotation task to say anything (**untested**).
 #
-# Next: [07_audit](07_audit.ipynb) asks what the gains rest on.
+# Next: [08_audit](08_audit.ipynb) asks what the gains rest on.
 #
 # ## Exercises
 #
