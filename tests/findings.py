@@ -2,7 +2,8 @@
 
 Between its markers a page holds the tables that this writes; the figures go to
 `outputs/published/*.png`. Tests hold both to the recorded numbers. Words are written by hand here;
-a number never is. `findings.py --pictures` also makes the pictures of the method and of a report.
+a number never is. `--pictures` also makes the pictures of the method and of a report; `--reports`
+makes the reports of all recorded studies for the site instead.
 """
 
 import hashlib
@@ -356,16 +357,27 @@ def draw_method() -> Figure:
     return fig
 
 
+def report_recorded(name: str, folder: Path) -> Path:
+    """Write the report of a recorded study to `folder/NAME/report.html`."""
+    from semisiam.evidence.page import write_report
+
+    study = Study.load(ROOT / "params" / "studies" / f"{name}.yaml")
+    recorded = set(results.collect(PUBLISHED / name)["cell"])
+    undone = [[cell, "missing", "not recorded"] for cell in study.cells() if cell not in recorded]
+    kept = shutil.copytree(PUBLISHED / name, folder / name, dirs_exist_ok=True)
+    page = write_report(study, kept, undone)
+    for file in kept.glob("*.*"):
+        if file != page:
+            file.unlink()
+    return page
+
+
 def picture_report(target: Path) -> None:
     """Make the first screen of the recorded demo's report a picture; needs Chromium."""
     from playwright.sync_api import sync_playwright
 
-    from semisiam.evidence.page import write_report
-
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        shutil.copytree(PUBLISHED / "demo", Path(folder) / "demo")
-        study = Study.load(ROOT / "params" / "studies" / "demo.yaml")
-        page = write_report(study, Path(folder) / "demo", [])
+        page = report_recorded("demo", Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         view = browser.new_page(viewport={"width": 1000, "height": 760})
         view.goto(page.as_uri())
@@ -380,7 +392,11 @@ def save(fig: Figure, path: Path) -> None:
 
 
 def main(*options: str) -> None:
-    """Write the tables and the figure anew, and the pictures if asked for."""
+    """Write the tables and the figure anew; or the pictures, or the site's reports."""
+    if options == ("--reports",):
+        for file in sorted(PUBLISHED.glob("*/cells.json")):
+            print(report_recorded(file.parent.name, ROOT / "outputs" / "site" / "reports"))
+        return
     for page in PAGES:
         text = fill_in(page)
         with replacing(page) as temporary:
