@@ -6,8 +6,6 @@ anywhere: formulas become MathML, which browsers draw themselves.
 
 import subprocess
 
-from latex2mathml.converter import convert
-
 project = "semisiam"
 author = "semisiam contributors"
 extensions = ["myst_nb"]
@@ -89,6 +87,7 @@ def link_reports(app, page: str, source: list[str]) -> None:
 def write_math(translator, node) -> None:
     """Write a formula as MathML."""
     from docutils import nodes
+    from latex2mathml.converter import convert
 
     block = "block" if isinstance(node, nodes.math_block) else "inline"
     translator.body.append(convert(node.astext(), display=block))

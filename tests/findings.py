@@ -328,7 +328,7 @@ def draw_headline() -> Figure:
     rows = [("published, 600 labels alone", published["supervised"])]
     rows += list(gather_headline().items())
     rows += [("published, with unlabelled images", published["semi"])]
-    fig, ax = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 0.9))
+    fig, ax = plt.subplots(figsize=(6.4, 0.38 * len(rows) + 0.8))
     for place, (_, row) in enumerate(rows):
         if isinstance(row, tuple):
             colour, values = row
