@@ -4,15 +4,17 @@
 #   make notebooks NOTEBOOKS="master"   only these, by name
 #   make lab LAB="--no-browser"         options for JupyterLab
 #   make bench BENCH="--only step"      options of tests/bench.py; --record keeps the numbers
-#   make lock LOCK=--upgrade            newer versions, where pyproject.toml allows them
+#   make lock LOCK=--upgrade            newer versions, where pyproject.toml allows them; of both locks
 
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 READY := .venv/ready
-PIP := $(BIN)/python -m pip install --quiet --progress-bar off --disable-pip-version-check --no-input
+SITE := .venv-site
+QUIET := --quiet --progress-bar off --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip install $(QUIET)
 
-.PHONY: help demo test lint lab bench notebooks readme lock clean
+.PHONY: help demo test lint lab bench notebooks readme site lock clean
 
 help:
 	@echo "make demo       a small study on built-in images: outputs/demo/report.html"
@@ -21,6 +23,7 @@ help:
 	@echo "make bench      speed and memory on this machine, half an hour: outputs/bench/"
 	@echo "make notebooks  execute every notebook again from its .py"
 	@echo "make readme     README's tables and figure from outputs/published/"
+	@echo "make site       notebooks, README and recorded reports as a site: outputs/site/"
 	@echo "make lint       ruff, check and format"
 	@echo "make lock       requirements.lock from pyproject.toml (needs uv)"
 	@echo "make clean      remove .venv and caches; outputs/ stays"
@@ -52,14 +55,32 @@ notebooks: $(READY)
 readme: $(READY)
 	$(BIN)/python tests/findings.py
 
+# Opens without a network. Sphinx has an environment of its own, which nothing else needs.
+site: $(READY) $(SITE)/ready
+	$(BIN)/python tests/findings.py --reports
+	$(SITE)/bin/python -m sphinx -q -W --keep-going -c .site . outputs/site
+	@cp outputs/site/README.html outputs/site/index.html
+	@echo "Open outputs/site/index.html in a browser."
+
+$(SITE)/ready: .site/requirements.lock
+	@rm -f $@
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install $(QUIET) --require-hashes -r .site/requirements.lock
+	@touch $@
+
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(UV) pip compile pyproject.toml --quiet --extra test --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" \
 		-o requirements.lock $(LOCK)
+	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*p["optional-dependencies"]["site"], sep="\n")' | \
+	$(UV) pip compile - --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" \
+		-o .site/requirements.lock $(LOCK)
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache build lib/*.egg-info
+	rm -rf .venv $(SITE) .pytest_cache .ruff_cache build lib/*.egg-info
 	find lib tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
