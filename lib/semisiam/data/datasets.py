@@ -4,7 +4,6 @@ The arrays are prepared once, kept in the cache and opened memory-mapped. Cells 
 same data at once wait for the first and share its arrays.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -27,7 +26,6 @@ from semisiam.data.pixels import DeepImage, Told, find_range, write_images
 from semisiam.data.sources import SOURCES, Raw, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
@@ -185,9 +183,6 @@ def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
     return content.hexdigest()[:16]
 
 
-# the cache
-
-
 def _prepare(
     name: str,
     image_size: int,
@@ -245,10 +240,9 @@ def _writing(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, NotImplementedError) as error:
         why = getattr(error, "strerror", None) or error
-        remedy = "make room or " if getattr(error, "errno", 0) in FULL else ""
         raise DataError(
-            f"cannot write to the cache {folder.parent}: {why}; {remedy}set SEMISIAM_CACHE to a "
-            "folder that can be written, on a disk that knows locks"
+            f"cannot write to the cache {folder.parent}: {why}; set SEMISIAM_CACHE to a folder "
+            "that can be written, with space enough, on a disk that knows locks"
         ) from None
 
 
@@ -322,8 +316,6 @@ def _check_classes(class_names: tuple[str, ...], parts: dict[str, Part]) -> None
         raise DataError(f"no training image is left of: {', '.join(empty)}")
     if empty := [name for name, part in parts.items() if not len(part.labels)]:
         raise DataError(f"no image is left in: {', '.join(empty)}")
-    if len(class_names) < 2:
-        raise DataError(f"there is only one class with training images: {class_names[0]}")
 
 
 def list_prepared() -> pd.DataFrame:
@@ -337,9 +329,6 @@ def list_prepared() -> pd.DataFrame:
             about = {"unlabelled": "= train"} | counts | {"MB": megabytes, "folder": str(folder)}
             rows.append(facts["settings"] | about)
     return pd.DataFrame(rows)
-
-
-# descriptions
 
 
 def summarise(dataset: Dataset) -> str:

@@ -106,9 +106,6 @@ def read_gzip(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
-# lists of files
-
-
 @dataclass(frozen=True)
 class Member:
     """A file in an archive or a folder: its size (bytes) and how to open it."""
@@ -162,8 +159,8 @@ def list_members(place: Path) -> dict[str, Member]:
     Archives are never unpacked. Raises `DataError` if one is broken or a path leads out of it.
     """
     if place.is_dir():
-        files = {name: path for name, path in walk(place).items() if path.is_file()}
-        return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in files.items()}
+        found = {name: path for name, path in walk(place).items() if name[-1] != "/"}
+        return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in found.items()}
     with reading(place):
         if place.suffix == ".zip":
             archive = zipfile.ZipFile(place)
@@ -199,9 +196,6 @@ def count_unsupported(names: Iterable[str], said: str) -> str:
 def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
     """Join the first few texts; dots stand for the others."""
     return separator.join([*items[:count], *["..."] * (len(items) > count)])
-
-
-# official archives
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,6 @@ def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
     return rows
 
 
-# random choices of images
-
-
 @dataclass(frozen=True)
 class Halving:
     """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
@@ -205,35 +202,32 @@ class Halving:
             return f"drawn by {self.test_split} with seed {self.seed}"
         return f"as recorded ({hashlib.sha256(str(list(self.test_rows)).encode()).hexdigest()[:8]})"
 
-    def choose(self, labels: np.ndarray, share: float, groups: np.ndarray) -> np.ndarray:
-        """Choose the test images: bool (N,), True for test.
+    def halve(self, images: Part, share: float) -> tuple[dict[str, Part], list[int]]:
+        """Halve labelled images to `train` and `test`; also returns the places of the test images.
 
-        At random `share` of all, by patient a half, by group a third; `groups`, str (N,), are the
-        patients or groups. Raises `DataError` where a class is too small, or the record of others.
+        At random `share` of all is for test, by patient a half, by group a third. Raises
+        `DataError` where groups are too few, or the record is of other images.
         """
-        if self.test_rows is None:
-            draws = {"patient": halve_patients, "group": hold_out_groups}
-            if self.test_split in draws:
-                return draws[self.test_split](groups, labels, self.seed)
-            return hold_out(labels, share, self.seed)
-        is_test = np.isin(np.arange(len(labels)), self.test_rows)
-        if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
-            raise DataError(
-                f"the recorded test set is not one of these {len(labels):,} images: "
-                f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
-            )
-        return is_test
+        labels = images.labels
+        if self.test_rows is not None:
+            is_test = np.isin(np.arange(len(labels)), self.test_rows)
+            if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
+                raise DataError(
+                    f"the recorded test set is not one of these {len(labels):,} images: "
+                    f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
+                )
+        elif self.test_split == "random":
+            is_test = hold_out(labels, share, self.seed)
+        else:
+            draw = {"patient": halve_patients, "group": hold_out_groups}[self.test_split]
+            is_test = draw(images.groups, labels, self.seed)
+        halves = {"train": images.select(~is_test), "test": images.select(is_test)}
+        return halves, np.flatnonzero(is_test).tolist()
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose `share` of all images at random for test, stratified: bool (N,).
-
-    Raises `DataError` where a class has fewer than two images, one for either side.
-    """
-    counts = np.unique_counts(labels).counts
-    if counts.min() < 2:
-        raise DataError("a class has a single image: add more, or give test images of their own")
-    count = max(round(share * len(labels)), len(counts))
+    """Choose `share` of all images at random for test, at least one of each class: bool (N,)."""
+    count = max(round(share * len(labels)), len(np.unique(labels)))
     return np.isin(np.arange(len(labels)), draw_stratified(labels, count, seed))
 
 

@@ -148,9 +148,6 @@ def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
-# arrays
-
-
 class DeepImage(Exception):
     """An image is deeper than 8 bits, and the range of values is not known yet."""
 

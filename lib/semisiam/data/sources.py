@@ -51,9 +51,6 @@ def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> P
     return Part(zip(images[rows], repeat("")), names, labels[rows].astype(np.int64))
 
 
-# scikit-learn's digits
-
-
 def digits(folder: Path | None, halving: Halving) -> Source:
     """The 1,797 digits of 8x8 pixels that come with scikit-learn; a fixed third is the test set."""
     return Source("scikit-learn", _read_digits)
@@ -75,8 +72,6 @@ def _read_digits() -> Raw:
         ),
     )
 
-
-# Fashion-MNIST
 
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -156,8 +151,6 @@ def _find_idx(folder: Path | None, file: str) -> Path | None:
     return next(filter(Path.is_file, paths), None)
 
 
-# STL-10 and Malaria: one archive each
-
 STL10 = Archive(
     file="stl10_binary.tar.gz",
     url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -200,13 +193,12 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    parts = {}
+    parts, places = {}, np.append(np.searchsorted(present, np.arange(10)), -1)  # by label, and -1
     for part, file in STL10_FILES.items():
         kept = np.isin(labels[part], [-1, *present])
         names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
-        new = {-1: -1} | {int(c): i for i, c in enumerate(present)}
-        of_part = np.array([new[c] for c in labels[part][kept].tolist()])
-        parts[part] = Part(_stream_stl10(place, named[f"{file}.bin"], kept), names, of_part)
+        images = _stream_stl10(place, named[f"{file}.bin"], kept)
+        parts[part] = Part(images, names, places[labels[part][kept]])
     return Raw(tuple(STL10_CLASSES[c] for c in present), parts, notes)
 
 
@@ -262,20 +254,13 @@ def _read_malaria(place: Path, halving: Halving) -> Raw:
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
     images, ignored = choose_images(place, members, MALARIA_CLASSES)
     patients = find_patients(images.names)
-    parts, rows = _halve(images._replace(groups=patients), 1 / 2, halving)
+    parts, rows = halving.halve(images._replace(groups=patients), 1 / 2)
     shared = np.intersect1d(parts["train"].groups, parts["test"].groups)
     said = (
         f"test set: a half {halving}; {len(shared)} of {len(np.unique(patients))} patients are "
         "on both sides"
     )
     return Raw(MALARIA_CLASSES, _decode(parts, members), [*notes, *ignored, said], rows)
-
-
-def _halve(images: Part, share: float, halving: Halving) -> tuple[dict[str, Part], list[int]]:
-    """Halve labelled images to train and test; also returns the places of the test images."""
-    is_test = halving.choose(images.labels, share, images.groups)
-    parts = {"train": images.select(~is_test), "test": images.select(is_test)}
-    return parts, np.flatnonzero(is_test).tolist()
 
 
 def find_patients(names: np.ndarray) -> np.ndarray:
@@ -293,9 +278,6 @@ def _decode(parts: dict[str, Part], members: dict[str, Member]) -> dict[str, Par
     """Give the parts the pictures that their names name, read when they are asked for."""
     found = {part: [members[name] for name in of.names] for part, of in parts.items()}
     return {p: of._replace(images=decode_members(found[p])) for p, of in parts.items()}
-
-
-# one's own images
 
 
 def folder(folder: Path | None, halving: Halving) -> Source:
@@ -323,7 +305,7 @@ def _read_own(place: Path, halving: Halving) -> Raw:
                 "of their own"
             )
         halving = replace(halving, test_split="group") if len(images.groups) else halving
-        halves, rows = _halve(images, 1 / 3, halving)
+        halves, rows = halving.halve(images, 1 / 3)
         parts |= halves
         notes.append(f"test set: a third of the labelled images, {halving}")
     return Raw(tuple(classes), _decode(parts, members), notes, rows)
