@@ -241,7 +241,7 @@ def test_where_there_is_nothing_to_embed(made, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             embed.embed_images(made[1], place)
-    with pytest.raises(DataError, match="there is no cell folder"):
+    with pytest.raises(DataError, match="nowhere is not a cell's folder"):
         embed.embed_images(tmp_path / "nowhere", made[0])
 
 

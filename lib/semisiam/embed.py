@@ -103,12 +103,10 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _read_cell(folder: Path) -> Cell:
-    if not folder.is_dir():
-        raise DataError(f"there is no cell folder {folder}")
+    if not (folder / "params.yaml").exists():
+        raise DataError(f"{folder} is not a cell's folder: it has no params.yaml")
     try:
         cell = Cell.read(folder / "params.yaml")
-    except FileNotFoundError:
-        raise DataError(f"{folder} is not a cell's folder: it has no params.yaml") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}/params.yaml cannot be used: {error}") from None
     if reason := explain_undone(folder, cell):
@@ -125,10 +123,11 @@ def _find_images(place: Path) -> dict[str, Member]:
     if not place.is_dir():
         raise DataError(f"there is no image file or folder {place}")
     members = files.list_members(place)
-    if images := {name: member for name, member in members.items() if files.is_picture(name)}:
-        return images
-    known = ", ".join(sorted(files.IMAGE_SUFFIXES))
-    raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
+    images = {name: member for name, member in members.items() if files.is_picture(name)}
+    if not images:
+        known = ", ".join(sorted(files.IMAGE_SUFFIXES))
+        raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
+    return images
 
 
 def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:

@@ -80,12 +80,9 @@ def load(
 ) -> Dataset:
     """Open a data set at one image size, preparing it first if need be.
 
-    Images are resized with Pillow's bilinear filter, which averages over all pixels it covers
-    when it shrinks (antialiasing), whatever their aspect; grey is repeated to three channels.
-
     Args:
         name: one of `SOURCES`.
-        image_size: height and width after resizing (px).
+        image_size: height and width after resizing (px), see `pixels.resize`.
         data_dir: folder of the raw files; "" for the cache, which is filled by a download.
         unlabelled_limit: use at most this many unlabelled images (0: all), drawn at random and,
             where they have labels, stratified; D_l is then drawn from the same subset.
@@ -95,8 +92,7 @@ def load(
         seed: of the subsets and of halves that are not official.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
 
-    Raises:
-        DataError: the data is not there, damaged or unusable.
+    Raises `DataError` where the data is not there, damaged or unusable.
     """
     halving = Halving(seed, test_split, test_rows)
     folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
@@ -272,15 +268,12 @@ def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged:
         raw, told = source.read(), Told(find_range(deep))
         parts, about = _write_parts(folder, raw, settings["size"], told)
     if told.damaged and not skip_damaged:
-        given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
-        command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
-        total = sum(len(part.names) for part in raw.parts.values())
-        few = enumerate_few(told.damaged, 10, "\n  ")
-        raise DataError(
-            f"{len(told.damaged):,} of {total:,} images do not decode:\n  {few}\n"
-            f"mend or remove them, or prepare the data without them: {command}"
-        )
-    _check_classes(raw.class_names, parts)
+        _refuse_damaged(told.damaged, sum(len(part.names) for part in raw.parts.values()), settings)
+    counts = np.bincount(parts["train"].labels, minlength=len(raw.class_names))
+    if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
+        raise DataError(f"no training image is left of: {', '.join(empty)}")
+    if empty := [name for name, part in parts.items() if not len(part.labels)]:
+        raise DataError(f"no image is left in: {', '.join(empty)}")
     facts = {
         "settings": settings,
         "class_names": raw.class_names,
@@ -289,15 +282,23 @@ def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged:
         "test_rows": raw.test_rows,
         "decoding": {"value_range": told.value_range} if told.value_range else {},
     }
-    columns = {
-        f"{name}_{of}": column
-        for name, part in parts.items()
-        for of, column in zip(Part._fields[1:], part[1:], strict=True)
-    }
-    np.savez(folder / "items.npz", facts=json.dumps(facts), **columns)
+    items = {}
+    for name, part in parts.items():
+        items |= {f"{name}_{of}": column for of, column in part._asdict().items()}
+    np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
+    given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+    command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+    few = enumerate_few(damaged, 10, "\n  ")
+    raise DataError(
+        f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
+        f"mend or remove them, or prepare the data without them: {command}"
+    )
 
 
 def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
@@ -308,14 +309,6 @@ def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
         kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
         parts[name] = part._replace(images=NOTHING).select(kept)._replace(digests=digests)
     return parts, about
-
-
-def _check_classes(class_names: tuple[str, ...], parts: dict[str, Part]) -> None:
-    counts = np.bincount(parts["train"].labels, minlength=len(class_names))
-    if empty := [name for name, n in zip(class_names, counts, strict=True) if not n]:
-        raise DataError(f"no training image is left of: {', '.join(empty)}")
-    if empty := [name for name, part in parts.items() if not len(part.labels)]:
-        raise DataError(f"no image is left in: {', '.join(empty)}")
 
 
 def list_prepared() -> pd.DataFrame:
@@ -350,9 +343,8 @@ def describe_classes(dataset: Dataset) -> pd.DataFrame:
 def describe_parts(dataset: Dataset) -> pd.DataFrame:
     """Describe train, unlabelled (if it is not train) and test: one row a part.
 
-    Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, each as
-    "smallest-largest" over the whole part; `repeats`, images equal to an earlier one of the part;
-    `in train`, images equal to a training image.
+    Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, as
+    "smallest-largest"; `repeats`, images equal to an earlier one; `in train`, to a training image.
     """
     origins = {"train": dataset.train_origin, "test": dataset.test_origin}
     if dataset.unlabelled is not dataset.train:

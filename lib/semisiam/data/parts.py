@@ -54,11 +54,7 @@ Layout = tuple[list[str], dict[str, Part], list[str]]  # class names, parts, not
 
 
 def read_layout(place: Path, members: dict[str, Member]) -> Layout:
-    """Read one's own images: class names, the parts that there are, without pixels, and notes.
-
-    Raises:
-        DataError: the layout is not one of the two, or the table has a mistake.
-    """
+    """Read one's own images: class names, parts without pixels, notes. Raises `DataError`."""
     if not any(map(is_image, members)):
         unsupported = files.count_unsupported(members, " (not supported: {})")
         raise DataError(f"{place} holds no image{unsupported}: {LAYOUT}")
@@ -85,7 +81,7 @@ def choose_images(
             f"{place} has no image in {', '.join(missing)}{unsupported}: "
             "add images or remove the folder"
         )
-    notes = list(filter(None, [files.count_unsupported(inside, UNSUPPORTED)]))
+    notes = [told] if (told := files.count_unsupported(inside, UNSUPPORTED)) else []
     if others := sorted(n for n in inside if not files.is_picture(n)):
         notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
     return Part(NOTHING, np.array(names), labels), notes
@@ -100,10 +96,8 @@ def _read_classes(place: Path, members: dict[str, Member]) -> Layout:
     odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
     if odd:
         raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
-    if len(classes) < 2:
-        raise DataError(
-            f"{place} has {len(classes)} class folders: at least 2 are needed; {LAYOUT}"
-        )
+    if (count := len(classes)) < 2:
+        raise DataError(f"{place} has {count} class folders: at least 2 are needed; {LAYOUT}")
     of_test = {name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1}
     if unknown := sorted(of_test - set(classes)):
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
@@ -150,7 +144,7 @@ def _read_table(place: Path, members: dict[str, Member]) -> Layout:
     parts = {"train": Part(NOTHING, names, labels.astype(np.int64), groups)}
     if len(others):
         parts["unlabelled"] = Part(NOTHING, others, np.full(len(others), -1))
-    notes = list(filter(None, [files.count_unsupported(members, UNSUPPORTED)]))
+    notes = [told] if (told := files.count_unsupported(members, UNSUPPORTED)) else []
     return classes.tolist(), parts, notes
 
 

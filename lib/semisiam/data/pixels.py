@@ -24,7 +24,6 @@ UPRIGHT = {  # by the EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-DEPTHS = (8, 10, 12, 14, 16)  # bits
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -118,10 +117,12 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
         some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
     values = np.concatenate(some)
     low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
-    for depth in DEPTHS if values.dtype.kind in "iu" else ():
+    if values.dtype.kind == "f":
+        return low, float(np.nextafter(high, np.inf))
+    for depth in (8, 10, 12, 14, 16):
         if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
             return 0.0, float(2**depth)
-    return low, high + 1 if values.dtype.kind in "iu" else float(np.nextafter(high, np.inf))
+    return low, high + 1
 
 
 def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:

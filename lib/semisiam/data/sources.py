@@ -205,9 +205,8 @@ def _read_stl10(place: Path) -> Raw:
 def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.ndarray:
     """Read labels, int64 (N,), from 0 where the file counts from 1; -1 where there are none."""
     images, labels = f"{STL10_FILES[part]}.bin", f"{part}_y.bin"
-    for file in (images, labels)[: 1 if part == "unlabelled" else 2]:
-        if file not in named:
-            raise DataError(f"{place} has no {file}: fetch it again")
+    if absent := {images, *[labels] * (part != "unlabelled")} - set(named):
+        raise DataError(f"{place} has no {' and no '.join(sorted(absent))}: fetch it again")
     count, rest = divmod(named[images].size, STL10_BYTES)
     if rest or not count:
         raise DataError(f"{place}: {images} is truncated ({rest} bytes after {count} whole images)")
@@ -215,13 +214,10 @@ def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.n
         return np.full(count, -1)
     with files.reading(place), named[labels].open() as file:
         found = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
-    if len(found) != count:
-        raise DataError(f"{place}: {labels} has {len(found)} labels for {count} images")
-    if len(wrong := np.flatnonzero((found < 0) | (found > 9))):
-        raise DataError(
-            f"{place}: {labels} has {len(wrong)} labels outside 1-10, "
-            f"the first is {found[wrong[0]] + 1} at place {wrong[0]}"
-        )
+    wrong = (found[(found < 0) | (found > 9)] + 1).tolist()
+    if wrong or len(found) != count:
+        few = f", and outside 1-10: {files.enumerate_few(list(map(str, wrong)))}" if wrong else ""
+        raise DataError(f"{place}: {labels} has {len(found)} labels for {count} images{few}")
     return found
 
 
@@ -283,10 +279,9 @@ def _decode(parts: dict[str, Part], members: dict[str, Member]) -> dict[str, Par
 def folder(folder: Path | None, halving: Halving) -> Source:
     """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
 
-    Or images beside a table `labels.csv` with the columns file, label and, if wished, group; those
-    that it gives no label are the unlabelled ones. Without unlabelled ones, D_u is the training
-    set; without `test`, a third of the labelled images is drawn for it, stratified and, if there
-    are groups, by whole groups. Images are stretched to squares.
+    Or images beside `labels.csv`, with the columns file, label and, if wished, group; those without
+    a label are the unlabelled ones. Without any, D_u is the training set; without `test`, a third
+    of the labelled images is drawn for it, stratified and, if there are groups, by whole groups.
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
