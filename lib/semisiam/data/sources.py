@@ -193,12 +193,12 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    parts, places = {}, np.append(np.searchsorted(present, np.arange(10)), -1)  # by label, and -1
+    parts, new = {}, np.append(np.searchsorted(present, np.arange(10)), -1)  # new[-1] is -1
     for part, file in STL10_FILES.items():
         kept = np.isin(labels[part], [-1, *present])
         names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
         images = _stream_stl10(place, named[f"{file}.bin"], kept)
-        parts[part] = Part(images, names, places[labels[part][kept]])
+        parts[part] = Part(images, names, new[labels[part][kept]])
     return Raw(tuple(STL10_CLASSES[c] for c in present), parts, notes)
 
 
@@ -272,8 +272,10 @@ def find_patients(names: np.ndarray) -> np.ndarray:
 
 def _decode(parts: dict[str, Part], members: dict[str, Member]) -> dict[str, Part]:
     """Give the parts the pictures that their names name, read when they are asked for."""
-    found = {part: [members[name] for name in of.names] for part, of in parts.items()}
-    return {p: of._replace(images=decode_members(found[p])) for p, of in parts.items()}
+    return {
+        part: of._replace(images=decode_members([members[name] for name in of.names]))
+        for part, of in parts.items()
+    }
 
 
 def folder(folder: Path | None, halving: Halving) -> Source:
