@@ -177,7 +177,7 @@ def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_pa
     metrics = json.loads((cell_copy / "metrics.json").read_text()) | {"value_range": [100, 356]}
     (cell_copy / "metrics.json").write_text(json.dumps(metrics))
     records.write_done(
-        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text())), ""
     )
     grey = make_images(1, 9, 9)[0]
     grey[0, 0] = 0
@@ -210,7 +210,7 @@ def test_a_model_from_elsewhere_cannot_run_code(made, cell_copy, tmp_path):
         for name, content in (parts | {"config.json": json.dumps(config)}).items():
             new.writestr(name, content)
     records.write_done(
-        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text())), ""
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
@@ -223,7 +223,7 @@ def test_class_names_that_look_like_nothing_are_text(made, cell_copy, tmp_path, 
     metrics = json.loads((cell_copy / "metrics.json").read_text()) | {"class_names": [name] * 2}
     (cell_copy / "metrics.json").write_text(json.dumps(metrics))
     records.write_done(
-        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text()))
+        cell_copy, Cell.check(yaml.safe_load((cell_copy / "params.yaml").read_text())), ""
     )
     image = os.fsencode(tmp_path) + b"/caf\xe9.png"
     Path(os.fsdecode(image)).write_bytes(encode(make_images(1, 9, 9, 3)[0]))
@@ -241,7 +241,7 @@ def test_where_there_is_nothing_to_embed(made, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             embed.embed_images(made[1], place)
-    with pytest.raises(DataError, match="there is no cell folder"):
+    with pytest.raises(DataError, match="nowhere is not a cell's folder"):
         embed.embed_images(tmp_path / "nowhere", made[0])
 
 

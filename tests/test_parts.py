@@ -204,11 +204,6 @@ def test_holding_out_leaves_every_class_on_both_sides():
     assert set(labels[is_test]) == set(labels[~is_test]) == set(range(10))
 
 
-def test_a_class_of_one_image_cannot_be_held_out():
-    with pytest.raises(DataError, match="a single image"):
-        hold_out(np.array([0, 0, 1]), 1 / 2, seed=0)
-
-
 def test_patients_stay_together_and_halves_are_even():
     rng = np.random.default_rng(0)
     patients = rng.integers(0, 40, 2000).astype(str)

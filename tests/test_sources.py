@@ -150,8 +150,16 @@ def test_stl10_unpacked_equals_the_archive(tmp_path):
     ("file", "content", "why"),
     [
         ("train_y.bin", bytes([1, 2, 2]), "train_y.bin has 3 labels for 4 images"),
-        ("test_y.bin", bytes([2, 11, 1]), "outside 1-10, the first is 11 at place 1"),
-        ("test_y.bin", bytes([0, 1, 1]), "outside 1-10, the first is 0 at place 0"),
+        (
+            "test_y.bin",
+            bytes([2, 11, 1]),
+            "has 3 labels for 3 images, and outside 1-10: 11",
+        ),
+        (
+            "test_y.bin",
+            bytes([0, 1, 1]),
+            "has 3 labels for 3 images, and outside 1-10: 0",
+        ),
         ("unlabeled_X.bin", bytes(30_000), "unlabeled_X.bin is truncated"),
         ("unlabeled_X.bin", b"", "unlabeled_X.bin is truncated"),
         ("test_X.bin", None, "has no test_X.bin"),

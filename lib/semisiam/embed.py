@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +28,35 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     Images are decoded and resized as when the cell's data was prepared. No code in the cell's
     folder runs: the network is built anew and takes its weights alone.
 
-    Returns:
-        One row an image, sorted by file: `file` (its path in `images`), `predicted_class` by the
-        linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32
-        columns `e0` to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the
-        network's class head gives to that class; a low one may also say that head and SVM disagree.
-        Without a network it is a forest's share of trees, or NaN for an SVM on frozen features.
-        `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
-        values of deep images outside the range that became 0-255 in training.
+    Returns one row an image, sorted by file: `file` (its path in `images`), `predicted_class` by
+    the linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32 `e0`
+    to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the network's class
+    head gives to that class; without a network, a forest's share of trees, or NaN.
+    `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
+    values of deep images outside the range that became 0-255 in training.
 
-    Raises:
-        DataError: no finished cell, or no image that can be embedded.
+    Raises `DataError` where the cell is not finished, or no image can be embedded.
     """
     cell, members = _read_cell(cell_folder), _find_images(images)
     classifier, svm, about = _load(cell_folder, cell)
-    names, found, told = [], [], {"left_out": [], "clipped": 0}
-    for start in tqdm(range(0, len(members), BATCH_SIZE), "batches", leave=False, disable=None):
-        batch = list(members.items())[start : start + BATCH_SIZE]
-        read = _read(dict(batch), cell.image_size, about.get("value_range"), told)
-        names += read
-        if read:
-            found.append(classifier.predict_on_batch(np.stack(list(read.values()))))
+    told = {"left_out": [], "clipped": 0}
+    readable = _read(members, cell.image_size, about.get("value_range"), told)
+    names, found = [], []
+    while batch := list(islice(readable, BATCH_SIZE)):
+        names += [name for name, _ in batch]
+        found.append(classifier.predict_on_batch(np.stack([image for _, image in batch])))
     if not found:
         raise DataError(explain_left_out(told["left_out"], 0))
-    embeddings = np.concatenate([outputs["embedding"] for outputs in found])
-    predicted = svm.predict(embeddings)
-    if "y_lab" in found[0]:
-        chances = np.concatenate([outputs["y_lab"] for outputs in found])
-    else:
-        chances = svm.predict_proba(embeddings) if hasattr(svm, "predict_proba") else None
+    outputs = {key: np.concatenate([of[key] for of in found]) for key in found[0]}
+    predicted, chances = svm.predict(outputs["embedding"]), outputs.get("y_lab")
+    if chances is None and hasattr(svm, "predict_proba"):
+        chances = svm.predict_proba(outputs["embedding"])
     columns = {
         "file": names,
         "predicted_class": np.array(about["class_names"])[predicted],
         "confidence": np.nan if chances is None else chances[np.arange(len(names)), predicted],
     }
-    table = pd.DataFrame(columns | {f"e{i}": e for i, e in enumerate(embeddings.T)})
+    table = pd.DataFrame(columns | {f"e{i}": e for i, e in enumerate(outputs["embedding"].T)})
     table.attrs = told
     return table
 
@@ -77,8 +72,7 @@ def explain_left_out(left_out: list[str], n_embedded: int) -> str:
 def writing(output: Path) -> Iterator[Path]:
     """Yield a temporary path beside `output` that takes its place when the block succeeds.
 
-    Raises:
-        DataError: at once, if `output` is no .csv or .npz or cannot be written.
+    Raises `DataError` at once if `output` is no .csv or .npz or cannot be written.
     """
     if output.suffix not in (".csv", ".npz"):
         raise DataError(f"--output {output}: the name must end in .csv or .npz")
@@ -109,12 +103,10 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _read_cell(folder: Path) -> Cell:
-    if not folder.is_dir():
-        raise DataError(f"there is no cell folder {folder}")
+    if not (folder / "params.yaml").exists():
+        raise DataError(f"{folder} is not a cell's folder: it has no params.yaml")
     try:
         cell = Cell.read(folder / "params.yaml")
-    except FileNotFoundError:
-        raise DataError(f"{folder} is not a cell's folder: it has no params.yaml") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}/params.yaml cannot be used: {error}") from None
     if reason := explain_undone(folder, cell):
@@ -127,15 +119,15 @@ def _read_cell(folder: Path) -> Cell:
 def _find_images(place: Path) -> dict[str, Member]:
     """List the image files, those of formats that are not supported too."""
     if place.is_file():
-        name = files.show(place.name)
-        return {name: Member(place.stat().st_size, partial(place.open, "rb"))}
+        return {files.show(place.name): Member(place.stat().st_size, partial(place.open, "rb"))}
     if not place.is_dir():
         raise DataError(f"there is no image file or folder {place}")
     members = files.list_members(place)
-    if images := {name: member for name, member in members.items() if files.is_picture(name)}:
-        return images
-    known = ", ".join(sorted(files.IMAGE_SUFFIXES))
-    raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
+    images = {name: member for name, member in members.items() if files.is_picture(name)}
+    if not images:
+        known = ", ".join(sorted(files.IMAGE_SUFFIXES))
+        raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
+    return images
 
 
 def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
@@ -171,18 +163,18 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
 
 def _read(
     members: dict[str, Member], image_size: int, value_range: list[float] | None, told: dict
-) -> dict[str, np.ndarray]:
-    """Read and resize images, uint8 (S, S, 3), by name, and tell which cannot be read and why."""
-    images = {}
-    decoded = pixels.decode_members(members.values())
-    for name, (image, remark) in zip(members, decoded, strict=True):
-        if image is not None and image.dtype != np.uint8 and value_range:
-            image, clipped = pixels.scale(image, *value_range)
-            told["clipped"] += clipped
-        if image is not None and image.dtype == np.uint8:
-            images[name] = pixels.resize(image, image_size)
-        elif image is not None:
-            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
-        if name not in images:
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Read and resize images, uint8 (S, S, 3), and tell which cannot be read and why."""
+    decoded = zip(members, pixels.decode_members(members.values()), strict=True)
+    for name, (image, remark) in tqdm(decoded, "images", len(members), leave=False, disable=None):
+        if image is not None and image.dtype != np.uint8:
+            if value_range:
+                image, clipped = pixels.scale(image, *value_range)
+                told["clipped"] += clipped
+            else:
+                remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
+                image = None
+        if image is None:
             told["left_out"].append(f"{name} {remark}")
-    return images
+        else:
+            yield name, pixels.resize(image, image_size)

@@ -4,7 +4,6 @@ The arrays are prepared once, kept in the cache and opened memory-mapped. Cells 
 same data at once wait for the first and share its arrays.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,11 @@ import pandas as pd
 from filelock import FileLock
 
 from semisiam.data.files import DataError, cache_folder, enumerate_few, show
-from semisiam.data.parts import Halving, Part, draw_stratified
+from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified
 from semisiam.data.pixels import DeepImage, Told, find_range, write_images
 from semisiam.data.sources import SOURCES, Raw, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-OF_ITEMS = ("names", "labels", "groups", "digests")
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
@@ -41,14 +38,11 @@ class Dataset:
     test, test_labels: used once, at the end.
     groups, test_groups: what images share, e.g. their patient, str (N,); empty if nobody said.
     notes: what a reader of any result must know (reduced scale, conversions, classes left out).
-    test_rows: int64, places of the test images among all labelled ones, for `load`'s `test_rows`;
-        empty where the test set is not drawn.
-    content: 16 hex digits that identify the images of all parts and their order, whatever the
-        image size or machine; indices recorded for one content mean nothing for another.
+    test_rows: int64, places of the test images among all labelled ones; empty if not drawn.
+    content: 16 hex digits that identify the images of all parts and their order, at any size.
     train_origin, unlabelled_origin, test_origin: the parts, with names and digests, see `Part`.
-    facts: of the prepared arrays: sizes before resizing (height, width) and value range.
-    decoding: empty, or where images deeper than 8 bits were scaled, `value_range`: the values
-        [low, high) that became 0-255; to be kept with a model, so that `embed` can do the same.
+    facts: by part, sizes before resizing (height, width) and the range of values after it.
+    decoding: empty, or for `embed` the `value_range` [low, high) of deep images, see `pixels`.
     folder: where the prepared arrays are kept.
     """
 
@@ -86,12 +80,9 @@ def load(
 ) -> Dataset:
     """Open a data set at one image size, preparing it first if need be.
 
-    Images are resized with Pillow's bilinear filter, which averages over all pixels it covers
-    when it shrinks (antialiasing), whatever their aspect; grey is repeated to three channels.
-
     Args:
         name: one of `SOURCES`.
-        image_size: height and width after resizing (px).
+        image_size: height and width after resizing (px), see `pixels.resize`.
         data_dir: folder of the raw files; "" for the cache, which is filled by a download.
         unlabelled_limit: use at most this many unlabelled images (0: all), drawn at random and,
             where they have labels, stratified; D_l is then drawn from the same subset.
@@ -101,8 +92,7 @@ def load(
         seed: of the subsets and of halves that are not official.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
 
-    Raises:
-        DataError: the data is not there, damaged or unusable.
+    Raises `DataError` where the data is not there, damaged or unusable.
     """
     halving = Halving(seed, test_split, test_rows)
     folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
@@ -141,18 +131,14 @@ def identify(
     seed: int = 0,
     **test: Any,
 ) -> str:
-    """Give `Dataset.content` without reading pixels, for the same arguments as `load`'s.
+    """Give `Dataset.content` for the same arguments as `load`'s, without reading pixels.
 
-    The arrays are prepared first if they are not and the raw files are here. `test` is `test_split`
-    and `test_rows`.
-
-    Returns:
-        16 hex digits, or "" where the data would have to be downloaded or cannot be used.
+    Arrays are prepared if the raw files are here; "" where they are not or cannot be used.
     """
     halving = Halving(seed, **test)
     try:
         _, facts, parts = _prepare(name, image_size, data_dir, halving, download=False)
-        bare = {part: replace(arrays, images=np.zeros(0)) for part, arrays in parts.items()}
+        bare = {part: columns._replace(images=NOTHING) for part, columns in parts.items()}
         bare, _ = _limit(bare, unlabelled_limit, test_limit, seed)
     except DataError:
         return ""
@@ -160,11 +146,7 @@ def identify(
 
 
 def find_hidden_labels(dataset: Dataset) -> np.ndarray:
-    """Labels of D_u, int64 (N_u,), for controls alone; training never sees them.
-
-    Raises:
-        DataError: D_u is not the training pool, so nobody knows them.
-    """
+    """Labels of D_u, int64 (N_u,), for controls alone. Raises `DataError` if nobody knows them."""
     if dataset.unlabelled is not dataset.train:
         raise DataError(f"attack_unlabelled: the unlabelled images of {dataset.name} have no class")
     return dataset.train_labels
@@ -186,9 +168,7 @@ def _limit(
                 f"{what}_limit = {limit} is less than one image for each of {n_classes} classes"
             )
         notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
-        rows = draw_stratified(labels, limit, seed)
-        arrays = vars(parts[part]).items()
-        parts[part] = Part(**{k: np.asarray(v[rows]) if len(v) else v for k, v in arrays})
+        parts[part] = parts[part].select(draw_stratified(labels, limit, seed))
     return parts, notes
 
 
@@ -197,9 +177,6 @@ def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
     for name, part in sorted(parts.items()):
         content.update(name.encode() + part.digests.tobytes() + part.labels.tobytes())
     return content.hexdigest()[:16]
-
-
-# the cache
 
 
 def _prepare(
@@ -223,11 +200,10 @@ def _prepare(
     settings |= {"dir": show(str(place.resolve()))} if place else {}
     settings |= {"test-split": halving.test_split, "seed": halving.seed}
     with _writing(folder) as temporary:
-        if prepared := _open(folder):  # another process was faster
-            return prepared
-        _write(temporary, source, settings, skip_damaged)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        temporary.rename(folder)
+        if not _open(folder):  # no other process was faster
+            _write(temporary, source, settings, skip_damaged)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+            temporary.rename(folder)
     if prepared := _open(folder):
         return prepared
     raise DataError(f"{folder} cannot be read back: the disk may be failing")
@@ -236,7 +212,7 @@ def _prepare(
 def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
-    if halving.test_split not in (("random", "patient") if name == "malaria" else ("random",)):
+    if halving.test_split != "random" and (name, halving.test_split) != ("malaria", "patient"):
         raise DataError(
             f"test_split = {halving.test_split!r}: 'random', or for malaria also 'patient'"
         )
@@ -260,10 +236,9 @@ def _writing(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, NotImplementedError) as error:
         why = getattr(error, "strerror", None) or error
-        remedy = "make room or " if getattr(error, "errno", 0) in FULL else ""
         raise DataError(
-            f"cannot write to the cache {folder.parent}: {why}; {remedy}set SEMISIAM_CACHE to a "
-            "folder that can be written, on a disk that knows locks"
+            f"cannot write to the cache {folder.parent}: {why}; set SEMISIAM_CACHE to a folder "
+            "that can be written, with space enough, on a disk that knows locks"
         ) from None
 
 
@@ -275,7 +250,7 @@ def _open(folder: Path) -> Prepared | None:
             parts = {}
             for part in facts["parts"]:
                 images = np.load(folder / f"{part}.npy", mmap_mode="r")
-                parts[part] = Part(images, *(items[f"{part}_{item}"] for item in OF_ITEMS))
+                parts[part] = Part(images, *(items[f"{part}_{of}"] for of in Part._fields[1:]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     whole = all(len(part.images) == len(part.labels) for part in parts.values())
@@ -286,59 +261,54 @@ def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged:
     """Write a data set's arrays into an empty folder."""
     raw, told = source.read(), Told()
     try:
-        items, about = _write_parts(folder, raw, settings["size"], told)
+        parts, about = _write_parts(folder, raw, settings["size"], told)
     except DeepImage:  # rare, so it is no loss to look at all images and begin anew
         pictures = (picture for part in source.read().parts.values() for picture, _ in part.images)
         deep = (picture for picture in pictures if getattr(picture, "dtype", "uint8") != "uint8")
         raw, told = source.read(), Told(find_range(deep))
-        items, about = _write_parts(folder, raw, settings["size"], told)
+        parts, about = _write_parts(folder, raw, settings["size"], told)
     if told.damaged and not skip_damaged:
         _refuse_damaged(told.damaged, sum(len(part.names) for part in raw.parts.values()), settings)
-    _check_classes(raw, items)
+    counts = np.bincount(parts["train"].labels, minlength=len(raw.class_names))
+    if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
+        raise DataError(f"no training image is left of: {', '.join(empty)}")
+    if empty := [name for name, part in parts.items() if not len(part.labels)]:
+        raise DataError(f"no image is left in: {', '.join(empty)}")
     facts = {
         "settings": settings,
         "class_names": raw.class_names,
         "notes": [*raw.notes, *told.describe()],
         "parts": about,
-        "test_rows": raw.test_rows.tolist(),
+        "test_rows": raw.test_rows,
         "decoding": {"value_range": told.value_range} if told.value_range else {},
     }
+    items = {}
+    for name, part in parts.items():
+        items |= {f"{name}_{of}": column for of, column in part._asdict().items()}
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
 
-def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
-    """Write each part's images; returns what else there is of each image, and facts by part."""
-    items, about = {}, {}
-    for name, part in raw.parts.items():
-        path = folder / f"{name}.npy"
-        kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
-        arrays = {"names": part.names[kept], "labels": part.labels[kept], "digests": digests}
-        arrays |= {"groups": part.groups[kept] if len(part.groups) else part.groups}
-        items |= {f"{name}_{item}": array for item, array in arrays.items()}
-    return items, about
-
-
 def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
     given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
     command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+    few = enumerate_few(damaged, 10, "\n  ")
     raise DataError(
-        f"{len(damaged):,} of {total:,} images do not decode:\n  "
-        + enumerate_few(damaged, 10, "\n  ")
-        + f"\nmend or remove them, or prepare the data without them: {command}"
+        f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
+        f"mend or remove them, or prepare the data without them: {command}"
     )
 
 
-def _check_classes(raw: Raw, items: dict[str, np.ndarray]) -> None:
-    counts = np.bincount(items["train_labels"], minlength=len(raw.class_names))
-    if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
-        raise DataError(f"no training image is left of: {', '.join(empty)}")
-    if empty := [name for name in raw.parts if not len(items[f"{name}_labels"])]:
-        raise DataError(f"no image is left in: {', '.join(empty)}")
-    if len(raw.class_names) < 2:
-        raise DataError(f"there is only one class with training images: {raw.class_names[0]}")
+def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
+    """Write each part's images; returns the parts without them, and facts by part."""
+    parts, about = {}, {}
+    for name, part in raw.parts.items():
+        path = folder / f"{name}.npy"
+        kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
+        parts[name] = part._replace(images=NOTHING).select(kept)._replace(digests=digests)
+    return parts, about
 
 
 def list_prepared() -> pd.DataFrame:
@@ -352,9 +322,6 @@ def list_prepared() -> pd.DataFrame:
             about = {"unlabelled": "= train"} | counts | {"MB": megabytes, "folder": str(folder)}
             rows.append(facts["settings"] | about)
     return pd.DataFrame(rows)
-
-
-# descriptions
 
 
 def summarise(dataset: Dataset) -> str:
@@ -376,9 +343,8 @@ def describe_classes(dataset: Dataset) -> pd.DataFrame:
 def describe_parts(dataset: Dataset) -> pd.DataFrame:
     """Describe train, unlabelled (if it is not train) and test: one row a part.
 
-    Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, each as
-    "smallest-largest" over the whole part; `repeats`, images equal to an earlier one of the part;
-    `in train`, images equal to a training image.
+    Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, as
+    "smallest-largest"; `repeats`, images equal to an earlier one; `in train`, to a training image.
     """
     origins = {"train": dataset.train_origin, "test": dataset.test_origin}
     if dataset.unlabelled is not dataset.train:

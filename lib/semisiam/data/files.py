@@ -50,11 +50,7 @@ def cache_folder() -> Path:
 def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) -> Path:
     """Return `folder/file`, downloading it from the first of `urls` that works.
 
-    All addresses are tried in turn, three times over, with a longer pause before each round; the
-    file appears only once its hash is right.
-
-    Raises:
-        DataError: no address works; the message says which file to put where.
+    All are tried three times; the file appears only once its hash is right. Raises `DataError`.
     """
     import pooch
     import requests
@@ -69,11 +65,10 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
                 return Path(pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=bar))
             except (requests.RequestException, ValueError, OSError) as error:
                 problems[url] = _brief(error)
+    told = "".join(f"\n  {url}: {problem}" for url, problem in problems.items())
     raise DataError(
-        f"cannot download {file}:\n"
-        + "\n".join(f"  {url}: {problem}" for url, problem in problems.items())
-        + f"\nput the file {file} ({size:,} bytes, sha256 {sha256}) into {folder}, "
-        "or give the folder it is in (--dir, data_dir)"
+        f"cannot download {file}:{told}\nput the file {file} ({size:,} bytes, sha256 {sha256}) "
+        f"into {folder}, or give the folder it is in (--dir, data_dir)"
     )
 
 
@@ -111,9 +106,6 @@ def read_gzip(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
-# lists of files
-
-
 @dataclass(frozen=True)
 class Member:
     """A file in an archive or a folder: its size (bytes) and how to open it."""
@@ -128,17 +120,14 @@ def show(name: str) -> str:
 
 
 def _is_skipped(name: str) -> bool:
-    return any(part[0] == "." or part in SYSTEM for part in name.split("/") if part)
+    return any(part.startswith(".") or part in SYSTEM for part in name.split("/"))
 
 
 def walk(folder: Path) -> dict[str, Path]:
     """List all in a folder, to any depth: names as shown, those of folders with "/", to paths.
 
-    Hidden names and what systems leave there are skipped. Links are followed; one that leads to a
-    folder it lies in ends there.
-
-    Raises:
-        DataError: a folder cannot be listed, or links lead nowhere; each is named.
+    Hidden names and what systems leave there are skipped, links followed, loops ended. Raises
+    `DataError` where a folder cannot be listed or links lead nowhere.
     """
     found, dangling, waiting = {}, [], [("", folder, ())]
     try:
@@ -159,25 +148,20 @@ def walk(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise DataError(f"{place} cannot be listed: {error.strerror}") from None
     if dangling:
-        raise DataError(
-            f"{folder} has links that lead nowhere: {enumerate_few(sorted(dangling))}; "
-            "mend or remove them"
-        )
-    return {name: found[name] for name in sorted(found)}
+        few = enumerate_few(sorted(dangling))
+        raise DataError(f"{folder} has links that lead nowhere: {few}; mend or remove them")
+    return dict(sorted(found.items()))
 
 
 def list_members(place: Path) -> dict[str, Member]:
     """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted; see `walk`.
 
-    Archives are read in place, never unpacked.
-
-    Raises:
-        DataError: the archive is broken or has a path that leads out of it.
+    Archives are never unpacked. Raises `DataError` if one is broken or a path leads out of it.
     """
+    if place.is_dir():
+        found = {name: path for name, path in walk(place).items() if name[-1] != "/"}
+        return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in found.items()}
     with reading(place):
-        if place.is_dir():
-            files = {name: path for name, path in walk(place).items() if name[-1] != "/"}
-            return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in files.items()}
         if place.suffix == ".zip":
             archive = zipfile.ZipFile(place)
             infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -202,18 +186,16 @@ def is_picture(name: str) -> bool:
     return is_image(name) or PurePosixPath(name).suffix.lower() in OTHER_PICTURES
 
 
-def count_unsupported(names: Iterable[str]) -> str:
-    """Say how many images of each unsupported format are there, e.g. "12 .heic, 1 .psd"."""
+def count_unsupported(names: Iterable[str], said: str) -> str:
+    """Say in `said` how many images of each unsupported format there are, or nothing if none."""
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+    counts = [f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES]
+    return said.format(", ".join(counts)) if counts else ""
 
 
 def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
     """Join the first few texts; dots stand for the others."""
     return separator.join([*items[:count], *["..."] * (len(items) > count)])
-
-
-# official archives
 
 
 @dataclass(frozen=True)
@@ -242,9 +224,10 @@ def locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]
         if (place / archive.marker).exists():
             return place, identify_files(place)
     if folder:
+        inside = f"{archive.inside}/{archive.marker}"
         raise DataError(
-            f"{folder} has neither {archive.file} nor what is in it ({archive.inside}/"
-            f"{archive.marker}): put it there, from {archive.url}"
+            f"{folder} has neither {archive.file} nor what is in it ({inside}): put it there, "
+            f"from {archive.url}"
         )
     return path, archive.sha256
 
@@ -264,9 +247,8 @@ def open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list
         note = f"read from unpacked files, not checked against {archive.file}'s sha256"
         return list_members(place), [note]
     with reading(place), place.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256:
-            return list_members(place), []
-    if place.stat().st_size == archive.size:
+        official = hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256
+    if not official and place.stat().st_size == archive.size:
         raise DataError(f"{place} is damaged (wrong sha256): remove it and fetch it again")
     note = f"not the official {archive.file} (other sha256): a subset, or changed"
-    return list_members(place), [note]
+    return list_members(place), [] if official else [note]

@@ -6,8 +6,9 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,20 +24,15 @@ NO_CLASSES = {
     *("train", "training", "val", "valid", "validation"),
     *("test", "testing", "unlabelled", "unlabeled"),
 }
-UNSUPPORTED = "images of formats that are not supported left out: "
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray]  # names, labels and groups of a part
+UNSUPPORTED = "images of formats that are not supported left out: {}"
+NOTHING = np.zeros(0, np.int64)
 
 
-def _nothing() -> np.ndarray:
-    return np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """The images of one part of a data set, in order: as read, then as prepared.
 
     images: as read, yields `(pixels, remark)`, see `pixels.decode_image`; grey may be (H, W).
-        Prepared, uint8 (N, S, S, 3), memory-mapped and read-only.
+        Prepared, uint8 (N, S, S, 3), memory-mapped and read-only. Empty where only named.
     names: where each image came from, e.g. a file name; str (N,).
     labels: int64 (N,), classes from 0; -1 where there is none.
     groups: what each image shares with others, e.g. its patient; str (N,), or empty.
@@ -46,58 +42,52 @@ class Part:
     images: Iterable[Picture] | np.ndarray
     names: np.ndarray
     labels: np.ndarray
-    groups: np.ndarray = field(default_factory=_nothing)
-    digests: np.ndarray = field(default_factory=_nothing)
+    groups: np.ndarray = NOTHING
+    digests: np.ndarray = NOTHING
+
+    def select(self, rows: np.ndarray) -> "Part":
+        """Copy those rows, int or bool, of everything that is not empty."""
+        return Part(*(np.asarray(column[rows]) if len(column) else column for column in self))
 
 
-def read_layout(
-    place: Path, members: dict[str, Member]
-) -> tuple[list[str], dict[str, Columns], list[str]]:
-    """Read one's own images: class names; names, labels and groups of each part; and notes.
+Layout = tuple[list[str], dict[str, Part], list[str]]  # class names, parts, notes
 
-    Labels are int64, -1 for unlabelled images, groups str, or empty where nobody gave any. There is
-    no part `test` or `unlabelled` where the folder has none.
 
-    Raises:
-        DataError: the layout is not one of the two, or the table has a mistake.
-    """
+def read_layout(place: Path, members: dict[str, Member]) -> Layout:
+    """Read one's own images: class names, parts without pixels, notes. Raises `DataError`."""
     if not any(map(is_image, members)):
-        unsupported = files.count_unsupported(members)
-        found = f" (not supported: {unsupported})" if unsupported else ""
-        raise DataError(f"{place} holds no image{found}: {LAYOUT}")
+        unsupported = files.count_unsupported(members, " (not supported: {})")
+        raise DataError(f"{place} holds no image{unsupported}: {LAYOUT}")
     read = _read_table if "labels.csv" in members else _read_classes
     return read(place, members)
 
 
 def choose_images(
     place: Path, members: dict[str, Member], folders: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Choose the image files in some folders of one depth.
+) -> tuple[Part, list[str]]:
+    """Choose the image files in some folders of one depth; labels are places in `folders`.
 
-    Returns:
-        Their names, str (N,); the index of each one's folder, int64 (N,); notes of other files.
+    Also returns notes of other files. Raises `DataError` where a folder has no image.
     """
-    index = {folder: i for i, folder in enumerate(folders)}
-    depth = folders[0].count("/") + 1
-    places = {name: index.get("/".join(name.split("/")[:depth])) for name in members}
-    inside = [name for name, i in places.items() if i is not None]
+    depth, places = folders[0].count("/") + 1, {folder: i for i, folder in enumerate(folders)}
+    inside = {name: places.get("/".join(name.split("/")[:depth])) for name in members}
+    inside = {name: i for name, i in inside.items() if i is not None}
     names = list(filter(is_image, inside))
-    labels = np.array([places[name] for name in names], np.int64)
-    if missing := [folder for folder, i in index.items() if i not in labels]:
-        known = files.count_unsupported(name for name in inside if places[name] not in labels)
+    labels = np.array([inside[name] for name in names], np.int64)
+    if missing := [folder for folder, i in places.items() if i not in labels]:
+        others = (name for name, i in inside.items() if i not in labels)
+        unsupported = files.count_unsupported(others, " (not supported: {})")
         raise DataError(
-            f"{place} has no image in {', '.join(missing)}"
-            + (f" (not supported: {known})" if known else "")
-            + ": add images or remove the folder"
+            f"{place} has no image in {', '.join(missing)}{unsupported}: "
+            "add images or remove the folder"
         )
-    unsupported = files.count_unsupported(inside)
-    notes = [UNSUPPORTED + unsupported] * bool(unsupported)
+    notes = [told] if (told := files.count_unsupported(inside, UNSUPPORTED)) else []
     if others := sorted(n for n in inside if not files.is_picture(n)):
         notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
-    return np.array(names), labels, notes
+    return Part(NOTHING, np.array(names), labels), notes
 
 
-def _read_classes(place: Path, members: dict[str, Member]):
+def _read_classes(place: Path, members: dict[str, Member]) -> Layout:
     """Read class folders; see `read_layout`."""
     folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
     tops = sorted(name for name in folders if "/" not in name)
@@ -106,64 +96,56 @@ def _read_classes(place: Path, members: dict[str, Member]):
     odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
     if odd:
         raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
-    if len(classes) < 2:
-        wrong = f"{len(classes)} class folders: at least 2 are needed"
-        raise DataError(f"{place} has {wrong}; {LAYOUT}")
-    of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
-    if unknown := sorted(set(of_test) - set(classes)):
+    if (count := len(classes)) < 2:
+        raise DataError(f"{place} has {count} class folders: at least 2 are needed; {LAYOUT}")
+    of_test = {name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1}
+    if unknown := sorted(of_test - set(classes)):
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
     wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
     wanted |= {"unlabelled": ["unlabelled"]}
-    parts, notes = {}, []
-    for part, inside in wanted.items():
-        if part in ("train", *tops):
-            names, labels, ignored = choose_images(place, members, inside)
-            labels = labels if part != "unlabelled" else np.full_like(labels, -1)
-            parts[part] = names, labels, _nothing()
-            notes += ignored
-    taken = {name for names, *_ in parts.values() for name in names.tolist()}
-    if loose := sorted(name for name in members if is_image(name) and name not in taken):
-        few = enumerate_few(loose)
+    parts, notes, loose = {}, [], set(filter(is_image, members))
+    for name, inside in wanted.items():
+        if name in ("train", *tops):
+            parts[name], said = choose_images(place, members, inside)
+            notes, loose = notes + said, loose - set(parts[name].names.tolist())
+    if "unlabelled" in parts:
+        parts["unlabelled"].labels[:] = -1
+    if loose:
+        few = enumerate_few(sorted(loose))
         notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
     return classes, parts, notes
 
 
-def _read_table(place: Path, members: dict[str, Member]):
+def _read_table(place: Path, members: dict[str, Member]) -> Layout:
     """Read images beside labels.csv; see `read_layout`."""
-    rows = _parse_table(place / "labels.csv", members)
-    labelled = {file: (label, group) for file, label, group in rows if label}
-    images = list(filter(is_image, members))
+    path, images = place / "labels.csv", list(filter(is_image, members))
+    labelled = {file: (label, group) for file, label, group in _parse_table(path, members) if label}
     names = np.array([name for name in images if name in labelled])
     others = np.array([name for name in images if name not in labelled])
     if strange := [n for n in others if "/" in n and not n.startswith("unlabelled/")]:
         raise DataError(
-            f"{place}/labels.csv names no label for images in folders, {enumerate_few(strange)}: "
+            f"{path} names no label for images in folders, {enumerate_few(strange)}: "
             "put unlabelled images beside it or into unlabelled/, or remove it"
         )
     classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"{place}/labels.csv has {len(classes)} classes: at least 2 are needed")
+        raise DataError(f"{path} has {len(classes)} classes: at least 2 are needed")
     groups = np.array([labelled[name][1] for name in names])
-    groups = groups if groups.any() else _nothing()
-    _check_groups(place / "labels.csv", names, classes[labels], groups)
-    parts = {"train": (names, labels.astype(np.int64), groups)}
-    if len(others):
-        parts["unlabelled"] = others, np.full(len(others), -1), _nothing()
-    unsupported = files.count_unsupported(members)
-    notes = [UNSUPPORTED + unsupported] * bool(unsupported)
-    return classes.tolist(), parts, notes
-
-
-def _check_groups(path: Path, names: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> None:
-    if "" in groups:
+    if not groups.any():
+        groups = NOTHING
+    elif not groups.all():
         raise DataError(f"{path} gives no group to {enumerate_few(names[groups == ''])}")
-    for label in np.unique(labels) if len(groups) else ():
-        of_label = groups[labels == label]
-        if len(of_label) > 1 and len(np.unique(of_label)) == 1:
+    for c, name in enumerate(classes) if len(groups) else ():
+        if (labels == c).sum() > 1 and len(of_class := np.unique(groups[labels == c])) == 1:
             raise DataError(
-                f"{path}: all images of {label} are of one group, {of_label[0]}: label images of "
+                f"{path}: all images of {name} are of one group, {of_class[0]}: label images of "
                 "another group too"
             )
+    parts = {"train": Part(NOTHING, names, labels.astype(np.int64), groups)}
+    if len(others):
+        parts["unlabelled"] = Part(NOTHING, others, np.full(len(others), -1))
+    notes = [told] if (told := files.count_unsupported(members, UNSUPPORTED)) else []
+    return classes.tolist(), parts, notes
 
 
 def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
@@ -179,9 +161,9 @@ def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as a CSV: {error}") from None
+    if len(columns) == 1 and ";" in columns[0]:
+        raise DataError(f"{path} is separated by semicolons: save it with commas")
     if not {"file", "label"} <= set(columns):
-        if len(columns) == 1 and ";" in columns[0]:
-            raise DataError(f"{path} is separated by semicolons: save it with commas")
         raise DataError(f"{path} has the columns {','.join(columns)}: it needs file,label[,group]")
     named = [file for file, *_ in rows if file]
     wrong = {
@@ -196,16 +178,12 @@ def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
     return rows
 
 
-# random choices of images
-
-
 @dataclass(frozen=True)
 class Halving:
     """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
 
     test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
-    test_rows: places of the test images among all images in order, as recorded by an earlier run;
-        they take the place of a draw.
+    test_rows: recorded places of the test images among all images in order, instead of a draw.
     """
 
     seed: int = 0
@@ -218,39 +196,32 @@ class Halving:
             return f"drawn by {self.test_split} with seed {self.seed}"
         return f"as recorded ({hashlib.sha256(str(list(self.test_rows)).encode()).hexdigest()[:8]})"
 
-    def choose(
-        self, labels: np.ndarray, share: float, groups: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Choose the test images: bool (N,), True for test.
+    def halve(self, images: Part, share: float) -> tuple[dict[str, Part], list[int]]:
+        """Halve labelled images to `train` and `test`; also returns the places of the test images.
 
-        `share` of all images at random; by patient it is a half, by group a third, and `groups`,
-        str (N,), says which they are. Raises `DataError` where a class is too small, or where the
-        record is of other images.
+        At random `share` of all is for test, by patient a half, by group a third. Raises
+        `DataError` where groups are too few, or the record is of other images.
         """
-        if self.test_rows is None:
-            draws = {"patient": halve_patients, "group": hold_out_groups}
-            if self.test_split in draws:
-                return draws[self.test_split](groups, labels, self.seed)
-            return hold_out(labels, share, self.seed)
-        is_test = np.isin(np.arange(len(labels)), self.test_rows)
-        if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
-            raise DataError(
-                f"the recorded test set is not one of these {len(labels):,} images: "
-                f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
-            )
-        return is_test
+        labels = images.labels
+        if self.test_rows is not None:
+            is_test = np.isin(np.arange(len(labels)), self.test_rows)
+            if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
+                raise DataError(
+                    f"the recorded test set is not one of these {len(labels):,} images: "
+                    f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
+                )
+        elif self.test_split == "random":
+            is_test = hold_out(labels, share, self.seed)
+        else:
+            draw = {"patient": halve_patients, "group": hold_out_groups}[self.test_split]
+            is_test = draw(images.groups, labels, self.seed)
+        halves = {"train": images.select(~is_test), "test": images.select(is_test)}
+        return halves, np.flatnonzero(is_test).tolist()
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose test images at random, `share` of all and as near as possible of each class.
-
-    Returns bool (N,), True for test; every class has an image on both sides. Raises `DataError`
-    where a class has fewer than two images.
-    """
-    counts = np.unique_counts(labels).counts
-    if counts.min() < 2:
-        raise DataError("a class has a single image: add more, or give test images of their own")
-    count = max(round(share * len(labels)), len(counts))
+    """Choose `share` of all images at random for test, at least one of each class: bool (N,)."""
+    count = max(round(share * len(labels)), len(np.unique(labels)))
     return np.isin(np.arange(len(labels)), draw_stratified(labels, count, seed))
 
 
@@ -281,23 +252,24 @@ def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     `count` is at least the number of classes. Returns sorted indices, int64 (count,).
     """
     rng = np.random.default_rng([seed, count])
-    counts = np.unique_counts(labels).counts
+    classes, counts = np.unique(labels, return_counts=True)
     shares = counts * (count / len(labels))
     quotas = np.maximum(np.floor(shares), 1).astype(int)
     while quotas.sum() < count:
         quotas[np.argmax(shares - quotas)] += 1
     while quotas.sum() > count:
         quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
-    classes = zip(np.unique(labels), quotas, strict=True)
-    drawn = [rng.choice(np.flatnonzero(labels == c), q, replace=False) for c, q in classes]
+    drawn = [
+        rng.choice(np.flatnonzero(labels == c), quota, replace=False)
+        for c, quota in zip(classes, quotas, strict=True)
+    ]
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
 def halve_patients(patients: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Halve images so that no patient is on both sides and the classes are nearly even.
+    """Halve images so that no patient is on both sides and the classes are nearly even: bool (N,).
 
-    Patients are taken in random order; each joins the side that it makes more even. Returns bool
-    (N,), True for test.
+    Patients are taken in random order; each joins the side that it makes more even.
     """
     rng = np.random.default_rng(seed)
     excess = np.zeros(labels.max() + 1)  # how many more train than test images a class has

@@ -24,7 +24,6 @@ UPRIGHT = {  # by the EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-DEPTHS = (8, 10, 12, 14, 16)  # bits
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -41,12 +40,10 @@ def decode_members(members: Iterable[Member]) -> Iterator[Picture]:
 
 
 def decode_image(data: bytes) -> Picture:
-    """Decode an image file to red, green and blue.
+    """Decode an image file: its pixels and what was converted ("" if nothing, else e.g. "grey").
 
-    Returns:
-        uint8 (H, W, 3) in 0-255, or, of an image that is deeper than 8 bits, its own values for
-        `scale`, (H, W) or (H, W, 3); and what had to be converted ("" if nothing, else e.g.
-        "grey"). Or None and why the file does not decode.
+    Pixels are uint8 (H, W, 3) in 0-255, or, of an image deeper than 8 bits, its own values for
+    `scale`, (H, W) or (H, W, 3). Of a file that does not decode: None and why.
     """
     if not data:
         return None, "is empty (0 bytes)"
@@ -58,9 +55,9 @@ def decode_image(data: bytes) -> Picture:
             image.load()
             upright = UPRIGHT.get(image.getexif().get(0x0112))
             pixels, remark = _convert(data, image, str(tile), upright)
-            remarks = ["the first picture of several (MPO)"] * (image.format == "MPO")
-            remarks += ["turned upright as its EXIF says"] * (upright is not None)
-            return pixels, ", ".join([*remarks, *[remark] * bool(remark)])
+            first = "the first picture of several (MPO)" if image.format == "MPO" else ""
+            turned = "turned upright as its EXIF says" if upright is not None else ""
+            return pixels, ", ".join(filter(None, [first, turned, remark]))
     except Image.UnidentifiedImageError:
         return None, "is not an image that Pillow knows"
     except Exception as error:  # a broken file may raise anything
@@ -111,7 +108,7 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
     """Find the one range [low, high) of deep images' values that is to become 0-255.
 
     It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
-    of them fill at least half; else it is those 99.8 %. Of each image up to 2,000 values count.
+    of them fill at least half; else those 99.8 %. Of each image up to 2,000 values count.
     """
     least, most, some = np.inf, -np.inf, []
     for pixels in deep:
@@ -120,10 +117,12 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
         some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
     values = np.concatenate(some)
     low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
-    for depth in DEPTHS if values.dtype.kind in "iu" else ():
+    if values.dtype.kind == "f":
+        return low, float(np.nextafter(high, np.inf))
+    for depth in (8, 10, 12, 14, 16):
         if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
             return 0.0, float(2**depth)
-    return low, high + 1 if values.dtype.kind in "iu" else float(np.nextafter(high, np.inf))
+    return low, high + 1
 
 
 def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:
@@ -150,20 +149,13 @@ def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
-# arrays
-
-
 class DeepImage(Exception):
     """An image is deeper than 8 bits, and the range of values is not known yet."""
 
 
 @dataclass
 class Told:
-    """What there is to tell of a data set's images.
-
-    value_range: [low, high) of deep images, or empty; remarks: conversions and their number;
-    damaged: names and reasons; clipped: values outside the range.
-    """
+    """What there is to tell of a data set's images; `value_range` is [low, high) of deep ones."""
 
     value_range: tuple[float, ...] = ()
     remarks: Counter = field(default_factory=Counter)
@@ -190,12 +182,8 @@ def write_images(
 ) -> tuple[list[int], np.ndarray, dict[str, list[int]]]:
     """Stream pictures to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
 
-    Returns:
-        The rows of those that decode, hashes of their pixels, uint8 (N, 16), and facts: the
-        `smallest` and `largest` height and width before resizing, and the range of `values` after.
-
-    Raises:
-        DeepImage: see there.
+    Returns the rows of those that decode, hashes of their pixels, uint8 (N, 16), and facts: the
+    `smallest` and `largest` height and width before resizing, and the range of `values` after.
     """
     kept, digests, sizes, low, high = [], [], [], 255, 0
     progress = tqdm(pictures, path.stem, len(names), leave=False, disable=None)
@@ -213,7 +201,9 @@ def write_images(
             resized = resize(pixels, image_size)
             file.write(resized.tobytes())
             kept.append(row)
-            digests.append(_hash_image(pixels))
+            salt = "x".join(map(str, pixels.shape)).encode()[:16]
+            content = np.ascontiguousarray(pixels)
+            digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
             sizes.append(pixels.shape[:2])
             told.remarks[remark] += 1
             low, high = min(low, resized.min()), max(high, resized.max())
@@ -228,12 +218,6 @@ def write_images(
 
 def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
     """Write the .npy header at the start; its length is the same for any number of images."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *[image_size] * 2, 3)}
     file.seek(0)
-    shape = (n_images, image_size, image_size, 3)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _hash_image(pixels: np.ndarray) -> bytes:
-    salt = "x".join(map(str, pixels.shape)).encode()[:16]
-    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16, salt=salt).digest()

@@ -6,8 +6,8 @@ write the function and the line; everything from resizing to the command line th
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -24,14 +24,13 @@ from semisiam.data.pixels import Picture, decode_members
 class Raw:
     """A whole data set as read: `parts` has train, test and, where D_u is not train, unlabelled.
 
-    test_rows: int64, places of the test images among all labelled ones in order of their names;
-        empty where the test set is not drawn.
+    test_rows: places of the test images among all labelled ones in order, if they were drawn.
     """
 
     class_names: tuple[str, ...]
     parts: dict[str, Part]
-    notes: tuple[str, ...] = ()
-    test_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    notes: Sequence[str] = ()
+    test_rows: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,6 @@ def take(images: np.ndarray, of: str, labels: np.ndarray, rows: np.ndarray) -> P
     """Make a part of an array in memory from those rows for which `rows`, bool (N,), is True."""
     names = np.array([f"{of}[{row}]" for row in np.flatnonzero(rows)])
     return Part(zip(images[rows], repeat("")), names, labels[rows].astype(np.int64))
-
-
-# scikit-learn's digits
 
 
 def digits(folder: Path | None, halving: Halving) -> Source:
@@ -76,8 +72,6 @@ def _read_digits() -> Raw:
         ),
     )
 
-
-# Fashion-MNIST
 
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -131,9 +125,17 @@ def _read_fashion(folder: Path | None) -> Raw:
 
 def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     """Read one idx file, uint8 (N,) or (N, 28, 28), if its content is the official one."""
-    path = _find_idx(folder, file) or _fetch_idx(folder, file)
+    size, packed, unpacked = FASHION_FILES[file]
+    urls = [f"{mirror}{file}.gz" for mirror in FASHION_MIRRORS]
+    if not (path := _find_idx(folder, file)):
+        if folder:
+            raise DataError(
+                f"{folder} has neither {file} nor {file}.gz: put one there, from {urls[0]}"
+            )
+        downloads = files.cache_folder() / "downloads" / "fashion_mnist"
+        path = files.fetch(downloads, f"{file}.gz", urls, packed, size)
     content = files.read_gzip(path)
-    if hashlib.sha256(content).hexdigest() != FASHION_FILES[file][2]:
+    if hashlib.sha256(content).hexdigest() != unpacked:
         raise DataError(
             f"{path} is not Fashion-MNIST's {file} (its content's sha256 differs): "
             "remove it and fetch it again; some mirrors serve MNIST under this name"
@@ -148,17 +150,6 @@ def _find_idx(folder: Path | None, file: str) -> Path | None:
     paths = (place / name for place in places for name in (file, f"{file}.gz"))
     return next(filter(Path.is_file, paths), None)
 
-
-def _fetch_idx(folder: Path | None, file: str) -> Path:
-    urls = [f"{mirror}{file}.gz" for mirror in FASHION_MIRRORS]
-    if folder:
-        raise DataError(f"{folder} has neither {file} nor {file}.gz: put one there, from {urls[0]}")
-    size, sha256, _ = FASHION_FILES[file]
-    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
-    return files.fetch(downloads, f"{file}.gz", urls, sha256, size)
-
-
-# STL-10 and Malaria: one archive each
 
 STL10 = Archive(
     file="stl10_binary.tar.gz",
@@ -181,6 +172,7 @@ STL10_CLASSES = (
     *("airplane", "bird", "car", "cat", "deer"),
     *("dog", "horse", "monkey", "ship", "truck"),
 )
+STL10_FILES = {"train": "train_X", "test": "test_X", "unlabelled": "unlabeled_X"}
 STL10_BYTES = 3 * 96 * 96
 
 
@@ -193,7 +185,7 @@ def stl10(folder: Path | None, halving: Halving) -> Source:
 def _read_stl10(place: Path) -> Raw:
     members, notes = files.open_archive(STL10, place)
     named = {name.rsplit("/")[-1]: member for name, member in members.items()}
-    labels = {part: _read_stl10_labels(place, named, part) for part in ("train", "test")}
+    labels = {part: _read_stl10_labels(place, named, part) for part in STL10_FILES}
     present = np.unique(labels["train"])
     if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
         dropped = np.isin(labels["test"], present, invert=True).sum()
@@ -201,41 +193,32 @@ def _read_stl10(place: Path) -> Raw:
             f"classes without a training image left out, with {dropped} test images: "
             + ", ".join(absent)
         )
-    labels["unlabelled"] = np.full(_count_stl10(place, named, "unlabeled_X.bin"), -1)
-    parts = {}
-    for part, file in (("train", "train_X"), ("test", "test_X"), ("unlabelled", "unlabeled_X")):
+    parts, new = {}, np.append(np.searchsorted(present, np.arange(10)), -1)  # new[-1] is -1
+    for part, file in STL10_FILES.items():
         kept = np.isin(labels[part], [-1, *present])
-        images = _stream_stl10(place, named[f"{file}.bin"], kept)
         names = np.array([f"{file}[{row}]" for row in np.flatnonzero(kept)])
-        new_labels = np.searchsorted(present, labels[part][kept])
-        parts[part] = Part(images, names, new_labels if part != "unlabelled" else labels[part])
-    return Raw(tuple(STL10_CLASSES[c] for c in present), parts, tuple(notes))
-
-
-def _count_stl10(place: Path, named: dict[str, Member], file: str) -> int:
-    if file not in named:
-        raise DataError(f"{place} has no {file}: fetch it again")
-    count, rest = divmod(named[file].size, STL10_BYTES)
-    if rest or not count:
-        raise DataError(f"{place}: {file} is truncated ({rest} bytes after {count} whole images)")
-    return count
+        images = _stream_stl10(place, named[f"{file}.bin"], kept)
+        parts[part] = Part(images, names, new[labels[part][kept]])
+    return Raw(tuple(STL10_CLASSES[c] for c in present), parts, notes)
 
 
 def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.ndarray:
-    """Read labels, int64 (N,), classes from 0 where the file counts from 1."""
-    n_images = _count_stl10(place, named, f"{part}_X.bin")
-    if f"{part}_y.bin" not in named:
-        raise DataError(f"{place} has no {part}_y.bin: fetch it again")
-    with files.reading(place), named[f"{part}_y.bin"].open() as file:
-        labels = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
-    if len(labels) != n_images:
-        raise DataError(f"{place}: {part}_y.bin has {len(labels)} labels for {n_images} images")
-    if len(wrong := np.flatnonzero((labels < 0) | (labels > 9))):
-        raise DataError(
-            f"{place}: {part}_y.bin has {len(wrong)} labels outside 1-10, "
-            f"the first is {labels[wrong[0]] + 1} at place {wrong[0]}"
-        )
-    return labels
+    """Read labels, int64 (N,), from 0 where the file counts from 1; -1 where there are none."""
+    images, labels = f"{STL10_FILES[part]}.bin", f"{part}_y.bin"
+    if absent := {images, *[labels] * (part != "unlabelled")} - set(named):
+        raise DataError(f"{place} has no {' and no '.join(sorted(absent))}: fetch it again")
+    count, rest = divmod(named[images].size, STL10_BYTES)
+    if rest or not count:
+        raise DataError(f"{place}: {images} is truncated ({rest} bytes after {count} whole images)")
+    if part == "unlabelled":
+        return np.full(count, -1)
+    with files.reading(place), named[labels].open() as file:
+        found = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
+    wrong = (found[(found < 0) | (found > 9)] + 1).tolist()
+    if wrong or len(found) != count:
+        few = f", and outside 1-10: {files.enumerate_few(list(map(str, wrong)))}" if wrong else ""
+        raise DataError(f"{place}: {labels} has {len(found)} labels for {count} images{few}")
+    return found
 
 
 def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[Picture]:
@@ -265,20 +248,15 @@ def malaria(folder: Path | None, halving: Halving) -> Source:
 def _read_malaria(place: Path, halving: Halving) -> Raw:
     members, notes = files.open_archive(MALARIA, place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
-    names, labels, ignored = choose_images(place, members, MALARIA_CLASSES)
-    patients = find_patients(names)
-    is_test = halving.choose(labels, 1 / 2, patients)
-    shared = np.intersect1d(patients[is_test], patients[~is_test])
+    images, ignored = choose_images(place, members, MALARIA_CLASSES)
+    patients = find_patients(images.names)
+    parts, rows = halving.halve(images._replace(groups=patients), 1 / 2)
+    shared = np.intersect1d(parts["train"].groups, parts["test"].groups)
     said = (
         f"test set: a half {halving}; {len(shared)} of {len(np.unique(patients))} patients are "
         "on both sides"
     )
-    parts = {
-        part: _decode(members, names[rows], labels[rows], patients[rows])
-        for part, rows in (("train", ~is_test), ("test", is_test))
-    }
-    notes = (*notes, *ignored, said)
-    return Raw(MALARIA_CLASSES, parts, notes, test_rows=np.flatnonzero(is_test))
+    return Raw(MALARIA_CLASSES, _decode(parts, members), [*notes, *ignored, said], rows)
 
 
 def find_patients(names: np.ndarray) -> np.ndarray:
@@ -292,21 +270,20 @@ def find_patients(names: np.ndarray) -> np.ndarray:
     return np.array([match.group() for match in found])
 
 
-def _decode(members: dict[str, Member], names, labels, groups) -> Part:
-    images = decode_members([members[name] for name in names])
-    return Part(images, names, labels, groups)
-
-
-# one's own images
+def _decode(parts: dict[str, Part], members: dict[str, Member]) -> dict[str, Part]:
+    """Give the parts the pictures that their names name, read when they are asked for."""
+    return {
+        part: of._replace(images=decode_members([members[name] for name in of.names]))
+        for part, of in parts.items()
+    }
 
 
 def folder(folder: Path | None, halving: Halving) -> Source:
     """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
 
-    Or images beside a table `labels.csv` with the columns file, label and, if wished, group; those
-    that it gives no label are the unlabelled ones. Without unlabelled ones, D_u is the training
-    set; without `test`, a third of the labelled images is drawn for it, stratified and, if there
-    are groups, by whole groups. Images are stretched to squares.
+    Or images beside `labels.csv`, with the columns file, label and, if wished, group; those without
+    a label are the unlabelled ones. Without any, D_u is the training set; without `test`, a third
+    of the labelled images is drawn for it, stratified and, if there are groups, by whole groups.
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
@@ -316,21 +293,19 @@ def folder(folder: Path | None, halving: Halving) -> Source:
 def _read_own(place: Path, halving: Halving) -> Raw:
     members = files.list_members(place)
     classes, parts, notes = read_layout(place, members)
-    is_test = np.zeros(0, bool)
+    rows = []
     if "test" not in parts:
-        names, labels, groups = parts["train"]
-        if few := [classes[c] for c in np.flatnonzero(np.bincount(labels) == 1)]:
+        images = parts["train"]
+        if few := [classes[c] for c in np.flatnonzero(np.bincount(images.labels) == 1)]:
             raise DataError(
                 f"{place} has a single image of {', '.join(few)}: add more, or give test images "
                 "of their own"
             )
-        halving = replace(halving, test_split="group") if len(groups) else halving
-        is_test = halving.choose(labels, 1 / 3, groups)
-        for part, rows in (("train", ~is_test), ("test", is_test)):
-            parts[part] = names[rows], labels[rows], groups[rows] if len(groups) else groups
+        halving = replace(halving, test_split="group") if len(images.groups) else halving
+        halves, rows = halving.halve(images, 1 / 3)
+        parts |= halves
         notes.append(f"test set: a third of the labelled images, {halving}")
-    raw = {part: _decode(members, *columns) for part, columns in parts.items()}
-    return Raw(tuple(classes), raw, tuple(notes), test_rows=np.flatnonzero(is_test))
+    return Raw(tuple(classes), _decode(parts, members), notes, rows)
 
 
 SOURCES: dict[str, Callable[[Path | None, Halving], Source]] = {
