@@ -30,12 +30,12 @@ from sklearn.svm import SVC
 from semisiam import ROOT
 from semisiam.cell import Cell
 from semisiam.data import datasets
-from semisiam.data.files import DataError
+from semisiam.data.files import DataError, walk
 from semisiam.evidence import figures, statistics
 from semisiam.method import evaluation, model, training, trials
 from semisiam.run import folder as records
 
-# %% [markdown]
+# %% [markdown] tags=["not-on-page"]
 # ## Parameters
 #
 # Set `folder` to your own and run all cells. The defaults write
@@ -60,6 +60,8 @@ output_dir: str = ""  # where the best is kept ("": outputs/own, by the folder's
 # %%
 image_size = image_size or (64 if folder else 32)
 updates = updates or (400 if folder else 100)
+if updates < 1:
+    raise DataError(f"updates = {updates}: at least 1 is needed, or 0 for the default")
 
 # %% [markdown]
 # ## The folder
@@ -89,8 +91,10 @@ scratch = tempfile.TemporaryDirectory()
 root = Path(folder).expanduser() if folder else Path(scratch.name) / "digits"
 if not folder:
     write_digits(root, per_class=digits_per_class, n_unlabelled=900, seed=seed)
-for path in sorted(root.iterdir())[:12]:
-    print(f"{path.name:12}", f"{len(list(path.iterdir()))} files" if path.is_dir() else "")
+files = walk(root)
+for name in [name for name in files if "/" not in name[:-1]][:12]:
+    inside = sum(file.startswith(name) and file[-1] != "/" for file in files)
+    print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
 # `load` decodes and resizes the images once and keeps the arrays in a cache. It sets a third of
@@ -132,7 +136,7 @@ n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
 
-# %%
+# %% alt="Two images of each class in the upper part, twenty unlabelled ones in the lower."
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -162,7 +166,10 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # %%
 def find_groups(names, pattern, given):
     """Say which images belong together, str (N,); empty if nobody knows."""
-    found = [re.search(pattern, name) for name in names] if pattern else []
+    try:
+        found = [re.search(pattern, name) for name in names] if pattern else []
+    except re.error as error:
+        raise DataError(f"groups = {pattern!r} is no pattern: {error}") from None
     if None in found:
         name = names[found.index(None)]
         raise DataError(f"groups = {pattern!r} matches nothing in the file name {name}")
@@ -210,6 +217,8 @@ for a, b in twins[:3]:
 # %%
 def draw_folds(labels, group, n_folds, seed):
     """Draw which images each fold holds out, bool (N,) each; every image once."""
+    if n_folds < 2:
+        raise DataError(f"n_folds = {n_folds}: at least 2 are needed")
     counts = np.bincount(labels)
     if counts.min() < n_folds:
         name = data.class_names[counts.argmin()]
@@ -239,8 +248,10 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 
 # %%
 def check_folds(labels, folds):
-    """Refuse folds that leave a class without an image to train on."""
+    """Refuse folds that hold out nothing, or leave a class without an image to train on."""
     for held_out in folds:
+        if not held_out.any():
+            raise DataError(f"{len(folds)} folds are too many for groups so uneven: use fewer")
         absent = set(labels) - set(labels[~held_out])
         if absent:
             named = ", ".join(data.class_names[c] for c in absent)
@@ -276,7 +287,7 @@ def predict_folds(features, kind="svm"):
 
 # %%
 base = {"dataset": "folder", "data_dir": str(root), "image_size": image_size, "seed": seed}
-base |= {"label_fraction": round(n_labelled / len(unlabelled), 4), "batch_size": batch_size}
+base |= {"label_fraction": round(n_labelled / len(unlabelled), 6), "batch_size": batch_size}
 frozen = {"pixels": base | {"mode": "frozen", "backbone": "pixels"}}
 frozen["untrained"] = base | {"mode": "frozen", "backbone": backbone}
 if weights != "none":
@@ -298,14 +309,20 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 #
 # Supervised on the labelled images alone, and siamese with the unlabelled ones. Both get the same
 # number of updates, as nearly as whole epochs allow. So what differs is the images and their task.
+# Of more unlabelled images than these updates take, some are drawn.
+
+# %%
+drawn = np.random.default_rng(seed).permutation(len(unlabelled))
+drawn = drawn[: max(updates * batch_size, len(images))]
+trained_on = unlabelled[np.sort(drawn)] if len(drawn) < len(unlabelled) else unlabelled
 
 # %% tags=["nbval-check-output"]
 shared = base | {"backbone": backbone, "bn_momentum": bn_momentum}
 cells = {}
 for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
     one = Cell.check(shared | extra | {"mode": mode, "epochs": 1})
-    steps = training.count_steps(one, n_labelled, len(unlabelled))
-    cells[mode] = one.model_copy(update={"epochs": -(-updates // steps)})
+    steps = training.count_steps(one, n_labelled, len(trained_on))
+    cells[mode] = one.model_copy(update={"epochs": max(1, round(updates / steps))})
     print(f"{mode:10}  {cells[mode].epochs} epochs of {steps} updates")
 
 # %% [markdown]
@@ -343,7 +360,7 @@ for mode, cell in cells.items():
         cell,
         images,
         labels,
-        unlabelled,
+        trained_on,
         folds,
         checkpoints=checkpoints,
         content=data.content,
@@ -407,7 +424,7 @@ chance = 100 / len(data.class_names)
 largest = 100 * np.bincount(labels).max() / len(labels)
 print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying the largest class")
 
-# %%
+# %% alt="Balanced accuracy of each candidate with its interval, the best on top, beside guessing."
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
     kind = name.split(",")[0]
@@ -453,7 +470,8 @@ def pick(mode):
 helped = estimate(by_fold[pick("semi")] - by_fold[pick("supervised")])
 equals = [name for name in lead.index if lead.loc[name, "low"] <= 0]
 is_reference = best.split(",")[0] in frozen
-verdict = [f"**Best here: {best}**, {table.loc[best, 'balanced']:.0f} % balanced accuracy."]
+told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
+verdict = [f"**Best here: {best}**, {told}."]
 if is_reference:
     verdict.append("**A reference wins: no training was needed, and it is kept.**")
 
@@ -479,7 +497,7 @@ Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabel
 # The held-out predictions of the best: which classes are taken for which, and some mistakes. With
 # your own images this is where wrong labels turn up.
 
-# %%
+# %% alt="Confusion matrix of the best candidate: true classes down, predicted ones across."
 guess = predicted[best]
 report = evaluation.report_classes(labels, guess, data.class_names)
 matrix = pd.crosstab(labels, guess).reindex(
@@ -490,7 +508,7 @@ figures.confusion(ax, matrix.to_numpy(), data.class_names)
 ax.set_title(f"{best}, held-out images")
 plt.show()
 
-# %%
+# %% alt="Up to ten labelled images that the best candidate took for another class."
 wrong = np.flatnonzero(guess != labels)[:10]
 titles = [f"{data.class_names[labels[i]]} > {data.class_names[guess[i]]}" for i in wrong]
 if len(wrong):
@@ -511,7 +529,7 @@ kept = kept.model_copy(update={"output_dir": str(place)})
 
 # %%
 encoder, network = training.start_network(kept, len(data.class_names))
-history = training.train(kept, network, images, labels, unlabelled)
+history = training.train(kept, network, images, labels, trained_on)
 if best.endswith("re-estimated"):
     model.recalibrate(encoder, images, batch_size)
 
@@ -566,7 +584,7 @@ next_ones = pd.DataFrame(
     }
 ).sort_values("margin", kind="stable")
 
-# %%
+# %% alt="The twenty unlabelled images to label first, each with the class it is given now."
 fig, ax = plt.subplots(figsize=(8, 3.4))
 first = next_ones.index[:20]
 figures.examples(ax, unlabelled[first], next_ones["predicted_class"].iloc[:20].tolist(), columns=10)
@@ -612,7 +630,8 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 #   their intervals are corrected because folds share images.
 # - "Cannot be told" is an answer too. It asks for more labels.
 # - The best is kept, with a list of what to label next.
-#
+
+# %% [markdown] tags=["not-on-page"]
 # ## Exercises
 #
 # Predict first, then change the parameters cell and run all.
@@ -622,6 +641,6 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # 2. `digits_per_class = 40`: which gains more, the networks or the pixels?
 # 3. Write it: a function that lists the classes whose held-out recall is under 50 %.
 
-# %% jupyter={"source_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution", "not-on-page"]
 weak = report.loc[report["recall"] < 0.5, "class"].tolist()
 print("classes under 50 % recall:", ", ".join(weak) or "none")

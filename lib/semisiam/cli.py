@@ -235,17 +235,18 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
     was tried, for `semisiam embed`. Run it again to go on after a stop.
     """
-    import yaml
-
     from semisiam.data import datasets
-    from semisiam.evidence.page import write_own
+    from semisiam.evidence.page import read_settings, write_own
     from semisiam.run.folder import find_outputs
 
-    given = {name: yaml.safe_load(value) for name, value in settings}
-    size = given.get("image_size") or 64
-    data = datasets.load("folder", size, data_dir=str(folder), seed=given.get("seed", 0))
+    places, given = find_outputs() / "own", read_settings(dict(settings))
+    if given.get("weights", "").endswith(".h5"):
+        given["weights"] = str(Path(given["weights"]).resolve())
+    base = {"dataset": "folder", "data_dir": str(folder), "image_size": 64}
+    cell = Cell.check(base | {k: v for k, v in given.items() if k in Cell.model_fields and v})
+    data = datasets.load(**cell.data_settings)
     name = f"{folder.resolve().name}-{data.content[:8]}"
-    click.echo(write_own(folder, output or find_outputs() / "own" / name, given))
+    click.echo(write_own(folder, output or places / name, given))
 
 
 @main.command()
