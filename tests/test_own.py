@@ -338,6 +338,17 @@ def test_two_folders_of_one_name_have_outputs_of_their_own(tmp_path, monkeypatch
     assert all(output.name.startswith("images-") for output in outputs)
 
 
+def test_ctrl_c_says_that_it_goes_on(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "write_own", stop)
+    assert invoke(write_own(tmp_path / "own")) == (
+        130,
+        "stopped; the same command goes on from here",
+    )
+
+
 def test_the_page_has_the_verdict_first_and_nothing_for_readers_of_the_notebook(
     tmp_path, monkeypatch
 ):

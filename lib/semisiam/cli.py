@@ -1,4 +1,4 @@
-"""The command line: `semisiam grid`, `status`, `record`, `report`, `data` and `embed`."""
+"""The command line: `semisiam grid`, `status`, `record`, `report`, `own`, `data` and `embed`."""
 
 import signal
 import sys
@@ -28,6 +28,9 @@ class _Group(click.Group):
             if type(error).__module__.startswith("semisiam"):
                 raise click.ClickException(str(error)) from None
             raise
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command goes on from here", err=True)
+            sys.exit(130)
 
 
 @click.group(
@@ -135,15 +138,11 @@ def grid(
         from semisiam.run.cluster import running_on
 
         place = running_on(scheduler, options)
-    try:
-        with (
-            place as (executor, run, slots, title),
-            display.GridDisplay(cells, slots, title) as show,
-        ):
-            status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    with (
+        place as (executor, run, slots, title),
+        display.GridDisplay(cells, slots, title) as show,
+    ):
+        status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
     display.show_failed(status, folder)
     sys.exit(any(not cell.done for cell in status.values()))
 
@@ -234,6 +233,8 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     the columns file, label and, if wished, group. It runs notebooks/09_own_images and writes one
     page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
     was tried, for `semisiam embed`. Run it again to go on after a stop.
+
+    Exit code 0 only if the page was written, 130 after Ctrl-C.
     """
     from semisiam.data import datasets
     from semisiam.evidence.page import read_settings, write_own
