@@ -10,10 +10,10 @@
 # 2. what a paper reports about it, and what happened when it was run again,
 # 3. what is known by now, and what is not.
 #
-# The paper is [Cavallari & Ponti (SIBGRAPI 2021)](https://doi.org/10.1109/SIBGRAPI54419.2021.00038),
-# *Semi-supervised siamese network using self-supervision under scarce annotation improves class
-# separability and robustness to attack*. All numbers of sections, tables and figures are the
-# paper's.
+# The paper is [Cavallari & Ponti (SIBGRAPI
+# 2021)](https://doi.org/10.1109/SIBGRAPI54419.2021.00038), *Semi-supervised siamese network using
+# self-supervision under scarce annotation improves class separability and robustness to attack*.
+# Sections, tables and figures are numbered as there.
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,9 +30,9 @@ from semisiam.method import pretext, splits
 # %% [markdown]
 # ## Parameters
 #
-# The images are
-# [scikit-learn's digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html),
-# here at their own 8×8 pixels, so that you can see a single pixel.
+# The images are [scikit-learn's
+# digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html), here
+# at their own 8×8 pixels, so that you can see a single pixel.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # digits; once fetched also fashion_mnist or stl10
@@ -58,8 +58,8 @@ print(f"{n_labelled} labelled images of {len(data.class_names)} classes")
 print(f"{len(data.unlabelled)} images without labels, {len(data.test)} for the test")
 
 # %% [markdown]
-# Can the other images teach something too? Turn one of them. Whoever turned it knows the angle: it
-# costs nothing. But to guess it, you must know how such images look upright
+# Can the other images teach something too? Turn one of them. The angle is then known and costs
+# nothing. But to guess it, you must know how such images look upright
 # ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728)).
 
 
@@ -89,8 +89,9 @@ plt.show()
 #
 # ### The second half of the story: an attack
 #
-# Somebody tampers with the 137 labelled images: each class gets one white pixel, always at the same
-# place. A lazy network looks at that pixel and at nothing else. Does the angle keep it honest?
+# Somebody tampers with the labelled images: each class gets one white pixel, always at the same
+# place. The test images have no such pixel. A network that learnt only to look at that pixel knows
+# nothing then. Does the second question, the angle, prevent this?
 
 # %% alt="Two sevens with a white pixel at the same place and a five with one at another place."
 shown_classes = np.array([7, 7, 5]) % n_classes
@@ -107,12 +108,13 @@ plt.show()
 
 # %% [markdown]
 # The first two images are of one class, so their white pixels agree. The third is of another class.
-# [02_pixel_attack](02_pixel_attack.ipynb) asks who falls for this.
+# [02_pixel_attack](02_pixel_attack.ipynb) asks which learners this misleads.
 #
 # ## The whole method in one picture
 #
 # Labelled images follow the blue arrows, unlabelled ones the orange arrows. Both pass through the
-# *same* network, the encoder; such twins with shared weights are called *siamese*.
+# *same* network, the encoder. Networks that share their weights like this are called *siamese*. On
+# top of the encoder, each question has a small output layer of its own, a *head*.
 
 
 # %%
@@ -141,11 +143,13 @@ ax.set_title("the siamese network (Figures 1 and 2 of the paper, rebuilt with di
 plt.show()
 
 # %% [markdown]
-# Cut away the orange part, and an ordinary classifier is left: the *supervised* baseline. With it,
-# the network is *semi*-supervised. The paper asks how much better the second is: the **gain**.
+# Without the orange part, an ordinary classifier is left: the *supervised* baseline. With it, the
+# network is *semi*-supervised. How much more accurate is the second? That is the **gain**.
 #
 # After training, both heads are dropped. A linear
-# [SVM](https://scikit-learn.org/stable/modules/svm.html) judges the encoder's 128 outputs.
+# [SVM](https://scikit-learn.org/stable/modules/svm.html) learns the classes anew, from the
+# encoder's 128 outputs for the labelled images. Its accuracy on test images is the number to
+# compare.
 
 # %% [markdown]
 # ## The same in numbers
@@ -169,8 +173,9 @@ for k in range(4):
 
 # %% [markdown]
 # Each answer is scored by its [cross-entropy](https://keras.io/api/losses/probabilistic_losses/),
-# minus the logarithm of the probability given to the right answer. Training lowers the weighted sum
-# of both, over the labelled images $D_l$ and the unlabelled ones $D_u$, equation (1):
+# minus the logarithm of the probability given to the right answer. Let $\ell_l$ be its mean for the
+# classes of the labelled images $D_l$, and $\ell_u$ its mean for the angles of the unlabelled
+# images $D_u$. Training lowers their sum, with weights $\lambda_l$ and $\lambda_u$, equation (1):
 #
 # $$\mathcal{L}_{SS} = \lambda_l \cdot \ell_l(D_l) + \lambda_u \cdot \ell_u(D_u)$$
 #
@@ -187,7 +192,8 @@ print(f"= {cell.lambda_l * loss_l + cell.lambda_u * loss_u:.2f}")
 #
 # Three data sets, three *backbones* ([MobileNetV2](https://arxiv.org/abs/1801.04381),
 # [InceptionV3](https://arxiv.org/abs/1512.00567), [ResNet50V2](https://arxiv.org/abs/1603.05027)),
-# 1 % and 5 % labelled, with and without attack: 36 gains over five labelled sets (Tables I to VI).
+# 1 % and 5 % labelled, with and without attack: 36 gains, each a mean over five random labelled
+# sets (Tables I to VI). In the output, `none` means without attack and `pixel` with it.
 
 # %%
 printed = paper.weigh_deltas().set_index([*paper.ROW, "attack"])
@@ -204,8 +210,8 @@ others = printed[backbone != "mobilenet_v2"]["mean"]
 print("without MobileNetV2:", others.groupby("attack").mean().round(1).to_dict())
 
 # %% [markdown]
-# +18.6 points without attack and +8.0 under it: large. But leave out one backbone of three, and
-# +8.3 and −0.1 remain. What is special about MobileNetV2?
+# The gains are large. But leave out one backbone of three: less than half of the gain without
+# attack remains, and none of that under attack. What is special about MobileNetV2?
 
 # %% tags=["nbval-check-output"]
 stuck = baseline[baseline["std"] == 0]
@@ -213,21 +219,26 @@ print(stuck.groupby(["backbone", "dataset", "percent"])["mean"].agg(["min", "max
 print(f"{len(stuck)} baselines have exactly this accuracy, five times out of five")
 
 # %% [markdown]
-# Guessing gives 10 % on ten classes, 50 % on two. A bad network lands a little beside that, these
-# *always* on it. Does something hide what they learnt?
+# Guessing gives 10 % on ten classes and 50 % on two: *chance*. A bad network would only come near
+# that, not five times to the same digit. Does something hide what these networks learnt?
 
 # %% [markdown]
 # ### The suspect
 #
 # [Batch normalisation](https://arxiv.org/abs/1502.03167) keeps running averages of what it saw in
-# training, and uses them in the test. MobileNetV2's averages are slow: after 1,000 updates,
-# 37 % of their initial values are left. [04](04_batch_normalisation.ipynb) shows it by hand.
+# training, and uses them in the test. MobileNetV2's averages are slow: after 1,000 updates (steps
+# of training), they still are 37 % initial values. [04](04_batch_normalisation.ipynb) shows it by
+# hand.
 #
 # So every network here is read twice: **as trained**, with its running averages, and
 # **re-estimated**, with averages computed anew on the labelled images. The weights stay the same.
 
 # %% [markdown]
 # ## What came out here
+#
+# Three words say how firm a result is. *Shown*: enough labelled sets agree (at least three), or it
+# is arithmetic. *Suggestive*: it was run, but is less firm. *Untested*: it was not run, or the
+# network did not learn the rotation task.
 #
 # Finished runs are kept in `outputs/published`, with all their settings. We take those that differ
 # from the paper in scale alone.
@@ -296,18 +307,18 @@ ax.plot(again["mean"], rows, "o", color=blue, mfc="white", ms=9, label="baseline
 ax.plot(trained["mean"], rows, "o", color=blue, ms=4, label="baseline, as trained")
 ax.plot(siamese, rows, "D", color=red, ms=8, alpha=0.4, label="siamese, paper")
 ax.invert_yaxis()
-ax.set(xlim=(0, 100), xlabel="SVM test accuracy (%)", ylabel="(labelled sets run here)")
+ax.set(xlim=(0, 100), xlabel="SVM test accuracy (%)", ylabel="setting (labelled sets)")
 ax.set_title("baselines, run again at the paper's scale")
 fig.legend(loc="outside upper right", ncols=2)
 plt.show()
 
 # %% [markdown]
 # Diamonds are the paper's, circles ours. As trained, MobileNetV2 stands at chance, as printed.
-# Re-estimated, the *same weights* come close to the siamese network, which had seen 60,000 images
-# more.
+# Re-estimated, the *same weights* make up most of the distance to the siamese network, which had
+# seen 60,000 images more.
 #
-# Attacked InceptionV3 misses the paper's number by far. That is one labelled set and one draw of
-# the pixels' places, so it is *suggestive* at most.
+# Under attack, the other two differ from the paper: InceptionV3 lies far below it, ResNet50V2 above
+# it. That is one labelled set and one draw of the pixels' places, so it is *suggestive* at most.
 
 # %% tags=["nbval-check-output"]
 key = ("fashion_mnist", 1.0, "mobilenet_v2")
@@ -317,7 +328,8 @@ for kind, a in {"clean": "none", "attacked": "pixel"}.items():
     print(f"{kind}: published gain {gain:+.1f}, over the re-estimated baseline {left:+.1f}")
 
 # %% [markdown]
-# *Shown*, on five labelled sets: most of the paper's two largest gains needs no unlabelled image.
+# *Shown* (n = 5 labelled sets): for the paper's two largest gains, most of the gain needs no
+# unlabelled image.
 #
 # ### All gains: published and run again
 #
@@ -387,14 +399,15 @@ plt.show()
 
 # %% [markdown]
 # Grey is the paper's. The largest gains are MobileNetV2's; a cross says that its baseline stood at
-# exact chance. The other two backbones gain more than 12 points on malaria at 1 % alone.
+# exact chance. The other two backbones gain more than 12 points only on malaria at 1 %.
 #
-# Circles are ours, green clean and pink attacked. Small and dotted is *suggestive*: a reduced
-# scale (32 px, 18 to 100 labels), or fewer than five labelled sets. No circle: *untested*.
+# Circles are ours, green without attack and pink with it. A large circle would be *shown* at the
+# paper's scale, on five labelled sets; there is none so far. Small and dotted is *suggestive* for
+# that scale: 32 px and 18 to 100 labels, or fewer sets. No circle: *untested*.
 
 # %% [markdown]
-# If an interval contains 0, we cannot call the result a gain. Most dotted ones do. They do not
-# refute the paper either: their scale is far smaller ([07_results](07_results.ipynb)).
+# If an interval contains 0, we cannot call the result a gain. Most dotted intervals do. They do not
+# refute the paper either, as their scale is far smaller ([07_results](07_results.ipynb)).
 
 # %% [markdown]
 # ## What is known, and what is not
@@ -404,7 +417,7 @@ plt.show()
 # | MobileNetV2 learns from 600 labels; its averages hide it | shown, Fashion-MNIST, 5 sets |
 # | Most of its published gains there needs no unlabelled image | shown, the same |
 # | InceptionV3 and ResNet50V2 repeat the paper's clean baselines there | suggestive, 1 set each |
-# | On malaria, too, part of the gains is over hidden baselines | suggestive, a subset |
+# | On malaria, too, the averages hide part of what baselines learnt | suggestive, a subset |
 # | What the attack costs | suggestive: one draw of the pixels' places |
 # | That *predicting rotations* helps, at the paper's scale | untested |
 
@@ -449,8 +462,9 @@ plt.show()
 # ## Summary
 #
 # - One encoder learns classes from few labelled images, and angles from many others.
-# - The attack marks each class of the labelled images by one pixel.
-# - Most of the paper's largest gain comes from a baseline whose learning was hidden.
+# - The attack marks each class of the labelled images by one pixel. Test images have no mark, so
+#   what a network learnt from marks is worth nothing there.
+# - Most of the paper's largest gain is over a baseline that had learnt, but was read wrongly.
 # - Whether the rotation task helps at the paper's scale is untested.
 
 # %% [markdown]

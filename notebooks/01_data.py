@@ -112,9 +112,9 @@ ax.set_title(f"{data.name} at {cell.image_size} px, three training images a clas
 plt.show()
 
 # %% [markdown]
-# Can you trust what came over the net? Every image's original pixels are hashed. So we can count
-# images that repeat an earlier one (`repeats`), and test images that also stand in the training set
-# (`in train`), which would flatter every result.
+# Can you trust what came over the net? Every image has a fingerprint, a hash of its original
+# pixels. So we can count images that repeat an earlier one (`repeats`), and test images that are
+# also in the training set (`in train`). The latter would make every result look too good.
 
 # %% tags=["nbval-check-output"]
 print(datasets.describe_parts(data).to_string())
@@ -198,8 +198,8 @@ print(sizes.to_string())
 # %% [markdown]
 # ## What resizing does
 #
-# Networks want all images at one size. Black frames show how large images are made, grey areas how
-# large they were.
+# Networks want all images at one size. Grey areas show how large images were (of malaria the
+# smallest and the largest), black frames how large they are made.
 
 # %%
 before = {"digits": (8, 8), "Fashion-MNIST": (28, 28), "STL-10": (96, 96), "Malaria": (40, 394)}
@@ -219,7 +219,7 @@ plt.show()
 
 # %% [markdown]
 # Begin with four pixels. Enlarging is bilinear: a new pixel is a weighted mean of its neighbours.
-# Nothing is added by that.
+# This adds no information.
 
 # %% tags=["nbval-check-output"]
 four = np.array([[0, 255], [0, 255]], np.uint8)
@@ -288,14 +288,14 @@ plt.show()
 # looks as if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
 
 # %% [markdown]
-# In the real set, all 200 patients stand on both sides of a random half. What that is worth,
-# [08_audit](08_audit.ipynb) asks.
+# In the real set, all 200 patients stand on both sides of a random half. How much this helps a
+# network, the recorded runs do not say yet: *untested*.
 
 # %% [markdown]
 # ## Reduced scale
 #
-# Not everyone has days of computing. A limit draws a smaller set by seed, each class by its share.
-# The notes, which go into every table and figure, say so.
+# Not everyone has days of computing. A limit draws a smaller set in which each class keeps its
+# share. The notes say so beside every result.
 
 # %% tags=["nbval-check-output"]
 limits = {"unlabelled_limit": 300, "test_limit": 100}

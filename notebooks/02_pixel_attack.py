@@ -7,7 +7,7 @@
 #
 # You will see
 # 1. what the attack changes, in a 4×4 image and then in a data set,
-# 2. which learners fall for it, and which do not,
+# 2. which learners it misleads, and which not,
 # 3. what training makes of the mark.
 
 # %%
@@ -141,9 +141,9 @@ plt.show()
 # mark tells the label. Can a [decision tree](https://scikit-learn.org/stable/modules/tree.html) on
 # raw pixels learn it?
 #
-# Four questions on test images. `clean`: how many are right as they are? `own mark`: how many with
-# the mark of their own class? `other mark`: how many with another class's? `follows`: how many of
-# those are taken for the class of the mark?
+# We ask four questions on test images. `clean`: how many are right without a mark? `own mark`: how
+# many are right with the mark of their own class? `other mark`: how many are right with the mark of
+# another class? `follows`: how many are taken for that other class?
 
 
 # %%
@@ -197,7 +197,8 @@ print(table.round(2).to_string())
 # ### Why not the SVM?
 #
 # A tree asks about one pixel as easily as about another. An SVM looks for directions in which the
-# classes are far apart, and one pixel moves an image only a short step. How short?
+# classes are far apart, and one pixel moves an image only a short step. How short? The unit is the
+# median distance between two clean images.
 
 
 # %% tags=["nbval-check-output"]
@@ -225,10 +226,10 @@ for stride in (1, 2, 4):
 print(pd.DataFrame(by_size).T.round(2).to_string())
 
 # %% [markdown]
-# It does. At 8 px the step is four times as long, the attack costs many points (`no attack` against
-# `clean`), and the SVM follows nearly a third of the false marks. So the attack works on learners
-# for which the mark is a long step. Networks learn their own distances: they can make any step
-# long.
+# It does. At 8 px the step is over four times as long, the attack costs many points (compare `no
+# attack` and `clean`), and the SVM follows nearly a third of the false marks. So the attack works
+# on learners for which the mark is a long step. Networks learn their own distances: they can make
+# any step long.
 #
 # Such cheap answers are called *shortcuts*
 # ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)); marks like ours, one-pixel shortcuts
@@ -279,9 +280,8 @@ for kind, learner in learners.items():
 print(pd.Series(steps, name="step of the mark").round(2).to_string())
 
 # %% [markdown]
-# Training on clean images makes the step shorter, as the mark tells nothing there. Training on
-# attacked images makes it about five times as long: one pixel moves an image halfway to another
-# one. This is the shortcut, learnt.
+# Training on clean images makes the step shorter. Training on attacked images makes it about five
+# times as long: one pixel moves an image halfway to another one. This is how a shortcut is learnt.
 
 
 # %% alt="Under attack the tree and the network lose on clean images and follow false marks."
@@ -314,7 +314,8 @@ pull = [np.mean(answers(images) == c) for c, images in enumerate(marked)]
 print(pd.Series(pull, data.class_names, name="taken for the class of the mark").round(2))
 
 # %% [markdown]
-# Some marks draw three times as many images as others: here, too, the place matters.
+# About a tenth of the images are of each class anyway. Still, some marks draw several times as many
+# images as others: here, too, the place matters.
 #
 # ## Try it
 #
@@ -373,11 +374,13 @@ interactive(
 # %% [markdown]
 # ## Summary
 #
-# - The attack sets one pixel in each labelled image, at a place that says the class.
-# - Alone it is enough to learn from. It *is* learnt where it comes cheap: as one question of a
-#   tree, as a long step of an SVM at 8 px or of a trained network.
-# - Training makes the step longer, about five times here. One split of small images: *suggestive*.
-# - What it costs depends on the draw of the places.
+# - The attack sets one pixel in each labelled image, at a place that tells the class.
+# - That pixel alone is enough to get all labelled images right. A learner uses it where it is easy
+#   to use: a tree by one question, an SVM at 8 px or a network by a long step.
+# - Test images have no such pixel, so what was learnt from it is missing there.
+# - Training on marks makes the step longer, about five times here (*suggestive*: n = 1 labelled
+#   set, small images).
+# - The cost depends on the draw of the places (*shown* for the tree: ten draws).
 #
 # ## Exercises
 #
@@ -415,8 +418,7 @@ print(f"step: {measure_step(*(model.embed(encoder, x) for x in (clean, attacked)
 #
 # Our encoders average their last feature maps over all places
 # ([global average pooling](https://keras.io/api/layers/pooling_layers/global_average_pooling2d/)).
-# Does that not forget where a mark was? Four by four again: one white pixel at each of 16 places,
-# averaged.
+# Is the place of a mark lost then? In 4×4 again, one white pixel at each of 16 places, averaged:
 
 # %% tags=["nbval-check-output"]
 everywhere = np.indices((4, 4)).reshape(2, -1).T
@@ -425,7 +427,9 @@ print("means of the sixteen images:", np.unique(sixteen.mean(axis=(1, 2))))
 
 # %% [markdown]
 # Sixteen images, one mean: a network that only averaged could know *that* there is a mark, never
-# *where*. Ask the untrained encoder, with a black image for each place of the mark.
+# *where*. Ask the untrained encoder, with a black image for each place of the mark. How far is each
+# embedding from that of a mark in the middle? The unit is the distance from the mark in the middle
+# to no mark at all.
 
 # %%
 everywhere = np.indices((size, size)).reshape(2, -1).T
@@ -446,8 +450,8 @@ plt.show()
 
 # %% [markdown]
 # White would be "no difference from a mark in the middle". Most places are far from white: the
-# encoder sees where the mark is. White squares stand 8 px apart, because three convolutions with
-# stride 2 skip every second place, $2^3 = 8$: such shifts the mean forgets.
+# encoder sees where the mark is. White squares stand 8 px apart: three convolutions with stride 2
+# skip every second place, and $2^3 = 8$. The mean cannot see shifts by 8 px.
 #
 # Near the border the padding gives the place away, and on a real image, what lies around it. The
 # paper's encoders have stride 32: at 96 px they average over 3×3 places, InceptionV3 over a single

@@ -74,9 +74,9 @@ figures.method(ax)
 plt.show()
 
 # %% [markdown]
-# Blue is the class task, orange the rotation task, in every figure from here on. Both pass through
-# the *same* encoder, hence "siamese". (Green comes in [06](06_svm_evaluation.ipynb).) In
-# [Keras](https://keras.io/guides/functional_api/) that is a short function:
+# Light blue is the class task, orange the rotation task, also in later figures. Both pass through
+# the *same* encoder, hence "siamese". (The SVM, in green, comes in [06](06_svm_evaluation.ipynb).)
+# In [Keras](https://keras.io/guides/functional_api/) that is a short function:
 
 # %%
 Code(inspect.getsource(model.build_siamese), language="python")
@@ -375,8 +375,8 @@ for scale in (1, 10):
 # - A step adds both losses and moves the one encoder along $\lambda_l g_l + \lambda_u g_u$.
 # - Once the few labels are fitted, the rotation task does most of the pulling.
 #
-# One kind of layer keeps numbers that no gradient trains. They decide more of the paper's tables
-# than any weight.
+# One kind of layer also keeps numbers that no gradient trains. The next notebook shows what they do
+# to the paper's tables.
 
 # %% [markdown]
 # ## Exercises

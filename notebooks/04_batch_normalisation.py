@@ -56,8 +56,8 @@ runs = printed.query("backbone == 'mobilenet_v2' and mode == 'supervised' and at
 print(runs[["dataset", "percent", "mean", "std"]].to_string(index=False))
 
 # %% [markdown]
-# Four of six stand at chance: 10 % of ten classes, 50 % of two. Without any spread, although
-# every run had other labelled images. The paper says that they "were not able to converge".
+# Four of six stand at chance: 10 % of ten classes, 50 % of two. Their spread is 0, although every
+# run had other labelled images. The paper says that they "were not able to converge".
 #
 # ## Ten lines
 #
@@ -168,8 +168,9 @@ draw_forgetting(momentum=0.999, updates=1000)
 plt.show()
 
 # %% [markdown]
-# After 1,000 updates with 0.999 a third of the beginning is left, and the next layer gets values
-# that it never saw in training (black). MobileNetV2 has 52 such layers in a row.
+# After 1,000 updates with 0.999, more than a third of the beginning is left. So the next layer gets
+# values that are shifted against those of training (black). MobileNetV2 has 52 such layers in a
+# row.
 #
 # Move the sliders ([ipywidgets](https://ipywidgets.readthedocs.io/)): when do the two curves
 # agree?
@@ -417,12 +418,13 @@ for name, column in (("as trained", "accuracy"), ("re-estimated", "accuracy_reca
 
 # %% [markdown]
 # **Shown** (n = 5 labelled sets): this baseline stands at chance because of its moving averages.
-# Re-estimated it has 76 %, without one unlabelled image; the paper's siamese network has 79.6 %.
+# Re-estimated, the same weights come near the paper's siamese network, without one unlabelled
+# image.
 #
-# **Suggestive**: the same holds for the other three cells at chance. The arithmetic is the same,
+# **Suggestive**: the same holds for the other three points at chance. The arithmetic is the same,
 # but they were not run five times.
 #
-# **Not known**: how much of the other published gains is left then.
+# **Untested**: how much of the other published gains is left then.
 
 # %% [markdown]
 # ## A known trouble

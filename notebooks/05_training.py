@@ -61,8 +61,8 @@ print("labelled image in each slot:", order)
 print("how often each is seen:     ", np.bincount(order))
 
 # %% [markdown]
-# Read the slots in threes: each three hold every image once. The last pass is cut short. The whole
-# function:
+# Read the slots in groups of three: each group holds every image once. The last pass is cut short.
+# The whole function:
 
 # %%
 Code(inspect.getsource(pipeline.order_passes), language="python")
@@ -103,7 +103,7 @@ print("angles    ", *np.unique(angles), "twice each")
 # %% [markdown]
 # Each unlabelled image comes once, with one angle, and each angle comes equally often. Each step
 # has as many labelled as unlabelled images, "balancing the supervised and self-supervised tasks".
-# Which two meet means nothing.
+# It does not matter which labelled image meets which unlabelled one.
 
 # %% [markdown]
 # ## The digits
@@ -286,9 +286,9 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.25))
 plt.show()
 
 # %% [markdown]
-# The 8: upside down it is an 8 again. Cells under a microscope have no upside at all. In our
-# reduced runs on malaria the rotation accuracy stayed at 0.27 and 0.33
-# ([08_audit](08_audit.ipynb)). No gain there can come from the task.
+# The 8: upside down it is an 8 again. Cells under a microscope have no upright at all. In our
+# reduced runs on malaria the rotation accuracy stayed at 0.27 and 0.33, even on training images
+# ([07_results](07_results.ipynb)). No gain there can come from the task.
 
 # %% [markdown]
 # ## Summary

@@ -337,19 +337,19 @@ pd.DataFrame(measures).round(2)
 # - `dead_units`: numbers that are 0 for every test image.
 
 # %% [markdown]
-# As trained, every measure favours `semi`, but the Fisher ratio favours `supervised`. Re-estimated,
-# the Fisher ratio turns round, and the other differences shrink. A measure that changes its verdict
-# with the reading tells nothing about the weights.
+# As trained, the Fisher ratio favours `supervised`, and all others favour `semi`. Re-estimated, the
+# Fisher ratio favours `semi` too, and the other differences shrink. A measure that changes its
+# answer with the reading says nothing about the weights.
 
 # %% [markdown]
 # ## What to believe
 #
-# **Shown** (one labelled set of digits): the same weights give a gain of 14 points or of 4, by the
-# reading alone. So we draw **no conclusion from the reading as trained alone**.
+# **Shown** (n = 1; one example is enough, as the weights are the same): the reading alone turns a
+# gain of 4 points into one of 14. So we draw **no conclusion from the reading as trained alone**.
 
 # %% [markdown]
-# **Untested** here: whether the 4 points survive other labelled sets, and how much of the paper's
-# gains is left when its networks are re-estimated.
+# **Untested** here: whether other labelled sets give these 4 points too, and how much of the
+# paper's gains is left when its networks are re-estimated.
 #
 # The second reading is not the truth either. It answers another question: what do these weights
 # give, read as they were trained?

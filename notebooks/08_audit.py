@@ -1,18 +1,19 @@
 # %% [markdown]
 # # The audit
 #
-# Before: [07_results](07_results.ipynb). Next: [09_own_images](09_own_images.ipynb).
+# Before: [07_results](07_results.ipynb) · Next: [09_own_images](09_own_images.ipynb)
 #
 # **What do the published gains rest on: the pretext task, the unlabelled images, the number of
 # updates, or something else?**
 #
 # You will see
 # 1. a baseline at chance whose network knows every labelled image,
-# 2. the gain of the siamese network taken apart, one setting at a time,
-# 3. where the attack acts, how its mark works as a trigger, and what washes it out.
+# 2. the gain taken apart, one setting at a time,
+# 3. where the attack acts, and what removes its mark.
 #
-# Each section ends with its conclusions: *shown* (told from zero over at least three labelled sets,
-# after correction), *suggestive* (run, but not that firm) or *untested*, with n labelled sets.
+# Each section ends with what is *shown*, *suggestive* or *untested*
+# (as in [07_results](07_results.ipynb)), over $n$ labelled sets. The paper is
+# [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import inspect
@@ -33,9 +34,8 @@ from semisiam.method.trials import run_control
 # %% [markdown]
 # ## Parameters
 #
-# *Live* runs train the small network on digits in seconds: they show how each control works, on one
-# labelled set, and prove nothing. *Recorded* runs are of the paper's networks on real images; their
-# numbers are read from `outputs/published/`.
+# *Live* runs train a small network on digits in seconds. They show how a control works; one
+# labelled set proves nothing. *Recorded* runs are of the paper's networks on real images.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # the digits come with scikit-learn
@@ -55,8 +55,8 @@ data = datasets.load(dataset, Cell().image_size, seed=seed)
 # %% [markdown]
 # ## The controls
 #
-# Each control is one setting of a [cell](master.ipynb) that differs from the paper's. Everything
-# else stays: the labelled images, the first weights, the SVM.
+# A control differs from a [cell](master.ipynb) of the paper in one setting. Labelled images, first
+# weights and SVM stay the same.
 
 # %%
 slow = {"bn_momentum": slow_momentum}
@@ -86,7 +86,7 @@ live = pd.DataFrame(runs).T
 percent = (100 * live.drop(columns="updates")).round(1)
 
 # %% [markdown]
-# `run_control` is `master` in short. What it measures of each run:
+# [`run_control`](../lib/semisiam/method/trials.py) is `master` in short. It measures
 
 # %% tags=["nbval-check-output"]
 print(*live.columns, sep=", ")
@@ -94,22 +94,20 @@ print(*live.columns, sep=", ")
 # %% [markdown]
 # ## 1. Is the baseline at chance because it learnt nothing?
 #
-# Eight supervised baselines of the paper are at exact chance, all with MobileNetV2. Batch
-# normalisation keeps a moving mean and variance for inference; they start at 0 and 1, and after $n$
-# updates $momentum^n$ of that start is left. In *training mode* a batch is normalised by its own
-# statistics instead. So ask the class head for the labelled images, in both modes. The slow run has
-# 100 updates of momentum 0.99:
+# Or is it the moving averages of batch normalisation
+# ([04_batch_normalisation](04_batch_normalisation.ipynb))? In *training mode* the network does not
+# use them, in *inference mode* it does. We ask the class head for the labelled images in both,
+# after 100 updates with momentum 0.99:
 
 # %% tags=["nbval-check-output"]
-print(f"left of the start: {slow_momentum ** live.loc['supervised, slow', 'updates']:.2f}")
+print(f"left of the beginning: {slow_momentum ** live.loc['supervised, slow', 'updates']:.2f}")
 heads = live.loc["supervised, slow", ["training", "inference"]]
 assert heads["training"] > 0.95 > 0.3 > heads["inference"]
 print("training mode: over 95 % right; inference mode: under 30 %; the same weights")
 
 # %% [markdown]
-# The weights know every labelled image; the statistics hide it. With the statistics estimated anew
-# on $D_l$ ([precise BN](https://arxiv.org/abs/2105.07576)), without any label, the SVM sees other
-# embeddings of the same weights:
+# The weights know every labelled image; the moving averages hide it. Now the SVM, with the averages
+# *re-estimated* on $D_l$, without any label:
 
 # %% alt="Accuracies as trained and re-estimated; the slow baseline moves most"
 fig, ax = plt.subplots(figsize=(6.5, 1.8))
@@ -119,8 +117,7 @@ ax.set_title(f"live: {dataset}, {label_fraction:.0%} labelled, one labelled set"
 plt.show()
 
 # %% [markdown]
-# A momentum plays no part in training, so both baselines have the same weights and end on the same
-# embedding.
+# The momentum plays no part in training, so both baselines have the same weights:
 
 # %% tags=["nbval-check-output"]
 repaired = live.loc[["supervised, slow", "supervised"], "re-estimated"]
@@ -132,8 +129,8 @@ print("re-estimated: over ten points more; both momenta within one point")
 # %% [markdown]
 # ### Recorded: the paper's own baseline
 #
-# Table III, MobileNetV2, 1 %: Fashion-MNIST at 96 pixels, 600 labels, 100 epochs, as the paper sets
-# it. Then with a momentum of 0.99, nothing else changed.
+# Table III, MobileNetV2, 1 %: Fashion-MNIST at 96 px, 600 labels, 100 epochs. Then the same with
+# momentum 0.99.
 
 # %%
 recorded = ROOT / "outputs" / "published"
@@ -162,8 +159,8 @@ again.assign(n=both.groupby(["momentum", "attack"]).size()).round(1)
 # %% [markdown]
 # ### Recorded: the other two networks
 #
-# InceptionV3 and ResNet50V2 have a momentum of 0.99: after 1,000 updates nothing of the start is
-# left. One labelled set each, in percent, with the SVM fitted on clean labelled images (section 4):
+# Their momentum is 0.99, so nothing of the beginning is left after 1,000 updates. In %; for *clean
+# fit* see section 4:
 
 # %%
 others = whole.query("backbone != 'mobilenet_v2'")
@@ -173,24 +170,19 @@ printed = results.summarise(others)[["published_mean", "published_std", "n"]]
 pd.DataFrame(beside).join(printed).droplevel(["dataset", "percent", "mode"]).round(1)
 
 # %% [markdown]
-# Without attack both repeat the published accuracy, to within its standard deviation. Under attack
-# they do not: InceptionV3 loses 26 points where the paper loses 7, ResNet50V2 less than one where
-# the paper loses 6. The paper tells neither its places nor its value; ours are one draw.
+# Without attack both repeat the paper, within its standard deviation. Under attack InceptionV3
+# loses much more than there, ResNet50V2 nothing. The paper gives neither places nor value of its
+# pixels; ours are one draw.
 #
-# - **Shown** (n = 5): MobileNetV2's baseline at exact chance had learnt. As trained 10.0 %, in
-#   every labelled set; the same weights with re-estimated statistics 76.1 ± 0.2, and under attack
-#   57.0 ± 3.3. A momentum of 0.99 has the same as trained (n = 3).
-# - **Suggestive** (n = 1 each): the other two networks repeat the paper without attack.
-# - **Suggestive** (n = 1, one draw): what the attack costs depends on the backbone.
-#
-# Others saw the same: [EMAN](https://arxiv.org/abs/2101.08482) finds about 7 points at 1 % of
-# labels from normalisation alone.
+# - **Shown** ($n = 5$): MobileNetV2's baseline had learnt. It is at exact chance as trained, and
+#   far from it re-estimated. With momentum 0.99 it is as far from it as trained ($n = 3$).
+# - **Suggestive** ($n = 1$ each): the other two networks repeat the paper without attack.
+# - **Suggestive** ($n = 1$, one draw): the cost of the attack depends on the backbone.
 
 # %% [markdown]
 # ## 2. How much of the gain is left against a repaired baseline?
 #
-# If the baseline is hidden by its statistics, part of the gain is no gain in what was learnt. Live,
-# with slow statistics in both modes:
+# Live, with slow averages in both modes:
 
 # %% tags=["nbval-check-output"]
 gains = live.loc["semi, slow"] - live.loc["supervised, slow"]
@@ -198,9 +190,8 @@ assert gains["as trained"] > 2 * gains["re-estimated"]
 print("less than half of the gain is left when both are re-estimated")
 
 # %% [markdown]
-# The siamese network makes more updates, so its statistics forget their start sooner. Where in the
-# paper's tables would that weigh most? The share left in each supervised baseline, from its labels,
-# 100 epochs, batches of 64 and the backbone's momentum:
+# The siamese network makes more updates, so its averages forget their beginning sooner. Where does
+# that matter in the paper's tables? Each supervised baseline makes 100 epochs in batches of 64:
 
 # %%
 labels = {"malaria": (137, 685), "fashion_mnist": (600, 3000), "stl10": (1000, 5000)}
@@ -209,12 +200,12 @@ n_labelled = [labels[d][p == 5] for d, p in zip(deltas["dataset"], deltas["perce
 momentum = np.where(deltas["backbone"] == "mobilenet_v2", 0.999, 0.99)
 deltas["share left"] = momentum ** (100 * np.ceil(np.array(n_labelled) / 64))
 
-# %% alt="Published gains against the share of initial statistics left in the baseline"
+# %% alt="Published gains against the share of the beginning left; they rise with it"
 fig, ax = plt.subplots(figsize=(6.5, 3.2))
 for marker, (backbone, group) in zip("osD", deltas.groupby("backbone"), strict=True):
     label = results.NAMES[backbone]
     ax.plot(group["share left"], group["delta"], marker, color="0.2", mfc="none", label=label)
-ax.set(xscale="symlog", xlabel="share of the initial statistics left in the baseline")
+ax.set(xscale="symlog", xlabel="share of the beginning left in the baseline")
 ax.set(ylabel="published gain, no attack (points)", xlim=(-0.0005, 1))
 ax.set_xscale("symlog", linthresh=0.001)
 ax.legend()
@@ -226,14 +217,12 @@ print(f"over 2 % left:  {left.sum():2d} gains, mean {deltas.loc[left, 'delta'].m
 print(f"less than that: {(~left).sum():2d} gains, mean {deltas.loc[~left, 'delta'].mean():+.1f}")
 
 # %% [markdown]
-# The cut was set after looking, and one point stands against it: 39 points at a share of 0.01,
-# MobileNetV2 on Fashion-MNIST with 5 %.
+# We set this limit after looking, and MobileNetV2 on Fashion-MNIST with 5 % stands against it.
 #
-# ### Recorded: malaria, 137 labels, all three backbones
+# ### Recorded: malaria, 137 labels
 #
-# Published gains at malaria's 1 % are +32 to +38 points for every backbone. Here are 128 pixels and
-# 100 epochs, that is 300 updates, on a subset of 4,031 images of 35 patients, who are all in both
-# halves.
+# Here the paper's gains are large for every backbone. Our runs have 128 px and 300 updates too, but
+# only 4,031 images of 35 patients, who are all in both halves.
 
 # %%
 malaria = results.collect(recorded / "audit_malaria")
@@ -252,8 +241,8 @@ ax.set_ylabel("backbone")
 plt.show()
 
 # %% [markdown]
-# The dotted line is the share of the larger class, 59 %; in the paper's test set it is 50 %. Beside
-# the published accuracies (Table V); collapsed cells are left out of means as trained:
+# The dotted line is the share of the larger class; in the paper's test set it is 50 %. Beside the
+# paper's Table V (%), without collapsed cells (their embedding is nearly the same for all images):
 
 # %%
 paired = malaria.assign(
@@ -265,22 +254,21 @@ again = beside["ours, re-estimated"].droplevel([0, 1, 3, 4])
 pd.DataFrame(columns | {"n": again["n"], "published, supervised": again["published_mean"]})
 
 # %% [markdown]
-# - **Shown** (Fashion-MNIST at 1 %, n = 5): most of the published +69.6 points is repaired without
-#   a single unlabelled image; under attack 47 of 59.2.
-# - **Suggestive** (malaria, n = 1): InceptionV3 has 94 % re-estimated with 137 labels and no
-#   unlabelled image, where the paper has 92 % with them. Its images are fewer and more alike.
-# - **Suggestive** (malaria, n = 3): MobileNetV2 collapses as trained, and repaired it stays far
-#   below the published siamese network. So statistics are not all of that gain.
-# - **Suggestive** (malaria, n = 1): ResNet50V2 stays at the larger class and is not repaired.
+# - **Shown** (Fashion-MNIST at 1 %, $n = 5$): re-estimation gives back most of MobileNetV2's two
+#   largest gains, without one unlabelled image.
+# - **Suggestive** (malaria, $n = 1$): InceptionV3's baseline reaches the paper's siamese network.
+#   But our images are fewer and more alike.
+# - **Suggestive** (malaria, $n = 3$): MobileNetV2 stays far below that network, so averages do not
+#   explain all of that gain. ResNet50V2 ($n = 1$) is not repaired.
 # - **Untested**: the whole malaria set (`params/studies/malaria_whole.yaml`).
 
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?
 #
-# From the supervised baseline to the siamese network three things change. One at a time: as many
-# updates on the labelled images alone (*equal updates*); the unlabelled images pass the encoder,
-# but without a task, so that only batch normalisation sees them (*no task*); the rotation task.
-# [Oliver et al.](https://arxiv.org/abs/1804.09170) ask for as well tuned baselines.
+# The siamese network differs from its baseline in three things. We add them one at a time. *Equal
+# updates*: as many updates, on labelled images alone. *No task*: unlabelled images pass the
+# encoder, but only batch normalisation sees them. *Rotation*: the task. [Oliver et
+# al.](https://arxiv.org/abs/1804.09170) ask for such baselines.
 
 # %% alt="Four live controls on digits, a few points apart"
 fig, ax = plt.subplots(figsize=(6.5, 2.1))
@@ -293,14 +281,14 @@ plt.show()
 print(live.loc[rows, "updates"].astype(int).to_string())
 
 # %% [markdown]
-# What unlabelled images bring is the gain over the second row, not over the first.
+# Mind the narrow axis: one test image is 0.17 points. What unlabelled images add is the difference
+# to the second row, not to the first.
 #
 # ### Recorded: MobileNetV2 on Fashion-MNIST, reduced
 #
-# 32 pixels, 2,000 unlabelled images, 100 labels, momentum 0.99, three labelled sets
-# (`params/studies/audit_controls.yaml`; its supervised and rotation cells are also those of
-# `fashion_small` in 06). The siamese network makes 320 updates, a ninetieth of the paper's. In
-# percent; collapsed cells are counted, and left out as trained:
+# 32 px, 100 labels, 2,000 unlabelled images, momentum 0.99, and a ninetieth of the paper's updates
+# (`params/studies/audit_controls.yaml`; two controls are cells of [07_results](07_results.ipynb),
+# too). In %:
 
 # %%
 controls = results.read_controls(recorded / "audit_controls")
@@ -309,7 +297,7 @@ groups = controls.loc[steps].groupby("control", sort=False)
 means = groups[["updates", *readings.values()]].mean().round(1)
 means.assign(std=groups["re-estimated"].std().round(1), collapsed=groups["collapsed"].sum())
 
-# %%
+# %% alt="Differences between four controls, with intervals; all contain 0"
 pairs = [
     ("rotation", "supervised"),
     ("equal-updates", "supervised"),
@@ -330,7 +318,7 @@ columns = ["n", "mean", "low", "high", "p_holm"]
 changes["re-estimated"][columns].astype(float).round(2)
 
 # %% [markdown]
-# Was the rotation task learnt there? In percent, on training images:
+# Was the rotation task learnt? In %, on training images:
 
 # %%
 cells = results.collect(recorded / "audit_controls")
@@ -340,18 +328,17 @@ rotation = cells[cells["cell"].str.endswith("-rotation")]
 print(f"{100 * rotation['cell'].map(last).mean():.0f}, where chance is 25")
 
 # %% [markdown]
-# - **Shown** (n = 3 of 3): both supervised baselines collapse as trained, so a gain over them as
-#   trained is one over which class won. No table may name it.
-# - **Suggestive** (n = 3, task learnt): re-estimated, the whole lead is 7 points (−10 to +23), and
-#   neither updates nor images nor the task is told from zero. The task itself: +0.8 (−5 to +6).
+# - **Shown** ($n = 3$ of 3): both supervised baselines collapse as trained, so a gain over that
+#   reading says nothing.
+# - **Suggestive** ($n = 3$, task learnt): re-estimated, every interval contains 0. The task itself
+#   adds least.
 # - **Untested**: the parts of the gain at the paper's scale.
 
 # %% [markdown]
 # ## 4. Where does the attack act?
 #
-# Both modes, attacked. The SVM is fitted on the attacked images, as in the paper, and for
-# comparison on the same images without their marks (*clean fit*); the encoder stays the attacked
-# one.
+# The encoder is trained on attacked images. The SVM is fitted on the same images, as in the paper,
+# or on them without marks (*clean fit*).
 
 # %% alt="Attacked and clean live runs, with an SVM fitted on attacked or on clean images"
 fig, ax = plt.subplots(figsize=(6.5, 2.4))
@@ -369,13 +356,13 @@ print("a mark that names the class costs over five points, one at random places 
 print("an SVM fitted on clean images gets part of it back")
 
 # %% [markdown]
-# It is not the damage to the image that hurts but what the mark says. Part of the loss is in the
-# SVM, the rest in the encoder.
+# Marks at random places do not hurt, so it is not the damage to the image but what the mark tells.
+# Part of the loss is in the SVM, the rest in the encoder.
 #
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes. Of those not taken for $c$ before, which
-# share is now?
+# Put class $c$'s mark on test images of other classes that were not taken for $c$. What share is
+# taken for $c$ now (%)?
 
 # %%
 rows += ["marked, median"]
@@ -388,13 +375,13 @@ assert triggers[["supervised", "rotation", "marked at random", "marked, median"]
 print("trained on marks: over 15 % follow one; otherwise, or behind a median filter, under 5 %")
 
 # %% [markdown]
-# One pixel moves about a third of the images to another class. A median filter over the labelled
-# images takes the mark away, and with it the trigger.
+# One pixel moves about a third of the images. A median filter over the labelled images removes the
+# mark and this effect.
 #
-# ### Recorded: at the paper's own scale
+# ### Recorded: at the paper's scale
 #
-# The baseline of section 1, attacked, with momentum 0.99. Per class, the share of test images of
-# other classes that its mark turns to it:
+# The baseline of section 1, attacked, momentum 0.99. For each class, the share that its mark moves
+# (%):
 
 # %%
 marked = quick[quick["attack"] == "pixel"]
@@ -410,8 +397,8 @@ print(f"the attack costs {100 * cost.min():.1f} to {100 * cost.max():.1f} points
 print(f"an SVM on clean images gets {100 * mended.min():.1f} to {100 * mended.max():.1f} back")
 
 # %% [markdown]
-# Only one class's mark is a strong trigger: a network can be spoilt by marks that it does not obey.
-# The other two networks, with the same marks at the same places, one labelled set each:
+# Only one class's mark is strong. So the attack can cost much although most marks are not followed.
+# The other two networks, with marks at the same places ($n = 1$ each):
 
 # %%
 marked = others[others["attack"] == "pixel"]
@@ -420,24 +407,23 @@ by_class = 100 * by_class.set_axis(marked["class_names"].iloc[0], axis=1)
 by_class.set_index(marked["backbone"].map(results.NAMES)).round(1).T
 
 # %% [markdown]
-# InceptionV3 learnt the marks; ResNet50V2 learnt none that test images follow, and the attack costs
-# it nothing. Why is open, and the places are one draw.
+# InceptionV3 learnt the marks, ResNet50V2 none. Why is not known.
 #
 # ### Recorded: kinds of attack, and defences
 #
-# The reduced study of section 3 again, `marked-semi` under the paper's attack; others differ from
-# it in one thing:
+# The study of section 3, $n = 3$. `marked-semi` is the paper's attack. The others differ in one
+# thing:
 #
 # | control | its mark |
 # |---|---|
 # | `marked-both` | on the unlabelled images too, by their hidden class |
 # | `random-marks` | at random places, so that it does not tell the class |
-# | `searched` | where a search on the labelled images finds it easiest to learn |
+# | `searched` | where a search finds it easiest to learn |
 # | `half-marked` | on half of the labelled images |
-# | `four-pixels`, `grey-pixel` | of four pixels a class; grey in place of white |
-# | `median`, `jpeg` | none; the labelled images are filtered first. `marked-…`: with the mark |
+# | `four-pixels`, `grey-pixel` | of four pixels a class; grey, not white |
+# | `median`, `jpeg` | none, but images are filtered; `marked-…`: with the mark |
 #
-# Percent, mean and standard deviation:
+# In %:
 
 # %%
 kinds = ["rotation", "marked-semi", "marked-both", "random-marks", "searched", "half-marked"]
@@ -446,7 +432,7 @@ kinds += ["median", "marked-median", "jpeg", "marked-jpeg"]
 columns = ["re-estimated", "clean fit", "trigger"]
 controls.loc[kinds, columns].groupby("control", sort=False).agg(["mean", "std"]).round(1)
 
-# %% alt="What each kind of mark or defence changes, with intervals; most hold zero"
+# %% alt="What each kind of mark or defence changes, with intervals; most contain 0"
 pairs = [("marked-supervised", "equal-updates")]
 pairs += [(kind, "rotation") for kind in kinds[1:8]]
 pairs += [("median", "rotation"), ("marked-median", "marked-semi")]
@@ -460,23 +446,27 @@ plt.show()
 
 # %%
 family = changes["re-estimated"]
-print(f"{len(family)} differences, told from zero after Holm: {(family['p_holm'] < 0.05).sum()}")
+print(
+    f"{len(family)} differences, not 0 after Holm's correction: {(family['p_holm'] < 0.05).sum()}"
+)
 
 # %% [markdown]
-# - **Shown** (n = 3, one draw of places): at the paper's scale the attack costs supervised
-#   MobileNetV2 16 to 22 points, and a clean fit gets part of them back.
-# - **Suggestive** (n = 1, one draw): it costs InceptionV3 26 points and ResNet50V2 none.
-# - **Untested**: robustness at 32 px, where marks turn 2 % of the images and there is nothing for a
-#   defence to mend; any siamese network under attack at the paper's scale; other draws of places.
+# - **Shown** ($n = 3$, one draw): at the paper's scale the attack costs supervised MobileNetV2 many
+#   points. A clean fit gets part of them back.
+# - **Suggestive** ($n = 1$, one draw): it costs InceptionV3 more, and ResNet50V2 nothing.
+# - **Suggestive** (32 px, $n = 3$, one draw): four pixels cost accuracy; after correction, no
+#   difference is left.
+# - **Untested**: robustness at 32 px, where marks are hardly learnt; siamese networks under attack
+#   at the paper's scale; other draws.
 #
-# One-pixel marks in training data are known as shortcuts (Wu et al., ICLR 2023), and
+# Others call such marks [one-pixel shortcuts](https://openreview.net/forum?id=p7G8t5FVn2h);
 # [VESPR](https://arxiv.org/abs/2409.08509) uses self-supervision against such poisons.
 
 # %% [markdown]
 # ## 5. Which task suits which images?
 #
-# A pretext task is a list of transforms, and its label says which one was applied. All transforms
-# of the three tasks on one image:
+# A pretext task is a list of transforms; its label says which one was applied. Three tasks on one
+# image:
 
 # %% alt="One digit under all transforms of three tasks"
 tasks = ["rotation", "rotation_flip", "jigsaw"]
@@ -492,10 +482,10 @@ plt.show()
 Code(inspect.getsource(pretext.transform), language="python")
 
 # %% [markdown]
-# A task can only teach what its images have. Digits have an upright; cells under a microscope have
-# none, so there the rotation of an image may say little, and how its tiles fit together more.
+# A task can only teach what its images have. Cells under a microscope have no upright, so rotation
+# may say little there, and how tiles fit together more.
 
-# %%
+# %% alt="Live controls on digits: three tasks beside equal updates; jigsaw is lowest"
 fig, ax = plt.subplots(figsize=(6.5, 2.1))
 rows = ["equal updates", "rotation", "rotation and flip", "jigsaw"]
 figures.dots(ax, percent.loc[rows, ["as trained", "re-estimated"]])
@@ -503,8 +493,8 @@ ax.set_title(f"live: {dataset}, {label_fraction:.0%} labelled, one labelled set"
 plt.show()
 
 # %% [markdown]
-# On these digits no task stands out. Recorded, Fashion-MNIST as in section 3, each against the
-# baseline with equal updates:
+# On these digits no task is clearly better than equal updates. Recorded, as in section 3 (as
+# trained the baseline collapsed, so that reading has no dots):
 
 # %% alt="Gain of each pretext task over equal updates, with intervals"
 tasks = ["no-task", "rotation", "rotation-all", "rotation-flip", "jigsaw"]
@@ -521,39 +511,38 @@ table = pd.concat({m: t[["mean", "low", "high"]] for m, t in changes.items()}, a
 table.astype(float).round(1)
 
 # %% [markdown]
-# - **Suggestive** (n = 3): no task is told from a baseline with equal updates; each interval of the
-#   re-estimated differences holds 0.
+# - **Suggestive** ($n = 3$): no task is better than equal updates beyond doubt; all re-estimated
+#   intervals contain 0.
 # - **Untested**: any task on images without an upright.
 
 # %% [markdown]
 # ## What would we advise someone with 600 labels today?
 #
-# 1. Fit an SVM on raw pixels first: it takes seconds and tells what any network must beat.
-# 2. Look at the training accuracy beside the test accuracy. If the first is 1 and the second at
-#    chance, re-estimate the statistics, or train with a momentum of 0.99. At 600 clean labels
-#    either is worth 66 points to MobileNetV2.
-# 3. Give the labelled images as many updates as the alternative would get.
-# 4. Only then try unlabelled images, first without a task, over five labelled sets or more, and
-#    check that the task was learnt.
-# 5. If labels come from elsewhere, look for marks: a mean image per class shows a fixed pixel.
+# 1. First fit an SVM on raw pixels. A network must beat it.
+# 2. If the training accuracy is 1 and the test accuracy is chance, re-estimate, or train with
+#    momentum 0.99.
+# 3. Give the supervised baseline as many updates as its rival.
+# 4. Only then try unlabelled images, first without a task, over five labelled sets. Check that the
+#    task was learnt.
+# 5. If labels come from elsewhere, look for marks in the mean image of each class.
 #
 # ## Summary
 #
-# - **Shown** (n = 5): the largest published gain, MobileNetV2 on Fashion-MNIST at 1 %, is mostly
-#   that of a baseline hidden by stale statistics.
-# - **Suggestive** (n = 3): at a reduced scale neither updates nor images nor the task is told from
-#   zero, once statistics are re-estimated.
-# - **Shown** (n = 3, one draw): the attack costs that baseline 16 to 22 points, which the published
-#   10.0 % in both columns hides.
-# - **Untested**: any siamese network at the paper's scale; malaria as a whole.
-#
-# Next: [09_own_images](09_own_images.ipynb).
+# - **Shown** ($n = 5$): the largest published gain is mostly over a baseline that had learnt, but
+#   was read wrongly.
+# - **Shown** ($n = 3$, one draw): the attack costs that baseline many points. Two printed
+#   accuracies at chance hide it.
+# - **Suggestive** ($n = 3$): at a reduced scale, neither updates nor images nor the task adds
+#   anything beyond doubt.
+# - **Untested**: siamese networks at the paper's scale; the whole of malaria.
 #
 # ## Exercises
 #
-# Predict first, then change the parameters cell and run.
+# Predict first, then change the parameters and run all cells.
 #
-# 1. `slow_momentum = 0.999`: what share of the start will be left, and will the repair still reach
-#    the same accuracy?
-# 2. `split = 1`: which of the live differences will turn round?
-# 3. `label_fraction = 0.2`: what will be left of the difference that slow statistics make?
+# 1. `slow_momentum = 0.999`: what share of the beginning will be left? What will re-estimation
+#    give?
+# 2. `split = 1`: which live differences will change their sign?
+# 3. `label_fraction = 0.2`: how much will slow averages still hide?
+#
+# Next: [09_own_images](09_own_images.ipynb) asks what works best on your own images.

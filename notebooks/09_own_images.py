@@ -1,15 +1,17 @@
 # %% [markdown]
 # # Your own images
 #
+# Before: [08_audit](08_audit.ipynb)
+#
 # **You have a folder of images, few of them labelled. What works best on them, how sure is that,
 # and which images should you label next?**
 #
 # You will see
-# 1. a folder become arrays, and what to look at before any training,
-# 2. pixels, an untrained network and two trained ones, judged on images held out from them,
+# 1. how a folder becomes arrays, and what to look at before any training,
+# 2. pixels, an untrained network and two trained ones, compared on images they did not learn from,
 # 3. the best of them kept for new images, and a list of what to label next.
 #
-# Before: [08_audit](08_audit.ipynb). All in one command: `semisiam own FOLDER`.
+# All in one command: `semisiam own FOLDER`.
 
 # %%
 import re
@@ -38,9 +40,9 @@ from semisiam.run import folder as records
 # %% [markdown] tags=["not-on-page"]
 # ## Parameters
 #
-# Set `folder` to your own and run all cells. The defaults write
-# [scikit-learn's digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html)
-# as files and take about a minute: **they show how it works, and say nothing about your images.**
+# Set `folder` to your own and run all cells. The defaults write [scikit-learn's
+# digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html) as
+# files and take about a minute: **they show how it works, and say nothing about your images.**
 
 # %% tags=["parameters"]
 folder: str = ""  # your folder, see below ("": digits written as files)
@@ -68,8 +70,8 @@ if updates < 1:
 #
 # Two layouts work. **Class folders**: one folder a class, named as you name the class, and one
 # called `unlabelled`. **A table**: images in any folders, and a file `labels.csv` beside them with
-# the columns `file`, `label` and, if you wish, `group`; every image that it does not name is
-# unlabelled. Images may have any size and mode.
+# the columns `file`, `label` and, if you wish, `group`. Images that it does not name are
+# unlabelled. Images may have any size, in colour or grey.
 
 
 # %%
@@ -97,8 +99,8 @@ for name in [name for name in files if "/" not in name[:-1]][:12]:
     print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
-# `load` decodes and resizes the images once and keeps the arrays in a cache. It sets a third of
-# the labelled images aside as a test set. With so few that is a waste, so we put them together.
+# `load` resizes the images once and keeps the arrays. It sets a third of the labelled images aside
+# as a test set. Labels are too few for that here, so we join both parts.
 
 
 # %%
@@ -116,7 +118,7 @@ print(f"{len(images)} labelled, {len(unlabelled)} unlabelled images of {image_si
 print(f"classes: {', '.join(data.class_names)}")
 
 # %% [markdown]
-# The comparison is about unlabelled images, so it needs more of them than of the others.
+# To compare with and without unlabelled images, we need more of them than of labelled ones.
 
 # %%
 if len(unlabelled) <= len(images):
@@ -136,7 +138,7 @@ n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
 
-# %% alt="Two images of each class in the upper part, twenty unlabelled ones in the lower."
+# %% alt="Labelled images of each class above, unlabelled ones below."
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -147,8 +149,8 @@ axes[1].set_title(f"unlabelled ({len(unlabelled)} in all)")
 plt.show()
 
 # %% [markdown]
-# Pictures do not show sizes before resizing, repeated files and conversions. The first three
-# columns of numbers are ranges.
+# Pictures do not show all. `heights`, `widths` and `values` are ranges in the files. `repeats`
+# counts images equal to an earlier one, `in train` test images that are also in training.
 
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
@@ -158,9 +160,9 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # %% [markdown]
 # ## Groups
 #
-# Cells of one slide, patient, plate or video look alike. If some are trained on and others are held
-# out, every accuracy is too good. Groups keep them together. Give them as the column `group` of
-# `labels.csv`, or as a pattern in the file names.
+# Images of one slide, patient, plate or video look alike. If a network learns from some of them and
+# is judged on others, its accuracy is too good. Groups keep them together. Give them as the column
+# `group` of `labels.csv`, or as a pattern in the file names.
 
 
 # %%
@@ -208,8 +210,8 @@ for a, b in twins[:3]:
 # %% [markdown]
 # ## Every labelled image is held out once
 #
-# An image that a network was trained on says nothing about how it does on others. So we train once
-# per *fold*: some labelled images are held out, and predicted by a network that never saw them.
+# An image that a network learnt from does not tell how good it is on others. So we train once per
+# *fold*: some labelled images are held out, and predicted by a network that never saw them.
 # [StratifiedGroupKFold](https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.StratifiedGroupKFold.html)
 # keeps classes even and groups together. Take six images, two classes and three groups:
 
@@ -265,8 +267,8 @@ check_folds(labels, folds)
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on the pixels, at 32 × 32, and an SVM on a network that nobody trained. What takes minutes
-# must beat these.
+# on the pixels, at 32 × 32, and an SVM on the outputs of an untrained network. They take seconds;
+# training takes minutes and must beat them.
 
 
 # %%
@@ -303,12 +305,13 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 
 # %% [markdown]
 # If you have internet, `weights = "imagenet"` with a larger `backbone` adds a network that was
-# trained on a million photographs. It is often the one to beat.
+# trained on a million photographs. It needs no training here either.
 #
 # ## The two networks
 #
-# Supervised on the labelled images alone, and siamese with the unlabelled ones. Both get the same
-# number of updates, as nearly as whole epochs allow. So what differs is the images and their task.
+# The supervised one learns from the labelled images alone, the siamese one (`semi`) also from the
+# unlabelled ones. Both get the same number of updates, as nearly as whole epochs allow. So they
+# differ only in the unlabelled images and their task.
 # Of more unlabelled images than these updates take, some are drawn.
 
 # %%
@@ -343,10 +346,9 @@ minutes = 1.6 * n_folds * updates * a_step / 60
 print("the two networks take", "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes")
 
 # %% [markdown]
-# Every fold trains both. A run that is cut off goes on from here: the state after each epoch lies
-# in the output folder. Each network predicts twice: as trained, and with batch normalisation's
-# statistics re-estimated on the labelled images
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)).
+# Every fold trains both. An interrupted run continues, as the state after each epoch is kept. Each
+# network predicts twice: as trained, and with batch normalisation's statistics re-estimated on the
+# labelled images ([04_batch_normalisation](04_batch_normalisation.ipynb)).
 
 # %%
 own = ROOT / "outputs" / "own" / f"{root.resolve().name}-{data.content[:8]}"
@@ -371,9 +373,9 @@ for mode, cell in cells.items():
 # %% [markdown]
 # ## How good is each?
 #
-# *Accuracy* is the share of held-out images that are right. *Balanced accuracy* is the mean over
-# classes of the share of each class that is right. It does not reward always saying the largest
-# class, so we choose by it.
+# *Accuracy* is the share of held-out images that are right. *Balanced accuracy* takes that share
+# for each class, then the mean. Always saying the largest class does not raise it, so we choose by
+# it.
 
 
 # %%
@@ -388,9 +390,9 @@ by_fold = pd.DataFrame(
 )
 
 # %% [markdown]
-# The folds share most of their training images, so they are no independent experiments. A plain
-# t-interval would be too narrow. The *corrected resampled t* of
-# [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds:
+# The folds share most of their training images, so they are not independent. A plain 95 %
+# t-interval would be too narrow. The *corrected resampled t* of [Nadeau and
+# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds:
 
 # %% tags=["nbval-check-output"]
 shared_share = 1 / (n_folds - 1)  # held-out over training images
@@ -400,8 +402,8 @@ for name, share in (("plain", 0), ("corrected", 1 / 3)):
     print("{}: mean {mean:.1f}, {low:.1f} to {high:.1f}".format(name, **found))
 
 # %% [markdown]
-# The plain interval leaves 0 out, the corrected one does not: four folds that all favour one side
-# are not proof yet. Now yours:
+# The plain interval excludes 0, the corrected one contains it. So four folds that all favour one
+# side are no proof yet. Now yours:
 
 
 # %%
@@ -424,7 +426,7 @@ chance = 100 / len(data.class_names)
 largest = 100 * np.bincount(labels).max() / len(labels)
 print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying the largest class")
 
-# %% alt="Balanced accuracy of each candidate with its interval, the best on top, beside guessing."
+# %% alt="Balanced accuracy of each candidate, with interval; guessing as a line." tags=["verdict"]
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
     kind = name.split(",")[0]
@@ -440,10 +442,10 @@ ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# ## The answer
+# ## How sure is that?
 #
-# Compare *differences* within the folds, not intervals: every candidate met the same easy and hard
-# images. The best is set against each of the others. It was chosen on these very folds, so its own
+# Compare *differences* within the folds, not intervals: every candidate had the same images. Below,
+# each of the others is subtracted from the best. The best was chosen on these folds, so its own
 # number is a little too good.
 
 # %%
@@ -455,7 +457,7 @@ print(lead.round(1).to_string())
 
 # %%
 def say_help(low, high):
-    """Say in words whether a difference can be told from zero."""
+    """Say in words whether a difference is clearly above or below 0."""
     if low > 0:
         return "they helped"
     return "they did harm" if high < 0 else "that cannot be told from these labels"
@@ -489,15 +491,15 @@ if len(twins):
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]
-# "Cannot be told" does not mean that there is no difference: the interval says how large one could
-# still be, in either direction. It asks for more labels, not for another seed.
+# "Cannot be told" does not mean that there is no difference. The interval says how large it could
+# still be, in either direction. More labels narrow it; another seed does not.
 #
 # ## Which classes?
 #
-# The held-out predictions of the best: which classes are taken for which, and some mistakes. With
-# your own images this is where wrong labels turn up.
+# These are the held-out predictions of the best: which classes it confuses, and some mistakes. Look
+# at the mistakes: some may be wrong labels.
 
-# %% alt="Confusion matrix of the best candidate: true classes down, predicted ones across."
+# %% alt="Confusion matrix of the best: true classes in rows, predicted ones in columns."
 guess = predicted[best]
 report = evaluation.report_classes(labels, guess, data.class_names)
 matrix = pd.crosstab(labels, guess).reindex(
@@ -508,7 +510,7 @@ figures.confusion(ax, matrix.to_numpy(), data.class_names)
 ax.set_title(f"{best}, held-out images")
 plt.show()
 
-# %% alt="Up to ten labelled images that the best candidate took for another class."
+# %% alt="Held-out images that were predicted wrongly, with true and predicted class."
 wrong = np.flatnonzero(guess != labels)[:10]
 titles = [f"{data.class_names[labels[i]]} > {data.class_names[guess[i]]}" for i in wrong]
 if len(wrong):
@@ -520,7 +522,7 @@ if len(wrong):
 # %% [markdown]
 # ## Keep the best
 #
-# The folds were for judging. To keep, the best is made once more with *all* labelled images.
+# The folds were for comparing. Now the best is made once more, from *all* labelled images.
 
 # %%
 reference = frozen.get(best.split(",")[0])
@@ -584,7 +586,7 @@ next_ones = pd.DataFrame(
     }
 ).sort_values("margin", kind="stable")
 
-# %% alt="The twenty unlabelled images to label first, each with the class it is given now."
+# %% alt="Twenty unlabelled images near a border between classes, with their predicted class."
 fig, ax = plt.subplots(figsize=(8, 3.4))
 first = next_ones.index[:20]
 figures.examples(ax, unlabelled[first], next_ones["predicted_class"].iloc[:20].tolist(), columns=10)
@@ -620,18 +622,19 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # %% [markdown]
 # ## New images
 #
-# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line an image: its file,
-# its predicted class and its embedding.
-#
-# ## Summary
-#
-# - Pixels and an untrained network come first: they cost nothing, and with few labels they may win.
-# - Every labelled image is held out once, with its group; differences are taken within folds, and
-#   their intervals are corrected because folds share images.
-# - "Cannot be told" is an answer too. It asks for more labels.
-# - The best is kept, with a list of what to label next.
+# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
+# file, its predicted class and its embedding.
 
 # %% [markdown] tags=["not-on-page"]
+# ## Summary
+#
+# - Try pixels and an untrained network first: they cost nothing, and with few labels they may be
+#   the best.
+# - Every labelled image is held out once, with its group. Differences are taken within folds, and
+#   their intervals are corrected because folds share images.
+# - "Cannot be told" is an answer, too: label more images.
+# - The best is kept, with a list of what to label next.
+#
 # ## Exercises
 #
 # Predict first, then change the parameters cell and run all.

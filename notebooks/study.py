@@ -120,7 +120,7 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 # %% tags=["nbval-check-output"]
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
-    "labelled sets. Shown: at least three sets tell it from zero after Holm's correction for all "
+    "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
     "differences of this study. Suggestive: run, but not that firm. Untested: not run, or the "
     "pretext task was not learnt. Draws: of the attack's places."
 )
@@ -176,10 +176,11 @@ display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 # %% [markdown]
 # ## How it works
 #
-# Few images have a label, many have none. Labelled images train a class head, unlabelled ones a
-# head that tells how far an image was turned; both share one encoder. Supervised cells have the
-# upper half alone. A linear SVM on the encoder's 128 outputs is scored on test images. The attack
-# sets one pixel, at a place that gives away the class, in every labelled image.
+# Few images have a label, many have none. Labelled images train a class head. Unlabelled images
+# train a head that says how far an image was turned. Both heads share one encoder. Supervised cells
+# have the class head alone. Then a linear SVM learns the classes from the encoder's 128 outputs,
+# and its accuracy on test images is reported. The attack sets one pixel in every labelled image, at
+# a place that tells the class.
 
 # %%
 fig, ax = plt.subplots(figsize=(6.6, 2.7))
@@ -200,13 +201,12 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # %% [markdown]
 # ## Accuracy
 #
-# “As trained” is the paper's protocol. Batch normalisation keeps running statistics that start from
-# a guess; a cell with few updates never gets rid of it, and its embedding can collapse to a
-# constant (†) although training went well. “Re-estimated” scores the same weights with these
-# statistics measured anew on the labelled images. That can also lower an accuracy where labels are
-# few, so “better of both” takes, for each mode, the reading with the higher mean. “Pretext task” is
-# how often the rotation head is right, in percent: near chance nothing was learnt from unlabelled
-# images.
+# “As trained” is the paper's protocol. Batch normalisation keeps running averages that begin with
+# fixed values. After few updates much of the beginning is left, and the embedding can collapse to a
+# constant (†) although training went well. “Re-estimated” scores the same weights with averages
+# measured anew on the labelled images. With few labels that can also lower an accuracy. So “better
+# of both” takes, for each mode, the reading with the higher mean. “Pretext task” is how often the
+# rotation head is right, in percent: near chance, nothing was learnt from unlabelled images.
 
 # %% tags=["nbval-check-output"]
 check = results.check_pretext(cells, histories)
@@ -239,10 +239,10 @@ for variant, table in lower.items():
 # %% [markdown]
 # ## Differences
 #
-# Each pairs two ways of training on the same labelled images. A gain is semi-supervised minus
-# supervised, a cost is without attack minus with it, the interaction is how much more the attack
-# costs the siamese network. The interval holds the true mean in 95 of 100 studies like this one; p
-# is a paired t-test's, corrected by Holm over all rows; “detectable” is the smallest true
+# Each compares two ways of training on the same labelled images. A gain is semi-supervised minus
+# supervised. A cost is without attack minus with it. The interaction is how much more the attack
+# costs the siamese network. The interval contains the true mean in 95 of 100 studies like this one.
+# p is that of a paired t-test, corrected by Holm over all rows. “Detectable” is the smallest true
 # difference that so many labelled sets find four times in five.
 
 # %% tags=["nbval-check-output"]
@@ -273,7 +273,7 @@ for variant, of in gathered.items():
         draw(name_file("gains", dataset, variant), fig, f"Gains on {NAMES[dataset]} with intervals")
 
 # %% [markdown]
-# The ledger of the paper's claims is in notebook `07_results`: give it this study's name.
+# Notebook `07_results` compares a study with the paper's claims: give it this study's name.
 
 # %% [markdown]
 # ## Loss curves
@@ -314,7 +314,7 @@ if len(trained):
 # ## The embedding in the plane
 #
 # t-SNE puts test images with similar embeddings next to each other; colours are the classes.
-# Clusters of one colour are a good sign; distances between clusters and their sizes mean little.
+# Clusters of one colour are a good sign. Distances between clusters and their sizes mean little.
 
 
 # %%
@@ -329,8 +329,8 @@ if len(trained):
 # %% [markdown]
 # ## Class by class
 #
-# Precision: of the images given this class, the share that are of it. Recall: of the images of this
-# class, the share that are found. F1 is their harmonic mean. As trained.
+# Precision: of the images predicted as this class, the share that belong to it. Recall: of the
+# images of this class, the share that are found. F1 is the harmonic mean of both. All as trained.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
@@ -344,10 +344,10 @@ for variant, group in variants.items():
 # %% [markdown]
 # ## Separability beyond accuracy
 #
-# Test accuracy (%) of a vote of the 5 nearest labelled images, which needs no line between classes.
-# Silhouette: is an image closer to its own class (1) or to another (-1)? Fisher: scatter between
-# classes over scatter within. Rank: how many of the 128 directions are used. Dead: outputs that are
-# 0 on every test image. Means over labelled sets as trained, without collapsed embeddings.
+# Neighbours: test accuracy (%) if the 5 nearest labelled images vote, which needs no line between
+# classes. Silhouette: is an image closer to its own class (1) or to another (-1)? Fisher: scatter
+# between classes over scatter within. Rank: how many of the 128 directions are used. Dead: outputs
+# that are 0 on every test image. Means over labelled sets as trained, without collapsed embeddings.
 
 # %%
 MEASURED = {"knn_accuracy": "neighbours", "silhouette": "silhouette", "fisher_ratio": "Fisher"}
@@ -394,14 +394,14 @@ if len(minutes):
 # %% [markdown]
 # ## Scale and versions
 #
-# What these numbers were made with. “Start left” is how much of batch normalisation's starting
-# guess is still in its running averages after training: above a few percent the embedding may
+# What these numbers were made with. “Beginning left” is how much of batch normalisation's first
+# values is still in its running averages after training. Above a few percent the embedding may
 # collapse.
 
 # %%
 SCALE = {"image_size": "image (px)", "n_unlabelled": "N_u", "n_labelled": "N_l"}
 SCALE |= {"n_test": "test images", "epochs": "epochs", "n_updates": "updates"}
-SCALE |= {"bn_initial_share": "start left"}
+SCALE |= {"bn_initial_share": "beginning left"}
 
 
 def write(value):

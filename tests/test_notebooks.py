@@ -10,6 +10,7 @@ import statistics
 import tokenize
 import types
 import typing
+from urllib.parse import urlsplit
 
 import pairing
 import pytest
@@ -21,6 +22,10 @@ NAMES = pairing.names()
 CHECKED = "nbval-check-output"  # the tag of a cell whose output nbval compares
 TAGS = {CHECKED, "parameters", "solution", "not-on-page", "verdict"}
 LONGEST, MEDIAN = 20, 5  # lines of code in a cell
+CHAPTERS = [name for name in NAMES if name[:2].isdigit()]
+LINK = re.compile(
+    r"\]\(([^)]*)\)|^\[[^]]+\]: *(.*)$", re.MULTILINE
+)  # [text](target), [text]: target
 RUN_DEPENDENT = {
     "a path of this machine": r"(?<![\w.])/(?:work|root|home|Users|tmp|var)/\w",
     "an address in memory": r" at 0x[0-9a-f]{6,}",
@@ -142,6 +147,47 @@ def test_opens_with_its_title(name):
     assert first.source.startswith("# ")
 
 
+@each_notebook
+def test_local_links_lead_to_a_file(name):
+    for link in find_links(name):
+        if "://" not in link:
+            path = pairing.NOTEBOOKS / link.split("#")[0]
+            assert path.is_file(), link
+
+
+@each_notebook
+def test_outside_links_are_well_formed(name):
+    for link in find_links(name):
+        if "://" in link:
+            parts = urlsplit(link)
+            assert parts.scheme == "https", link
+            assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), link
+            assert not re.search(r"[\s<>\"]|[.,;]$", link), link
+
+
+def test_links_of_both_kinds_are_found():
+    text = "[a](b.ipynb), ([c](https://d.org/e))\n[f]: https://g.org"
+    assert [one or other for one, other in LINK.findall(text)] == [
+        "b.ipynb",
+        "https://d.org/e",
+        "https://g.org",
+    ]
+
+
+def test_chapters_are_numbered_in_a_row():
+    assert [name[:2] for name in CHAPTERS] == [f"{number:02}" for number in range(10)]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_links_to_the_neighbours_follow_the_order(name):
+    texts = [cell.source for cell in pairing.source(name).cells if cell.cell_type == "markdown"]
+    place = CHAPTERS.index(name)
+    before, after = CHAPTERS[:place][-1:], CHAPTERS[place + 1 :][:1]
+    assert re.findall(r"Before: \[(\w+)\]\(\1\.ipynb\)", texts[0]) == before
+    assert re.findall(r"Next: \[(\w+)\]\(\1\.ipynb\)", texts[0]) == after
+    assert re.findall(r"^Next: \[(\w+)\]\(\1\.ipynb\)", texts[-1], re.MULTILINE) == after
+
+
 def test_parameters_of_master_are_the_fields_of_cell():
     (cell,) = [c for c in code_cells(pairing.source("master")) if "parameters" in _tags(c)]
     parameters = {
@@ -162,6 +208,12 @@ def test_parameters_of_master_are_the_fields_of_cell():
     for name in fields:
         assert parameters[name] == fields[name]
         assert type(parameters[name][1]) is type(fields[name][1])
+
+
+def find_links(name):
+    """List the targets of all links in a notebook's text."""
+    texts = [cell.source for cell in pairing.source(name).cells if cell.cell_type == "markdown"]
+    return [one or other for text in texts for one, other in LINK.findall(text)]
 
 
 def _tags(cell):

@@ -48,7 +48,8 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
         cell.source = LINK.sub(r"\1", cell.source)
     verdict = [c for c in cells if "verdict" in c.metadata.get("tags", [])]
     intro = nbformat.v4.new_markdown_cell(f"# `{name}`\n\n## In short")
-    notebook.cells = [intro, *verdict, *[c for c in cells[1:] if c not in verdict]]
+    rest = [c for c in cells[1:] if c not in verdict]
+    notebook.cells = [intro, *reversed(verdict), *rest]  # the words before the picture
     return write_page(output / "own.html", notebook, name)
 
 

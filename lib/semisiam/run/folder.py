@@ -206,11 +206,11 @@ def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
     return progress if progress.get("hash") == cell.hash else {}
 
 
-def explain_undone(folder: Path, cell: Cell, content: str = "", *, thorough: bool = False) -> str:
+def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
     """Say why the cell in `folder` is not done; empty if it is.
 
     `content` is the identity of its images, `Dataset.content`; "" if nobody knows it. Files up to
-    64 KiB are compared by sha256, larger ones by size, or by both if `thorough`.
+    64 KiB are compared by sha256, larger ones by size.
     """
     try:
         done = json.loads((folder / "done.json").read_text("utf-8"))
@@ -224,7 +224,7 @@ def explain_undone(folder: Path, cell: Cell, content: str = "", *, thorough: boo
         ran = done.get("content") or read_json(folder / "split.json").get("content", content)
         if ran != content:
             return f"run on other images: content {ran}, now {content}"
-    return _find_damage(folder, done.get("files", {}), thorough)
+    return _find_damage(folder, done.get("files", {}))
 
 
 def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
@@ -240,14 +240,14 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
     return "run with other settings: " + "; ".join(changed) if changed else OTHER_CODE
 
 
-def _find_damage(folder: Path, files: dict[str, Any], thorough: bool) -> str:
+def _find_damage(folder: Path, files: dict[str, Any]) -> str:
     for name in dict.fromkeys((*NEEDED, *files)):
         path, kept = folder / name, files.get(name)
         if not path.exists():
             return f"{name} is missing"
         if kept and (size := path.stat().st_size) != kept["bytes"]:
             return f"{name} is damaged: {size} bytes, {kept['bytes']} when it was written"
-        if kept and (thorough or size <= SMALL) and _describe_file(path) != kept:
+        if kept and size <= SMALL and _describe_file(path) != kept:
             return f"{name} is damaged: it was changed after it was written"
     return ""
 
