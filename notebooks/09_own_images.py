@@ -32,7 +32,7 @@ from sklearn.svm import SVC
 from semisiam import ROOT
 from semisiam.cell import Cell
 from semisiam.data import datasets
-from semisiam.data.files import DataError
+from semisiam.data.files import DataError, walk
 from semisiam.evidence import figures, statistics
 from semisiam.method import evaluation, model, training, trials
 from semisiam.run import folder as records
@@ -62,6 +62,8 @@ output_dir: str = ""  # where the best is kept ("": outputs/own, by the folder's
 # %%
 image_size = image_size or (64 if folder else 32)
 updates = updates or (400 if folder else 100)
+if updates < 1:
+    raise DataError(f"updates = {updates}: at least 1 is needed, or 0 for the default")
 
 # %% [markdown]
 # ## The folder
@@ -91,8 +93,10 @@ scratch = tempfile.TemporaryDirectory()
 root = Path(folder).expanduser() if folder else Path(scratch.name) / "digits"
 if not folder:
     write_digits(root, per_class=digits_per_class, n_unlabelled=900, seed=seed)
-for path in sorted(root.iterdir())[:12]:
-    print(f"{path.name:12}", f"{len(list(path.iterdir()))} files" if path.is_dir() else "")
+files = walk(root)
+for name in [name for name in files if "/" not in name[:-1]][:12]:
+    inside = sum(file.startswith(name) and file[-1] != "/" for file in files)
+    print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
 # `load` resizes the images once and keeps the arrays. It sets a third of the labelled images aside
@@ -164,7 +168,10 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # %%
 def find_groups(names, pattern, given):
     """Say which images belong together, str (N,); empty if nobody knows."""
-    found = [re.search(pattern, name) for name in names] if pattern else []
+    try:
+        found = [re.search(pattern, name) for name in names] if pattern else []
+    except re.error as error:
+        raise DataError(f"groups = {pattern!r} is no pattern: {error}") from None
     if None in found:
         name = names[found.index(None)]
         raise DataError(f"groups = {pattern!r} matches nothing in the file name {name}")
@@ -212,6 +219,8 @@ for a, b in twins[:3]:
 # %%
 def draw_folds(labels, group, n_folds, seed):
     """Draw which images each fold holds out, bool (N,) each; every image once."""
+    if n_folds < 2:
+        raise DataError(f"n_folds = {n_folds}: at least 2 are needed")
     counts = np.bincount(labels)
     if counts.min() < n_folds:
         name = data.class_names[counts.argmin()]
@@ -241,8 +250,10 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 
 # %%
 def check_folds(labels, folds):
-    """Refuse folds that leave a class without an image to train on."""
+    """Refuse folds that hold out nothing, or leave a class without an image to train on."""
     for held_out in folds:
+        if not held_out.any():
+            raise DataError(f"{len(folds)} folds are too many for groups so uneven: use fewer")
         absent = set(labels) - set(labels[~held_out])
         if absent:
             named = ", ".join(data.class_names[c] for c in absent)
@@ -278,7 +289,7 @@ def predict_folds(features, kind="svm"):
 
 # %%
 base = {"dataset": "folder", "data_dir": str(root), "image_size": image_size, "seed": seed}
-base |= {"label_fraction": round(n_labelled / len(unlabelled), 4), "batch_size": batch_size}
+base |= {"label_fraction": round(n_labelled / len(unlabelled), 6), "batch_size": batch_size}
 frozen = {"pixels": base | {"mode": "frozen", "backbone": "pixels"}}
 frozen["untrained"] = base | {"mode": "frozen", "backbone": backbone}
 if weights != "none":
@@ -301,14 +312,20 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from the
 # unlabelled ones. Both get the same number of updates, as nearly as whole epochs allow. So they
 # differ only in the unlabelled images and their task.
+# Of more unlabelled images than these updates take, some are drawn.
+
+# %%
+drawn = np.random.default_rng(seed).permutation(len(unlabelled))
+drawn = drawn[: max(updates * batch_size, len(images))]
+trained_on = unlabelled[np.sort(drawn)] if len(drawn) < len(unlabelled) else unlabelled
 
 # %% tags=["nbval-check-output"]
 shared = base | {"backbone": backbone, "bn_momentum": bn_momentum}
 cells = {}
 for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
     one = Cell.check(shared | extra | {"mode": mode, "epochs": 1})
-    steps = training.count_steps(one, n_labelled, len(unlabelled))
-    cells[mode] = one.model_copy(update={"epochs": -(-updates // steps)})
+    steps = training.count_steps(one, n_labelled, len(trained_on))
+    cells[mode] = one.model_copy(update={"epochs": max(1, round(updates / steps))})
     print(f"{mode:10}  {cells[mode].epochs} epochs of {steps} updates")
 
 # %% [markdown]
@@ -345,7 +362,7 @@ for mode, cell in cells.items():
         cell,
         images,
         labels,
-        unlabelled,
+        trained_on,
         folds,
         checkpoints=checkpoints,
         content=data.content,
@@ -455,7 +472,8 @@ def pick(mode):
 helped = estimate(by_fold[pick("semi")] - by_fold[pick("supervised")])
 equals = [name for name in lead.index if lead.loc[name, "low"] <= 0]
 is_reference = best.split(",")[0] in frozen
-verdict = [f"**Best here: {best}**, {table.loc[best, 'balanced']:.0f} % balanced accuracy."]
+told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
+verdict = [f"**Best here: {best}**, {told}."]
 if is_reference:
     verdict.append("**A reference wins: no training was needed, and it is kept.**")
 
@@ -513,7 +531,7 @@ kept = kept.model_copy(update={"output_dir": str(place)})
 
 # %%
 encoder, network = training.start_network(kept, len(data.class_names))
-history = training.train(kept, network, images, labels, unlabelled)
+history = training.train(kept, network, images, labels, trained_on)
 if best.endswith("re-estimated"):
     model.recalibrate(encoder, images, batch_size)
 

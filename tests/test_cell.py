@@ -176,7 +176,7 @@ def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):
 
 
 def test_a_study_that_is_no_yaml_mapping(tmp_path):
-    for text in ("- a\n", "a: [", "!!python/object/apply:os.getcwd []"):
+    for text in ("- a\n", "a: [", "!!python/object/apply:os.getcwd []", "1: 2\n", "name: other\n"):
         (tmp_path / "s.yaml").write_text(text)
         with pytest.raises(SettingsError, match=r"s\.yaml"):
             Study.load(tmp_path / "s.yaml")

@@ -126,3 +126,20 @@ def test_dots_and_rings_stand_in_the_row_of_their_control(ax):
     assert rings.get_xydata().tolist() == [[40, 0], [20, 0], [60, 1]]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
     assert chance.get_xdata()[0] == 5
+
+
+NAMES = [r"$\foo$", "a$b$", "_hidden", "d"]
+
+
+@pytest.mark.parametrize("draw", [figures.confusion, figures.tsne, figures.examples])
+def test_class_names_are_text_and_no_mathematics(ax, draw):
+    points = np.arange(16, dtype=float).reshape(8, 2)
+    given = {
+        figures.confusion: (np.eye(4, dtype=int), NAMES),
+        figures.tsne: (points, np.arange(8) % 4, NAMES),
+        figures.examples: (np.zeros((4, 8, 8, 3), np.uint8), NAMES, 4),
+    }
+    draw(ax, *given[draw])
+    shown = [text for text in ax.figure.findobj(plt.Text) if text.get_text() in NAMES]
+    assert {text.get_text() for text in shown} == set(NAMES)
+    assert not any(text.get_parse_math() for text in shown)

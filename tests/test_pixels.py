@@ -214,3 +214,17 @@ def test_floating_point_values_are_scaled_too():
     values = np.linspace(-1, 1, 1001, dtype=np.float32)[:, None]
     levels, clipped = scale(values, *find_range([values]))
     assert levels.min() == 0 and levels.max() == 255 and clipped == 2
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_a_few_bright_spots_on_an_empty_ground_keep_their_values(kind):
+    values = np.zeros((100, 100), kind)
+    values[0, :2] = 50, 100
+    levels, clipped = scale(values, *find_range([values]))
+    assert clipped == 0 and levels[1, 1, 0] == 0
+    assert 120 <= levels[0, 0, 0] <= 130 and levels[0, 1, 0] >= 250
+
+
+def test_empty_deep_images_are_black():
+    for kind in (np.uint16, np.float32):
+        assert scale(np.zeros((9, 9), kind), *find_range([np.zeros((9, 9), kind)]))[0].max() == 0

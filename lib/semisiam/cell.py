@@ -254,10 +254,12 @@ class Study(BaseModel):
             raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
         except yaml.YAMLError as error:
             raise SettingsError(f"{path} is not valid YAML: {error}") from None
-        if not isinstance(settings, dict):
-            raise SettingsError(f"{path}: a study is a mapping with base, axes and rules")
+        if not isinstance(settings, dict) or "name" in settings:
+            raise SettingsError(
+                f"{path}: a study is a mapping with base, axes and rules; its name is the file's"
+            )
         try:
-            study = cls(name=path.stem, **settings)
+            study = cls.model_validate(settings | {"name": path.stem})
             study.cells()
         except ValidationError as error:
             lines = [_explain(e, cls) for e in error.errors()]

@@ -1,4 +1,4 @@
-"""The command line: `semisiam grid`, `status`, `record`, `report`, `data` and `embed`."""
+"""The command line: `semisiam grid`, `status`, `record`, `report`, `own`, `data` and `embed`."""
 
 import signal
 import sys
@@ -28,6 +28,9 @@ class _Group(click.Group):
             if type(error).__module__.startswith("semisiam"):
                 raise click.ClickException(str(error)) from None
             raise
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command goes on from here", err=True)
+            sys.exit(130)
 
 
 @click.group(
@@ -135,15 +138,11 @@ def grid(
         from semisiam.run.cluster import running_on
 
         place = running_on(scheduler, options)
-    try:
-        with (
-            place as (executor, run, slots, title),
-            display.GridDisplay(cells, slots, title) as show,
-        ):
-            status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    with (
+        place as (executor, run, slots, title),
+        display.GridDisplay(cells, slots, title) as show,
+    ):
+        status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
     display.show_failed(status, folder)
     sys.exit(any(not cell.done for cell in status.values()))
 
@@ -234,18 +233,21 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     the columns file, label and, if wished, group. It runs notebooks/09_own_images and writes one
     page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
     was tried, for `semisiam embed`. Run it again to go on after a stop.
-    """
-    import yaml
 
+    Exit code 0 only if the page was written, 130 after Ctrl-C.
+    """
     from semisiam.data import datasets
-    from semisiam.evidence.page import write_own
+    from semisiam.evidence.page import read_settings, write_own
     from semisiam.run.folder import find_outputs
 
-    given = {name: yaml.safe_load(value) for name, value in settings}
-    size = given.get("image_size") or 64
-    data = datasets.load("folder", size, data_dir=str(folder), seed=given.get("seed", 0))
+    places, given = find_outputs() / "own", read_settings(dict(settings))
+    if given.get("weights", "").endswith(".h5"):
+        given["weights"] = str(Path(given["weights"]).resolve())
+    base = {"dataset": "folder", "data_dir": str(folder), "image_size": 64}
+    cell = Cell.check(base | {k: v for k, v in given.items() if k in Cell.model_fields and v})
+    data = datasets.load(**cell.data_settings)
     name = f"{folder.resolve().name}-{data.content[:8]}"
-    click.echo(write_own(folder, output or find_outputs() / "own" / name, given))
+    click.echo(write_own(folder, output or places / name, given))
 
 
 @main.command()

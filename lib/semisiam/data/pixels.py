@@ -108,7 +108,8 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
     """Find the one range [low, high) of deep images' values that is to become 0-255.
 
     It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
-    of them fill at least half; else those 99.8 %. Of each image up to 2,000 values count.
+    of them fill at least half; else it is those 99.8 %, or all where those are one value. Of each
+    image up to 2,000 values count.
     """
     least, most, some = np.inf, -np.inf, []
     for pixels in deep:
@@ -117,12 +118,13 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
         some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
     values = np.concatenate(some)
     low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
-    if values.dtype.kind == "f":
-        return low, float(np.nextafter(high, np.inf))
-    for depth in (8, 10, 12, 14, 16):
+    for depth in (8, 10, 12, 14, 16) if values.dtype.kind in "iu" else ():
         if least >= 0 and most < 2**depth and high - low + 1 >= 2**depth / 2:
             return 0.0, float(2**depth)
-    return low, high + 1
+    if low == high:  # a few bright spots on an empty ground
+        low, high = float(least), float(most)
+    whole = values.dtype.kind in "iu" or low == high
+    return low, high + 1 if whole else float(np.nextafter(high, np.inf))
 
 
 def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:

@@ -74,7 +74,7 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
         box = [(column + 0.03) / columns, 1 - (row + 0.97) / rows, 0.94 / columns, room / rows]
         panel = ax.inset_axes(box)
         panel.imshow(image, interpolation="nearest")
-        panel.set_title(title, fontsize=8, loc="center", pad=2)
+        panel.set_title(title, fontsize=8, loc="center", pad=2, parse_math=False)
         panel.set_axis_off()
     return ax
 
@@ -109,10 +109,9 @@ def confusion(ax: Axes, matrix: np.ndarray, class_names: list[str]) -> Axes:
             ax.text(column, row, matrix[row, column], color=ink, ha="center", va="center", size=7)
     places = range(len(class_names))
     turned = max(map(len, class_names)) > 2
-    ax.set_xticks(
-        places, class_names, rotation=45 if turned else 0, ha="right" if turned else "center"
-    )
-    ax.set_yticks(places, class_names)
+    how = {"rotation": 45, "ha": "right"} if turned else {}
+    ax.set_xticks(places, class_names, **how, parse_math=False)  # a name may hold a $
+    ax.set_yticks(places, class_names, parse_math=False)
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
     return ax
@@ -125,12 +124,17 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     stands right of the panel.
     """
     colours = class_colours(len(class_names))
+    dots = []
     for label, name in enumerate(class_names):
-        of_class = points[labels == label]
-        ax.scatter(*of_class.T, s=9, color=colours[label], label=name, alpha=0.75, linewidths=0)
+        look = {"s": 9, "color": colours[label], "label": name, "alpha": 0.75, "linewidths": 0}
+        dots.append(ax.scatter(*points[labels == label].T, **look))
     ax.set(xticks=[], yticks=[], xlabel=f"t-SNE of {len(points):,} test images")
     ax.set_aspect("equal", adjustable="datalim")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.6, handletextpad=0.1)
+    look = {"markerscale": 1.6, "handletextpad": 0.1}
+    # given one by one, since those that begin with _ would be left out
+    legend = ax.legend(dots, class_names, loc="center left", bbox_to_anchor=(1, 0.5), **look)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return ax
 
 

@@ -1,6 +1,8 @@
 """Pages from notebooks: a study's report, and the answer for a folder of one's own images."""
 
+import ast
 import re
+from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
@@ -16,6 +21,8 @@ from semisiam.atomic import replacing
 from semisiam.cell import Study
 
 SKIPPED = "not-on-page"  # tag of cells for readers of the notebook alone
+OWN = "09_own_images"
+LINK = re.compile(r"\[(\w+)\]\(\w+\.ipynb\)")  # to another notebook, which no page has beside it
 SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 
 
@@ -24,7 +31,7 @@ class ReportError(ValueError):
 
 
 def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
-    """Run `notebooks/09_own_images` on a folder of images and write `own.html`, the verdict first.
+    """Run notebook `OWN` on a folder of images and write `own.html`, the verdict first.
 
     Args:
         folder: the images, in one of the layouts that the notebook explains.
@@ -35,31 +42,65 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
         ReportError: the notebook stopped; nothing that was computed is lost.
     """
     given = parameters | {"folder": str(folder.resolve()), "output_dir": str(output.resolve())}
-    notebook = run_notebook("09_own_images", given, f"{folder} cannot be judged", progress_bar=True)
-    cells = notebook.cells
+    notebook = run_notebook(OWN, given, f"{folder} cannot be judged", progress_bar=True)
+    cells, name = notebook.cells, folder.resolve().name
+    for cell in cells:
+        cell.source = LINK.sub(r"\1", cell.source)
     verdict = [c for c in cells if "verdict" in c.metadata.get("tags", [])]
-    intro = nbformat.v4.new_markdown_cell(f"# {folder.name}\n\n## The answer")
+    intro = nbformat.v4.new_markdown_cell(f"# `{name}`\n\n## In short")
     rest = [c for c in cells[1:] if c not in verdict]
     notebook.cells = [intro, *reversed(verdict), *rest]  # the words before the picture
-    return write_page(output / "own.html", notebook, folder.name)
+    return write_page(output / "own.html", notebook, name)
+
+
+def read_settings(texts: dict[str, str]) -> dict[str, Any]:
+    """Read parameters of notebook `OWN`, given as text, as what it declares them to be.
+
+    Raises:
+        ReportError: it has no such parameter, or the text is no such value.
+    """
+    cells = _read_notebook(OWN).cells
+    (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    kinds = {n.target.id: n.annotation.id for n in ast.parse(cell.source).body}
+    known = [name for name in kinds if name not in ("folder", "output_dir", "digits_per_class")]
+    settings = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise ReportError(f"-p {name}: there is no such parameter, but {', '.join(known)}")
+        try:
+            settings[name] = {"str": str, "int": int, "float": float}[kinds[name]](text)
+        except ValueError:
+            raise ReportError(f"-p {name} {text}: {kinds[name]} is needed") from None
+    return settings
+
+
+def _read_notebook(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
 
 
 def run_notebook(
     name: str, parameters: dict[str, Any], refused: str, *, progress_bar: bool = False
 ) -> nbformat.NotebookNode:
     """Run one of our notebooks with papermill; raises `ReportError` with the notebook's message."""
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    # a kernel of this very Python, whatever `python3` is for this user, and not in a folder of
+    # images, whose .py files it would import
+    spec = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
+    KernelSpecManager.get_kernel_spec = lambda self, name: spec
     try:
         return papermill.execute_notebook(
-            notebook,
+            _read_notebook(name),
             None,
             parameters,
             kernel_name="python3",
+            cwd=ROOT / "notebooks",
             progress_bar=progress_bar,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except papermill.PapermillExecutionError as error:
         raise ReportError(f"{refused}: {error.evalue}") from None
+    except DeadKernelError:
+        told = "its process was ended (for want of memory?); the same command goes on from there"
+        raise ReportError(f"{refused}: {told}") from None
 
 
 def write_page(path: Path, notebook: nbformat.NotebookNode, title: str) -> Path:
@@ -110,5 +151,5 @@ def make_page(notebook: nbformat.NotebookNode, title: str) -> str:
     later = body.find(f'<h2 id="{sections[1][0]}"') if len(sections) > 1 else len(body)
     template = Template(Path(__file__).with_name("page.html").read_text("utf-8"))
     return template.substitute(
-        title=title, first=body[:later], contents=contents, rest=body[later:]
+        title=escape(title), first=body[:later], contents=contents, rest=body[later:]
     )
