@@ -23,24 +23,30 @@ class SettingsError(ValueError):
     """Settings that cannot be run; the message names the setting, its value and the remedy."""
 
 
-class Cell(BaseModel):
-    """The settings of one run; the defaults are the smoke size that CI runs in seconds.
-
-    Field names, types, defaults and descriptions equal the parameters cell of
-    `notebooks/master.py`, which a test holds together. Sizes are in pixels, fractions in [0, 1].
-    Section numbers are those of the paper.
-    """
-
+class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    @classmethod
+    def check(cls, settings: dict[str, Any]) -> Self:
+        """Validate settings, raising `SettingsError` with one line per mistake."""
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            lines = [_explain(mistake, cls) for mistake in error.errors()]
+            raise SettingsError("\n".join(lines)) from None
+
+
+class Cell(_Settings):
+    """The settings of one run; the defaults are the smoke size that CI runs in seconds.
+
+    Names, types, defaults and descriptions equal the parameters cell of `notebooks/master.py`,
+    which a test holds together. Section numbers are those of the paper.
+    """
+
     # data (III-A)
-    dataset: Literal[
-        "digits",
-        "fashion_mnist",
-        "stl10",
-        "malaria",
-        "folder",
-    ] = Field("digits", description="digits, fashion_mnist, stl10, malaria or folder")
+    dataset: Literal["digits", "fashion_mnist", "stl10", "malaria", "folder"] = Field(
+        "digits", description="digits, fashion_mnist, stl10, malaria or folder"
+    )
     data_dir: str = Field("", description='folder of the raw files ("": the cache)')
     image_size: int = Field(32, ge=8, le=1024, description="height and width after resizing (px)")
     unlabelled_limit: int = Field(0, ge=0, description="use this many unlabelled images (0: all)")
@@ -109,20 +115,17 @@ class Cell(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        smallest = MIN_IMAGE_SIZE.get(self.backbone, 0)
+        size, smallest = self.image_size, MIN_IMAGE_SIZE.get(self.backbone, 0)
         if self.weights not in ("none", "imagenet") and not self.weights.endswith(".h5"):
-            raise ValueError(
-                f"weights = {self.weights!r}: none, imagenet or a file that ends in .h5"
-            )
+            told = "none, imagenet or a file that ends in .h5"
+            raise ValueError(f"weights = {self.weights!r}: {told}")
         if self.weights == "imagenet" and self.backbone == "small_cnn":
             raise ValueError("weights = 'imagenet': backbone 'small_cnn' was never trained on it")
-        if self.image_size < smallest:
-            raise ValueError(
-                f"image_size = {self.image_size} is too small for backbone {self.backbone!r}: "
-                f"it needs at least {smallest} px"
-            )
-        if self.pretext == "jigsaw" and self.image_size % 2:
-            raise ValueError(f"image_size = {self.image_size} is odd: pretext = 'jigsaw' halves it")
+        if size < smallest:
+            told = f"is too small for backbone {self.backbone!r}: it needs at least {smallest} px"
+            raise ValueError(f"image_size = {size} {told}")
+        if self.pretext == "jigsaw" and size % 2:
+            raise ValueError(f"image_size = {size} is odd: pretext = 'jigsaw' halves it")
         if self.backbone == "pixels" and self.mode != "frozen":
             raise ValueError("backbone = 'pixels' needs mode = 'frozen': pixels are not trained")
         for name, (other, allowed) in _NEEDS.items():
@@ -133,19 +136,10 @@ class Cell(BaseModel):
         return self
 
     @classmethod
-    def check(cls, settings: dict[str, Any]) -> "Cell":
-        """Validate settings, raising `SettingsError` with one line per mistake."""
-        try:
-            return cls(**settings)
-        except ValidationError as error:
-            raise SettingsError("\n".join(map(_explain, error.errors()))) from None
-
-    @classmethod
-    def read(cls, path: Path) -> "Cell":
+    def read(cls, path: Path) -> Self:
         """Read the `params.yaml` of a cell, also of an older one whose settings were more.
 
-        Raises:
-            OSError: no such file; SettingsError: it cannot be understood.
+        Raises `OSError`: no such file; `SettingsError`: it cannot be understood.
         """
         try:
             settings = yaml.safe_load(path.read_text("utf-8"))
@@ -154,11 +148,10 @@ class Cell(BaseModel):
             raise SettingsError(f"{path} cannot be used: {error}") from None
 
     @classmethod
-    def from_notebook(cls, namespace: dict[str, Any]) -> "Cell":
-        """Take the parameters from a notebook's `globals()`; a misspelt one is an error.
+    def from_notebook(cls, namespace: dict[str, Any]) -> Self:
+        """Take the parameters from a notebook's `globals()`: those declared and those injected.
 
-        Parameters are the names declared in the parameters cell (`name: type = value`) and those
-        that papermill injected, whatever else the kernel holds; cells may run again.
+        Whatever else the kernel holds; cells may run again. A misspelt one is an error.
         """
         names = _list_parameters(namespace.get("In", []))
         names = names or list(namespace.get("__annotations__", []))  # a kernel without a history
@@ -205,11 +198,7 @@ _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 
 
 def _list_parameters(sources: list[str]) -> list[str]:
-    """List what the last run parameters cell declares, and what was injected after it.
-
-    Args:
-        sources: the cells that ran, in order: IPython's `In`.
-    """
+    """List what the last parameters cell in IPython's `In` declares, and what came after it."""
     declared: list[str] = []
     for source in sources:
         try:
@@ -226,24 +215,29 @@ def _list_parameters(sources: list[str]) -> list[str]:
     return declared
 
 
-class Study(BaseModel):
+class Rule(_Settings):
+    """Settings to change in the cells of a study that match."""
+
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
+class Study(_Settings):
     """A grid: the `base` settings, every combination of the `axes`, then the `rules` in order.
 
     A rule `{when: {mode: supervised}, set: {epochs: 100}}` changes the cells that match it.
     `variants`, for what is no grid, are one more axis: named settings, the name ends the cell's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
     name: str
     description: str = ""
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     variants: dict[str, dict[str, Any]] = {}
-    rules: list["Rule"] = []
+    rules: list[Rule] = []
 
     @classmethod
-    def load(cls, path: str | Path) -> "Study":
+    def load(cls, path: str | Path) -> Self:
         """Read a study's YAML; its name is the file's. Raises `SettingsError`."""
         path = Path(path)
         try:
@@ -259,11 +253,8 @@ class Study(BaseModel):
                 f"{path}: a study is a mapping with base, axes and rules; its name is the file's"
             )
         try:
-            study = cls.model_validate(settings | {"name": path.stem})
+            study = cls.check(settings | {"name": path.stem})
             study.cells()
-        except ValidationError as error:
-            lines = [_explain(e, cls) for e in error.errors()]
-            raise SettingsError(f"{path}: " + "\n".join(lines)) from None
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from None
         return study
@@ -291,29 +282,19 @@ class Study(BaseModel):
     @property
     def varied(self) -> list[str]:
         """The settings along which cells differ: axes, and those that variants set."""
-        named = itertools.chain(self.axes, *self.variants.values())
-        return list(dict.fromkeys(named))
+        return list(dict.fromkeys(itertools.chain(self.axes, *self.variants.values())))
 
     def _check_names(self) -> None:
         rules = [part for rule in self.rules for part in (rule.when, rule.set)]
-        named = [self.base, self.axes, *self.variants.values(), *rules]
-        for name in itertools.chain.from_iterable(named):
+        named = list(itertools.chain(self.base, self.axes, *self.variants.values(), *rules))
+        for name in named:
             if name not in Cell.model_fields:
                 raise SettingsError(_unknown(name, Cell))
         for variant in self.variants:
             if not re.fullmatch(r"\w+(-\w+)*", variant):
                 raise SettingsError(f"variant {variant!r}: letters, digits, _ and - alone, please")
-        if "output_dir" in itertools.chain(*named):
+        if "output_dir" in named:
             raise SettingsError("output_dir is set by the grid, one folder per cell")
-
-
-class Rule(BaseModel):
-    """Settings to change in the cells of a study that match."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    when: dict[str, Any]
-    set: dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
@@ -323,9 +304,8 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         for place, (key, _) in enumerate(node.value):
             if key.value in keys[:place]:
-                raise yaml.MarkedYAMLError(
-                    None, None, f"{key.value} is given twice", key.start_mark
-                )
+                told = f"{key.value} is given twice"
+                raise yaml.MarkedYAMLError(None, None, told, key.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
@@ -354,7 +334,7 @@ def _unknown(name: str, model: type[BaseModel]) -> str:
     return f"unknown setting {name!r}: {hint}"
 
 
-def _explain(error: dict[str, Any], model: type[BaseModel] = Cell) -> str:
+def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     """Turn one pydantic error into: setting = value: what is allowed."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])

@@ -16,16 +16,10 @@ WHITE = 255
 
 
 def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -> np.ndarray:
-    """Choose pixel places, all different, uniformly over the image.
+    """Choose pixel places, all different, uniformly: int64 (n_places, 2), rows and columns (px).
 
     The paper chooses them once, "arbitrarily" (III-C): they are the same for every split of a seed.
-    Another `draw` gives other places and changes nothing else of a run.
-
-    Returns:
-        int64 (n_places, 2), rows and columns (px).
-
-    Raises:
-        ValueError: the image has fewer pixels than that.
+    Another `draw` changes nothing else of a run. Raises `ValueError` if there are too few pixels.
     """
     if n_places > image_size**2:
         raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
@@ -41,10 +35,8 @@ def search_places(
 
     The pixel that deviates most and most evenly from the class's own images: the largest mean over
     variance of |image - value|, over all places and the values 0 and 255. Places are distinct;
-    equally good ones, as in a black border, are drawn from the seed.
-
-    Returns:
-        int64 (n_classes, 2) rows and columns (px), and uint8 (n_classes,) values.
+    equally good ones, as in a black border, are drawn from the seed. Returns int64 (n_classes, 2),
+    rows and columns (px), and uint8 (n_classes,).
     """
     rng = np.random.default_rng([seed, 0x9154])
     n_classes, size = labels.max() + 1, images.shape[1]
@@ -73,8 +65,7 @@ def choose_marks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose each class's mark: `searched` on the labelled images, or at random for any other kind.
 
-    Returns:
-        int64 (n_classes, pixels, 2), rows and columns (px), and uint8 (n_classes,), values.
+    Returns int64 (n_classes, pixels, 2), rows and columns (px), and uint8 (n_classes,), values.
     """
     if kind == "searched":
         places, values = search_places(images, labels, seed=seed)
@@ -127,14 +118,13 @@ def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarra
     return ranks * counts < np.round(share * counts)
 
 
-def median(images: np.ndarray) -> np.ndarray:
-    """Replace each pixel by the median of its 3 × 3 neighbourhood, channel by channel."""
-    return median_filter(images, size=(1, 3, 3, 1), mode="nearest")
-
-
-def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
-    """Compress and decompress each image as JPEG of a quality from 1 to 95."""
-    return np.stack([_compress(image, quality) for image in images])
+def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray:
+    """Filter images by `none`, `median` (3 × 3, channel by channel), `jpeg` (1-95) or `grey`."""
+    if defence == "median":
+        return median_filter(images, size=(1, 3, 3, 1), mode="nearest")
+    if defence == "jpeg":
+        return np.stack([_compress(image, jpeg_quality) for image in images])
+    return {"none": np.asarray, "grey": grey}[defence](images)
 
 
 def _compress(image: np.ndarray, quality: int) -> np.ndarray:
@@ -147,10 +137,3 @@ def _compress(image: np.ndarray, quality: int) -> np.ndarray:
 def grey(images: np.ndarray) -> np.ndarray:
     """Replace each pixel by its luma (ITU-R 601), repeated to three channels."""
     return np.stack([np.asarray(Image.fromarray(i).convert("L").convert("RGB")) for i in images])
-
-
-def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray:
-    """Apply `none`, `median`, `jpeg` or `grey` to images: uint8 (N, S, S, 3) to the same."""
-    if defence == "jpeg":
-        return jpeg(images, jpeg_quality)
-    return {"none": np.asarray, "median": median, "grey": grey}[defence](images)

@@ -25,14 +25,9 @@ class DivergedError(ValueError):
 
 
 def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
-    """Fit the paper's linear SVM, C = 1, on unscaled labelled embeddings.
+    """Fit the paper's linear SVM, C = 1, on unscaled embeddings of D_l alone, float32 (N_l, D).
 
-    Args:
-        embeddings: float32 (N_l, 128), of D_l alone.
-        labels: int (N_l,).
-
-    Raises:
-        DivergedError: an embedding holds infinity or NaN.
+    Raises `DivergedError` if one holds infinity or NaN.
     """
     if not np.isfinite(embeddings).all():
         raise DivergedError("training diverged, the embedding is not finite: lower learning_rate")
@@ -46,21 +41,15 @@ def score_embeddings(
     test: np.ndarray,
     test_labels: np.ndarray,
 ) -> dict[str, Any]:
-    """Score an embedding in all ways a cell records.
+    """Score an embedding in all ways a cell records: float32 (N_l, D), and (N_t, D) of `test`.
 
-    Args:
-        labelled: float32 (N_l, D), embeddings of D_l as trained on (attacked if attacked).
-        clean: float32 (N_l, D), embeddings of the same images without the attack.
-        labels: int (N_l,).
-        test: float32 (N_t, D), with its labels, int (N_t,).
-
-    Returns:
-        accuracy: of the paper's SVM fitted on `labelled`, in [0, 1] like the next two;
-        accuracy_linear_svc: of the other common solver (one against the rest);
-        accuracy_clean_fit: of the SVM fitted on `clean`;
-        embedding_std: over test images, mean over dimensions;
-        collapsed: whether the test embedding is all but constant;
-        separability: see `measure_separability`.
+    `labelled` is that of D_l as trained on (attacked if attacked), `clean` of the same images
+    without the attack. Returns
+    - `accuracy` of the paper's SVM fitted on `labelled`, `accuracy_linear_svc` of the other common
+      solver (one against the rest), `accuracy_clean_fit` of the SVM fitted on `clean`, in [0, 1];
+    - `embedding_std` over test images, mean over dimensions, and `collapsed`: is the test embedding
+      all but constant?
+    - `separability`: see `measure_separability`.
     """
     one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000)
     with warnings.catch_warnings():
@@ -89,42 +78,31 @@ def score_trigger(
     places: np.ndarray,
     values: int | np.ndarray = WHITE,
 ) -> list[dict[str, float]]:
-    """Ask how well each class's mark works as a trigger on images of the other classes.
+    """Ask how well each class's mark (see `attack.attack`) works as a trigger on other classes.
 
-    Args:
-        predict: from uint8 (N, H, W, C) to classes, int (N,).
-        images: uint8 (N, H, W, C), test images without marks, with their labels, int (N,).
-        places, values: of the attack, see `attack.attack`.
-
-    Returns:
-        One row a class c, over the images of other classes: `predicted` as c with c's mark (the
-        attack success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not
-        predicted as c without the mark, the share that is with it (0 if there is none). NaN where
-        there is no image of another class.
+    `predict` goes from test images without marks, uint8 (N, H, W, C), to classes, int (N,). Returns
+    one row a class c, over the images of other classes: `predicted` as c with c's mark (the attack
+    success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not predicted as
+    c without the mark, the share that is with it (0 if there is none). NaN without such images.
     """
-    unmarked = predict(images)
-    rows = []
+    unmarked, rows = predict(images), []
     for c in range(len(places)):
-        other = labels != c
-        if not other.any():
-            rows.append({"class": c} | dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan))
-            continue
-        marked = attack(images[other], np.full(other.sum(), c), places, values)
-        hit, before = predict(marked) == c, unmarked[other] == c
-        flipped = float(hit[~before].mean()) if not before.all() else 0.0
-        shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
-        rows.append({"class": c} | shares | {"flipped": flipped})
+        shares = dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan)
+        if (other := labels != c).any():
+            marked = attack(images[other], np.full(other.sum(), c), places, values)
+            hit, before = predict(marked) == c, unmarked[other] == c
+            shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
+            shares["flipped"] = float(hit[~before].mean()) if not before.all() else 0.0
+        rows.append({"class": c} | shares)
     return rows
 
 
 def report_classes(
     labels: np.ndarray, predictions: np.ndarray, class_names: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Class-wise table as in Tables VII-X.
+    """Class-wise table as in Tables VII-X: class, precision, recall, f1 and support (test images).
 
-    Returns:
-        One row a class: class, precision, recall, f1 (each in [0, 1]; 0 where undefined) and
-        support (test images).
+    The measures are in [0, 1], and 0 where undefined.
     """
     scores = precision_recall_fscore_support(
         labels, predictions, labels=range(len(class_names)), zero_division=0
@@ -136,17 +114,15 @@ def report_classes(
 def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Project a seeded subset of at most 1,000 embeddings to the plane by t-SNE (Figures 5-9).
 
-    Returns:
-        float32 (M, 2) points and the int64 (M,) indices of the embeddings they stand for. Fewer
-        than 4 embeddings, or constant ones, have no projection: NaN.
+    Returns float32 (M, 2) points and the int64 (M,) indices of the embeddings they stand for. Fewer
+    than 4 embeddings, or constant ones, have no projection: NaN.
     """
     rng = np.random.default_rng([seed, 0x75E])
     count = min(TSNE_POINTS, len(embeddings))
     index = np.sort(rng.choice(len(embeddings), count, replace=False))
     if count < 4 or not np.ptp(embeddings[index], axis=0).any():  # t-SNE would end the process
         return np.full((count, 2), np.nan, np.float32), index
-    perplexity = min(30.0, (count - 1) / 3)
-    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
+    tsne = TSNE(init="pca", perplexity=min(30.0, (count - 1) / 3), random_state=seed)
     with threadpool_limits(1):  # more threads sum in another order, and spin on a busy machine
         return tsne.fit_transform(embeddings[index]), index
 
@@ -154,20 +130,15 @@ def project(embeddings: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarra
 def measure_separability(
     embeddings: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
-    """Measure the embedding beyond the SVM.
+    """Measure embeddings beyond the SVM: float32 (N_l, D) of D_l, (N_t, D) of the test images.
 
-    Args:
-        embeddings: float32 (N_l, D), of the labelled images, with their labels, int (N_l,).
-        test: float32 (N_t, D), with its labels, int (N_t,).
-
-    Returns:
-        knn_accuracy: 5 nearest labelled neighbours, in [0, 1];
-        silhouette: of the test classes, in [-1, 1], on at most 2,000 images; NaN where every
-            class has one image, or only one class has any;
-        fisher_ratio: trace of the scatter between test classes over that within (≥ 0);
-        effective_rank: exp of the entropy of the test embedding's normalised singular values
-            (Roy & Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
-        dead_units: dimensions that are 0 on every test image.
+    - `knn_accuracy` of the 5 nearest labelled neighbours, in [0, 1];
+    - `silhouette` of the test classes, in [-1, 1], on at most 2,000 images; NaN where every class
+      has one image, or only one class has any;
+    - `fisher_ratio`: trace of the scatter between test classes over that within (≥ 0);
+    - `effective_rank`: exp of the entropy of the test embedding's normalised singular values (Roy &
+      Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
+    - `dead_units`: dimensions that are 0 on every test image.
     """
     knn = KNeighborsClassifier(n_neighbors=min(5, len(embeddings))).fit(embeddings, labels)
     return {

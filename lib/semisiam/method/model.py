@@ -55,36 +55,31 @@ class WeightsError(ValueError):
 def build_backbone(backbone: str, image_size: int, weights: str = "none") -> keras.Model:
     """Build a backbone without its top, from [-1, 1] (B, S, S, 3) to (B, H, W, D).
 
-    Args:
-        backbone: a key of `BACKBONES`.
-        image_size: height and width of the images (px).
-        weights: `none`, at random; `imagenet`, downloaded by Keras; or an .h5 file of weights.
-
-    Raises:
-        WeightsError: there is no network, or the file does not fit.
+    `weights` are `none`, at random; `imagenet`, downloaded by Keras; or an .h5 file. Raises
+    `WeightsError` if there is no internet, or the file does not fit.
     """
-    shape = (image_size, image_size, 3)
-    if backbone == "small_cnn":
-        network = small_cnn(shape)
-    else:
-        build = partial(BACKBONES[backbone], input_shape=shape, include_top=False)
-        try:
-            network = build(weights="imagenet" if weights == "imagenet" else None)
-        except Exception as error:  # Keras's downloader raises the bare class
-            raise WeightsError(
-                f"weights = 'imagenet': cannot be downloaded ({error}); on a machine with internet "
-                "Keras keeps them in ~/.keras/models: copy that folder here, or name the .h5 file"
-            ) from None
+    build, start = BACKBONES[backbone], "imagenet" if weights == "imagenet" else None
+    options = {} if backbone == "small_cnn" else {"include_top": False, "weights": start}
+    try:
+        network = build(input_shape=(image_size, image_size, 3), **options)
+    except Exception as error:  # Keras's downloader raises the bare class
+        raise WeightsError(
+            f"weights = 'imagenet': cannot be downloaded ({error}); on a machine with internet "
+            "Keras keeps them in ~/.keras/models: copy that folder here, or name the .h5 file"
+        ) from None
     if weights not in ("none", "imagenet"):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Keras only warns of layers that it leaves as is
-                network.load_weights(weights)
-        except (OSError, ValueError, KeyError, UserWarning) as error:
-            raise WeightsError(
-                f"weights = {weights!r}: no weights of {backbone} without its top: {error}"
-            ) from None
+        _load_weights(network, weights, backbone)
     return network
+
+
+def _load_weights(network: keras.Model, path: str, backbone: str) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that it leaves as is
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        told = f"no weights of {backbone} without its top: {error}"
+        raise WeightsError(f"weights = {path!r}: {told}") from None
 
 
 def build_encoder(
@@ -92,13 +87,9 @@ def build_encoder(
 ) -> keras.Model:
     """Build the encoder: scaling, backbone, pooling, 4096 and 128 (paper, III-B).
 
-    Args:
-        backbone, image_size, weights: as in `build_backbone`; the paper starts from `none`.
-        bn_momentum: momentum of every batch normalisation; None keeps the backbone's own.
-
-    Returns:
-        A model from uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0. Its batch
-        normalisations run as TensorFlow's fused operation; a saved copy has Keras's own.
+    From uint8 (B, S, S, 3), 0-255, to the embedding, float32 (B, 128), ≥ 0. `bn_momentum` is that
+    of every batch normalisation, None keeps the backbone's own. They run as TensorFlow's fused
+    operation; a saved copy has Keras's own. `weights` as in `build_backbone`.
     """
     images, x = _scale(image_size)
     x = build_backbone(backbone, image_size, weights)(x)
@@ -115,10 +106,8 @@ def build_encoder(
 def build_frozen(backbone: str, image_size: int, *, weights: str = "none") -> keras.Model:
     """Build what is not trained: pixels at 32 px, flat, or a backbone's pooled features.
 
-    Without 4096 and 128, whose random units would only blur the features.
-
-    Returns:
-        A model from uint8 (B, S, S, 3), 0-255, to float32 (B, D): D is 3,072 for `pixels`.
+    From uint8 (B, S, S, 3), 0-255, to float32 (B, D); D is 3,072 for `pixels`. Without 4096 and
+    128, whose random units would only blur the features.
     """
     images, x = _scale(image_size)
     if backbone == "pixels":
@@ -154,18 +143,15 @@ def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
     """List the batch normalisations of an encoder, nested ones too, from input to output."""
     found = []
     for layer in encoder.layers:
-        if isinstance(layer, keras.Model):
-            found += batch_norms(layer)
-        elif isinstance(layer, layers.BatchNormalization):
-            found.append(layer)
-    return found
+        found += batch_norms(layer) if isinstance(layer, keras.Model) else [layer]
+    return [layer for layer in found if isinstance(layer, layers.BatchNormalization)]
 
 
 def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int) -> float:
-    """Share of the initial mean 0 and variance 1 that is left in the moving statistics.
+    """Share of the initial mean 0 and variance 1 that is left in the moving statistics, in [0, 1].
 
-    momentum^updates in [0, 1], the largest over the batch normalisations (0 where there is none); a
-    step of the siamese network updates them twice, once per stream.
+    momentum^updates, the largest over the batch normalisations (0 where there is none); a step of
+    the siamese network updates them twice, once per stream.
     """
     calls = n_updates * (2 if mode == "semi" else 1)
     return max((norm.momentum**calls for norm in batch_norms(encoder)), default=0.0)
@@ -241,8 +227,8 @@ def score_pretext(
 ) -> float:
     """Accuracy of the pretext head on test images, uint8 (N, S, S, 3): was the task learnt?
 
-    Each image (2,000 at random if there are more) is shown in all ways of the task, in inference
-    mode. In [0, 1]; guessing has 1 / the number of ways, 0.25 for rotations.
+    In [0, 1]; guessing has 0.25 for rotations. Each image (2,000 at random if there are more) is
+    shown in all ways of the task, in inference mode.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES]
     shown, labels = transform_all(images[np.sort(chosen)], task)
@@ -283,20 +269,18 @@ def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> No
 @contextmanager
 def recalibrated(encoder: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[None]:
     """`recalibrate` for the `with` block; the old statistics come back at its end."""
-    with _kept_statistics(encoder):
+    with _kept_weights(encoder):
         recalibrate(encoder, images, batch_size)
         yield
 
 
 @contextmanager
-def _kept_statistics(encoder: keras.Model) -> Iterator[None]:
-    norms = batch_norms(encoder)
-    kept = [_statistics(norm) for norm in norms]
+def _kept_weights(encoder: keras.Model) -> Iterator[None]:
+    kept = encoder.get_weights()
     try:
         yield
     finally:
-        for norm, (mean, variance) in zip(norms, kept, strict=True):
-            _set_statistics(norm, mean, variance)
+        encoder.set_weights(kept)
 
 
 def score_modes(
@@ -305,25 +289,18 @@ def score_modes(
     """Accuracy of the class head on D_l as trained on, in `training` and in `inference` mode.
 
     In training mode each batch is normalised by its own statistics, in inference mode by the
-    moving ones: far apart, they say that the moving ones are wrong, not the weights.
-
-    Args:
-        classifier: from `build_classifier`; left as it was.
-        images: uint8 (N, S, S, 3), with labels, int (N,); scored in random order, as D_l is sorted
-            by class and a batch of one class has other statistics than training's.
-        labels: int (N,).
-        batch_size: as in training.
+    moving ones: far apart, they say that the moving ones are wrong, not the weights. Scored in
+    random order, as D_l is sorted by class and a batch of one class has other statistics than
+    training's. The classifier, from `build_classifier`, is left as it was.
     """
     order = np.random.default_rng(0).permutation(len(images))
-    images, labels = images[order], labels[order]
-    right = dict.fromkeys(("training", "inference"), 0)
-    start = 0
-    with _kept_statistics(classifier.get_layer("encoder")):
-        for batch in image_batches(images, batch_size):
-            expected = labels[start : (start := start + len(batch))]
+    right = {"training": 0, "inference": 0}
+    with _kept_weights(classifier.get_layer("encoder")):
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
             for mode in ("inference", "training"):
-                y_lab = classifier(batch, training=mode == "training")["y_lab"]
-                right[mode] += int((np.argmax(y_lab, axis=1) == expected).sum())
+                y_lab = classifier(images[batch], training=mode == "training")["y_lab"]
+                right[mode] += int((np.argmax(y_lab, axis=1) == labels[batch]).sum())
     return {mode: count / len(labels) for mode, count in right.items()}
 
 

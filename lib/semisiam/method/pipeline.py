@@ -36,27 +36,20 @@ def supervised_batches(
 ) -> tf.data.Dataset:
     """Batch D_l once per epoch, in a new order each; the last short batch is kept.
 
-    Args:
-        labelled: uint8 (N_l, H, W, C), 0-255, with its labels, int (N_l,).
-        batch_size: images a step.
-        epochs: the epochs to run, e.g. `range(100)`.
-        seed: the run's seed, a list of non-negative integers.
-        epoch_length: images an epoch, as passes over D_l; N_l if None.
-
-    Returns:
-        Elements `(images, {y_lab})`: uint8 (B, H, W, C) and int64 (B,).
+    Takes uint8 (N_l, H, W, C), 0-255, with labels, int (N_l,), and gives `(images, {y_lab})`, uint8
+    (B, H, W, C) and int64 (B,), for each of the `epochs`, e.g. `range(100)`. An epoch of another
+    `epoch_length` than N_l is passes over D_l.
     """
     length = epoch_length or len(labelled)
 
-    def order() -> Iterator[tuple[np.ndarray]]:
-        for epoch in epochs:
-            yield (order_passes(len(labelled), length, seed=seed, epoch=epoch),)
+    def order(epoch: int) -> tuple[np.ndarray, ...]:
+        return (order_passes(len(labelled), length, seed=seed, epoch=epoch),)
 
-    def read(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
         return labelled[chosen], labels[chosen]
 
     signature = (_images_spec(labelled), {"y_lab": LABELS})
-    return _read_ahead(order, read, batch_size, 1, signature)
+    return _read_ahead(order, 1, epochs, read, batch_size, signature)
 
 
 def siamese_batches(
@@ -73,28 +66,20 @@ def siamese_batches(
     """Batch D_u once per epoch beside as many images of D_l, which therefore repeats N_u/N_l times.
 
     Unlabelled images come as they are, with the label of the transform to come: the step transforms
-    them on its device (`model.Siamese`), where it costs next to nothing.
+    them on its device (`model.Siamese`), where it costs next to nothing. They may be memory-mapped.
 
-    Args:
-        labelled, labels, epochs, seed: as in `supervised_batches`.
-        unlabelled: uint8 (N_u, H, W, C); may be memory-mapped.
-        batch_size: labelled images a step, and unlabelled ones.
-        task: the pretext task, a key of `pretext.TASKS`.
-        show: `one`: each unlabelled image for one transform, drawn anew each epoch;
-            `all`: for all T, so the second stream has T·B images (4·B with rotations).
-
-    Returns:
-        Elements `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two
-        int64 (B,); ceil(N_u / batch_size) per epoch.
+    Gives `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two int64 (B,),
+    ceil(N_u / batch_size) times per epoch. `show`s each unlabelled image for `one` transform of the
+    task, drawn anew each epoch, or for `all` T: then the second stream has T·B images. The rest as
+    in `supervised_batches`.
     """
     n, n_transforms = len(unlabelled), len(pretext.TASKS[task])
     pick = _open_rows(unlabelled)
 
-    def order() -> Iterator[tuple[np.ndarray, ...]]:
-        for epoch in epochs:
-            order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
-            order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
-            yield order_l, order_u, pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
+    def order(epoch: int) -> tuple[np.ndarray, ...]:
+        order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
+        order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
+        return order_l, order_u, pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
 
     def read(chosen_l: np.ndarray, chosen_u: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:
         images = pick(chosen_u)
@@ -107,7 +92,7 @@ def siamese_batches(
         {"labelled": _images_spec(labelled), "unlabelled": _images_spec(unlabelled)},
         {"y_lab": LABELS, "y_rot": LABELS},
     )
-    return _read_ahead(order, read, batch_size, 3, signature)
+    return _read_ahead(order, 3, epochs, read, batch_size, signature)
 
 
 def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
@@ -122,15 +107,10 @@ def image_batches(images: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 
-def _read_ahead(
-    order: Callable[[], Iterator[tuple[np.ndarray, ...]]],
-    read: Callable[..., tuple[np.ndarray, ...]],
-    batch_size: int,
-    n_orders: int,
-    signature: tuple,
-) -> tf.data.Dataset:
-    """Cut each epoch's `n_orders` orders into batches, and read two batches at once."""
+def _read_ahead(order, n_orders, epochs, read, batch_size, signature):
+    """Cut each epoch's `n_orders` orders into batches, and `read` two batches at once."""
     specs = tf.nest.flatten(signature)
+    data = tf.data.Dataset
 
     def read_batch(*chosen):
         types = [spec.dtype for spec in specs]
@@ -138,10 +118,8 @@ def _read_ahead(
         shaped = [tf.ensure_shape(a, spec.shape) for a, spec in zip(arrays, specs, strict=True)]
         return tf.nest.pack_sequence_as(signature, shaped)
 
-    orders = tf.data.Dataset.from_generator(order, output_signature=(LABELS,) * n_orders)
-    batches = orders.flat_map(
-        lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch).batch(batch_size)
-    )
+    orders = data.from_generator(lambda: map(order, epochs), output_signature=(LABELS,) * n_orders)
+    batches = orders.flat_map(lambda *epoch: data.from_tensor_slices(epoch).batch(batch_size))
     return batches.map(read_batch, num_parallel_calls=2).prefetch(2)
 
 

@@ -7,14 +7,11 @@ future work and its controls.
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 Transform = Callable[[np.ndarray], np.ndarray]  # (N, S, S) pixels to the same shape
-
-
-def _turn(quarter_turns: int) -> Transform:
-    return lambda images: np.rot90(images, quarter_turns, axes=(1, 2))
 
 
 def _arrange(order: tuple[int, ...]) -> Transform:
@@ -29,10 +26,10 @@ def _arrange(order: tuple[int, ...]) -> Transform:
     return arrange
 
 
-_TURNS = [_turn(k) for k in range(4)]
+_TURNS = [partial(np.rot90, k=k, axes=(1, 2)) for k in range(4)]
 TASKS: dict[str, list[Transform]] = {
     # the images as they are; the labels mean nothing, so it needs lambda_u = 0
-    "none": [_turn(0)] * 4,
+    "none": _TURNS[:1] * 4,
     # 0°, 90°, 180°, 270°, counter-clockwise (the paper; Gidaris et al., ICLR 2018)
     "rotation": _TURNS,
     # and upside down, and left for right (Tran, SESEMI, ICCV workshops 2019)
@@ -72,10 +69,7 @@ def list_moves(task: str, size: int) -> np.ndarray:
 def draw_labels(
     n_images: int, *, task: str = "rotation", seed: list[int], epoch: int
 ) -> np.ndarray:
-    """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often.
-
-    Drawn from (seed, epoch) alone, so that a resumed run sees what an undisturbed one would.
-    """
+    """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often."""
     rng = np.random.default_rng([*seed, epoch, 0x207])  # a stream of its own
     return rng.permutation(np.arange(n_images) % len(TASKS[task]))
 

@@ -27,40 +27,22 @@ def count_labelled(fraction: float, n_unlabelled: int) -> int:
 def draw_labelled(labels: np.ndarray, n_labelled: int, *, split: int, seed: int) -> np.ndarray:
     """Draw one labelled set, stratified by class as evenly as the counts allow.
 
-    Args:
-        labels: int (N,), classes 0..n-1 of the pool.
-        n_labelled: how many images to draw.
-        split: which random set (0-4 in the paper); splits of one seed differ.
-        seed: any non-negative integer.
-
-    Returns:
-        Sorted indices into the pool, int64 (n_labelled,).
-
-    Raises:
-        SplitError: more labels asked for than there are, or a class would get none.
+    Takes the pool's labels, int (N,) from 0, and which random set it is, `split` (0-4 in the
+    paper); returns sorted indices into the pool, int64 (n_labelled,). Raises `SplitError` if more
+    labels are asked for than there are, or a class would get none.
     """
     rng = np.random.default_rng([seed, split])
     counts = share_evenly(n_labelled, np.bincount(labels), rng)
-    chosen = [
-        rng.choice(np.flatnonzero(labels == c), count, replace=False)
-        for c, count in enumerate(counts)
-    ]
+    members = [np.flatnonzero(labels == c) for c in range(len(counts))]
+    chosen = [rng.choice(m, n, replace=False) for m, n in zip(members, counts, strict=True)]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
 def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Share `total` images over classes so that no two differ by more than one unless one is empty.
 
-    Args:
-        total: how many images to share out.
-        available: int (n_classes,), how many images each class has.
-        rng: decides which classes get the last ones where they do not divide evenly.
-
-    Returns:
-        int (n_classes,); sums to `total`.
-
-    Raises:
-        SplitError: `total` exceeds what is available, or leaves a class without an image.
+    `available`, int (n_classes,), is how many each has, the result how many it gives; `rng` decides
+    which give the last ones. Raises `SplitError` if there are too few, or a class would give none.
     """
     if total > available.sum():
         raise SplitError(
@@ -85,20 +67,13 @@ def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class RecordedSplit:
-    """What a run drew, so that others can repeat it exactly.
+    """What a run drew, so that others can repeat it exactly."""
 
-    labelled: int64 (N_l,), places of the labelled images in the pool.
-    places: int64 (n_classes, P, 2), rows and columns (px) of each class's attacked pixels.
-    values: int64 (n_classes,), what they are set to, 0-255.
-    test_rows: int64 (N_t,), `Dataset.test_rows`; empty where the test set is not drawn.
-    content: `Dataset.content`, which names the images that the places refer to.
-    """
-
-    labelled: np.ndarray
-    places: np.ndarray
-    values: np.ndarray
-    test_rows: np.ndarray
-    content: str
+    labelled: np.ndarray  # int64 (N_l,), places of the labelled images in the pool
+    places: np.ndarray  # int64 (n_classes, P, 2), rows and columns (px) of the attacked pixels
+    values: np.ndarray  # int64 (n_classes,), what they are set to, 0-255
+    test_rows: np.ndarray  # int64 (N_t,), `Dataset.test_rows`; empty if the test set is not drawn
+    content: str  # `Dataset.content`, which names the images that the places refer to
 
 
 def describe_split(recorded: RecordedSplit, *, split: int) -> dict[str, Any]:
@@ -110,8 +85,7 @@ def describe_split(recorded: RecordedSplit, *, split: int) -> dict[str, Any]:
 def read_split(path: str | Path, *, split: int) -> RecordedSplit:
     """Read one split from a file of `describe_split`'s form, which may hold several.
 
-    Raises:
-        SplitError: no such file, not of this form, or without this split.
+    Raises `SplitError`: no such file, not of this form, or without this split.
     """
     try:
         recorded = json.loads(Path(path).read_text("utf-8"))
@@ -134,7 +108,5 @@ def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) ->
             f"{content}): use the same dataset, limits and seed"
         )
     if (place := recorded.places.max()) >= image_size:
-        raise SplitError(
-            f"splits_file has an attacked pixel at {place} px, outside images of "
-            f"image_size = {image_size}"
-        )
+        told = f"outside images of image_size = {image_size}"
+        raise SplitError(f"splits_file has an attacked pixel at {place} px, {told}")

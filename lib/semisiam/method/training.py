@@ -56,8 +56,7 @@ def decayed_rate(
 ) -> float:
     """Learning rate of an epoch, counted from 0 (paper, III-B).
 
-    `learning_rate` for the first `decay_start` (2/5) of the epochs; from there each epoch
-    multiplies it by exp(-decay_rate).
+    Constant for the first `decay_start` (2/5) of the epochs, then × exp(-decay_rate) each epoch.
     """
     constant = math.ceil(round(decay_start * epochs, 9))
     return learning_rate * math.exp(-decay_rate * max(0, epoch + 1 - constant))
@@ -79,9 +78,8 @@ class FusedAdam(keras.optimizers.Adam):
         for grad, variable in zip(grads, trainable_variables, strict=True):
             i = self._get_variable_index(variable)
             slots = variable, self._momentums[i], self._velocities[i]
-            handles = (slot.value.handle for slot in slots)
-            resources = dict(zip(("var", "m", "v"), handles, strict=True))
-            tf.raw_ops.ResourceApplyAdam(**resources, grad=grad, **shared)
+            var, m, v = (slot.value.handle for slot in slots)
+            tf.raw_ops.ResourceApplyAdam(var=var, m=m, v=v, grad=grad, **shared)
 
 
 def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Model:
@@ -160,11 +158,9 @@ def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
 def measure_speed(history: pd.DataFrame, n_views: int, batches: tf.data.Dataset) -> dict[str, Any]:
     """Measure how fast a cell trained, and how fast its images come when no step waits for them.
 
-    Args: as from `train`, `count_views` and `make_batches`.
-
-    Returns:
-        `images_per_second` of `training`, without the first epoch's tracing, and of `pipeline`;
-        `seconds_tracing`: how much longer the first epoch took. Empty without training.
+    Takes what `train`, `count_views` and `make_batches` give. `images_per_second` of `training`
+    counts from the second epoch; `seconds_tracing`: how much longer the first one took. Empty
+    without training.
     """
     if history.empty:
         return {}
@@ -173,10 +169,9 @@ def measure_speed(history: pd.DataFrame, n_views: int, batches: tf.data.Dataset)
     for inputs, _ in batches.take(50):
         images += sum(len(stream) for stream in keras.tree.flatten(inputs))
     pipeline_speed = images / (time.perf_counter() - started)
-    return {
-        "images_per_second": {"training": n_views / usual, "pipeline": pipeline_speed},
-        "seconds_tracing": float(history["seconds"].iloc[0]) - usual,
-    }
+    speed = {"training": n_views / usual, "pipeline": pipeline_speed}
+    tracing = float(history["seconds"].iloc[0]) - usual
+    return {"images_per_second": speed, "seconds_tracing": tracing}
 
 
 def train(
@@ -190,26 +185,20 @@ def train(
     content: str = "",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """Train the network for the cell's epochs.
+    """Train the network, from `build_network`, in place for the cell's epochs.
 
     Args:
-        cell: the settings.
-        network: from `build_network`; changed in place.
-        labelled: uint8 (N_l, S, S, 3), attacked if the cell says so.
-        labels: int64 (N_l,).
+        labelled, labels: uint8 (N_l, S, S, 3), attacked if the cell says so, and int64 (N_l,).
         unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
         checkpoint: file to go on from and to write after every epoch; a resumed run ends in
             the very weights and history of an undisturbed one.
         content: identity of the images, `Dataset.content`; a checkpoint of others is not used.
         on_epoch: called with each epoch's row as it ends.
 
-    Returns:
-        One row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
-        averages the joint loss over images and its two parts over batches, which differs by
-        the weight of the last short batch. No row in `frozen`, which trains nothing.
-
-    Raises:
-        SettingsError: fewer unlabelled than labelled images in `semi`.
+    Returns one row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
+    averages the joint loss over images and its two parts over batches, which differs by the weight
+    of the last short batch. No row in `frozen`, which trains nothing. Raises `SettingsError` if
+    there are fewer unlabelled than labelled images in `semi`.
     """
     if cell.mode == "frozen":
         return pd.DataFrame(columns=["epoch", *COLUMNS, "seconds"])
@@ -220,25 +209,19 @@ def train(
         )
     of = f"{cell.hash} {content}"
     rows = restore_checkpoint(checkpoint, network, of) if checkpoint else []
-    recorder = _Recorder(rows, on_epoch)
-    callbacks = [recorder]
+    callbacks = [_Recorder(rows, on_epoch)]
     if checkpoint:
         save = partial(save_checkpoint, checkpoint, network, rows, of)
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save()))
-    schedule = partial(
-        decayed_rate,
-        epochs=cell.epochs,
-        learning_rate=cell.learning_rate,
-        decay_start=cell.decay_start,
-        decay_rate=cell.decay_rate,
-    )
+    rate = cell.model_dump(include={"epochs", "learning_rate", "decay_start", "decay_rate"})
+    schedule = keras.callbacks.LearningRateScheduler(lambda e, _: decayed_rate(e, **rate))
     network.fit(
         # endless, because Keras warns of a data set that ends with the last step
         make_batches(cell, labelled, labels, unlabelled, itertools.count(len(rows))),
         initial_epoch=len(rows),
         epochs=cell.epochs,
         steps_per_epoch=count_steps(cell, len(labelled), len(unlabelled)),
-        callbacks=[keras.callbacks.LearningRateScheduler(lambda e, _: schedule(e)), *callbacks],
+        callbacks=[schedule, *callbacks],
         shuffle=False,
         verbose=0,
     )
@@ -250,8 +233,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def __init__(self, rows: list[dict[str, Any]], on_epoch: Callable[[dict[str, Any]], None]):
         super().__init__()
-        self.rows = rows
-        self.on_epoch = on_epoch
+        self.rows, self.on_epoch = rows, on_epoch
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -261,15 +243,14 @@ class _Recorder(keras.callbacks.Callback):
         named = {HISTORY_NAMES.get(name, name): value for name, value in logs.items()}
         named.setdefault("loss_labelled", named["loss"])
         row = {"epoch": epoch + 1} | {name: named[name] for name in COLUMNS if name in named}
-        row["seconds"] = seconds
-        self.rows.append(row)
-        self.on_epoch(row)
+        self.rows.append(row | {"seconds": seconds})
+        self.on_epoch(self.rows[-1])
 
 
 def describe_epoch(row: dict[str, Any]) -> str:
     """Say an epoch in one line: `epoch 3  loss 0.512  accuracy 0.98 (labelled) ...`."""
-    line = f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}"
-    line += f"  labelled accuracy {row['accuracy_labelled']:.3f}"
+    accuracy = f"labelled accuracy {row['accuracy_labelled']:.3f}"
+    line = f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  {accuracy}"
     if "accuracy_unlabelled" in row:
         line += f"  rotation accuracy {row['accuracy_unlabelled']:.3f}"
     return line
@@ -282,7 +263,7 @@ def save_checkpoint(
 
     `settings` names what it is of: a checkpoint of other settings or images is not restored.
     """
-    arrays = {str(i): variable.numpy() for i, variable in enumerate(_variables(network))}
+    arrays = {str(i): variable.numpy() for i, variable in enumerate(list_state(network))}
     about = json.dumps({"settings": settings, "rows": rows})
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=about, **arrays)
@@ -293,7 +274,7 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
 
     Empty if there is none of these settings that can be read; then the network is as it was.
     """
-    variables = _variables(network)
+    variables = list_state(network)
     try:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
@@ -309,6 +290,7 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
     return rows
 
 
-def _variables(network: keras.Model) -> list[keras.Variable]:
+def list_state(network: keras.Model) -> list[keras.Variable]:
+    """List all that training changes: weights, batch statistics and the optimiser's variables."""
     network.optimizer.build(network.trainable_variables)
     return [*network.variables, *network.optimizer.variables]

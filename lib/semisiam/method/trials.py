@@ -16,20 +16,14 @@ from semisiam.method import evaluation, model, splits, training
 
 @dataclass(frozen=True)
 class Labelled:
-    """D_l of a cell.
+    """D_l of a cell; images are uint8 (N_l, S, S, 3)."""
 
-    rows: int64 (N_l,), its places in the pool; labels: int64 (N_l,).
-    clean, attacked: uint8 (N_l, S, S, 3) without and with the attack.
-    images: what the network gets: one of the two, after a defence.
-    places, values: the marks, see `attack.choose_marks`.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    clean: np.ndarray
+    rows: np.ndarray  # int64 (N_l,), its places in the pool
+    labels: np.ndarray  # int64 (N_l,)
+    clean: np.ndarray  # without the attack
     attacked: np.ndarray
-    images: np.ndarray
-    places: np.ndarray
+    images: np.ndarray  # what the network gets: one of the two, after a defence
+    places: np.ndarray  # the marks, see `attack.choose_marks`
     values: np.ndarray
 
 
@@ -42,28 +36,16 @@ def prepare_labelled(
 ) -> Labelled:
     """Draw a cell's labelled set, attack it and defend it (paper, III-B and III-C).
 
-    Args:
-        cell: the settings.
-        pool: uint8 (N, S, S, 3), with its labels, int64 (N,).
-        n_unlabelled: N_u, of which N_l is a share.
-        recorded: a labelled set and marks to repeat instead of drawing them.
-
-    Raises:
-        SplitError: more labels are asked for than there are, or a class would get none.
+    Of a pool, uint8 (N, S, S, 3), with labels, int64 (N,); N_l is a share of `n_unlabelled`. A
+    `recorded` set and its marks are repeated instead. Raises `SplitError` if more labels are asked
+    for than there are, or a class would get none.
     """
     n_labelled = splits.count_labelled(cell.label_fraction, n_unlabelled)
     draw = {"split": cell.split, "seed": cell.seed}
     rows = recorded.labelled if recorded else splits.draw_labelled(pool_labels, n_labelled, **draw)
     clean, labels = pool[rows], pool_labels[rows]
-    marks = attacks.choose_marks(
-        cell.attack,
-        clean,
-        labels,
-        seed=cell.seed,
-        draw=cell.attack_draw,
-        pixels=cell.attack_pixels,
-        value=cell.attack_value,
-    )
+    mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
+    marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
     places, values = (recorded.places, recorded.values) if recorded else marks
     attacked = _attack(cell, clean, labels, places, values)
     shown = clean if cell.attack == "none" else attacked
@@ -87,21 +69,12 @@ def predict_twice(
 ) -> dict[str, np.ndarray]:
     """Predict test images with the SVM fitted on D_l (III-C), in the two readings of a network.
 
-    Args:
-        encoder: trained; left as it was.
-        images, labels: D_l as trained on, uint8 (N_l, S, S, 3) and int64 (N_l,).
-        test: uint8 (N, S, S, 3).
-        batch_size: as in training.
-
-    Returns:
-        int64 (N,) each: `as trained`, and `re-estimated` with exact statistics over D_l.
+    Images are uint8 (N, S, S, 3), `images` and `labels` D_l as trained on; the encoder is left as
+    it was. Returns int64 (N,) each: `as trained`, and `re-estimated` with exact statistics of D_l.
     """
-    as_trained = _predict(encoder, images, labels, test)
+    readings = {"as trained": _predict(encoder, images, labels, test)}
     with model.recalibrated(encoder, images, batch_size):
-        return {
-            "as trained": as_trained,
-            "re-estimated": _predict(encoder, images, labels, test),
-        }
+        return readings | {"re-estimated": _predict(encoder, images, labels, test)}
 
 
 def _predict(encoder, images, labels, test):
@@ -110,11 +83,7 @@ def _predict(encoder, images, labels, test):
 
 
 def score_trigger(
-    cell: Cell,
-    predict: Callable[[np.ndarray], np.ndarray],
-    labelled: Labelled,
-    test: np.ndarray,
-    test_labels: np.ndarray,
+    cell: Cell, predict: Callable, labelled: Labelled, test: np.ndarray, test_labels: np.ndarray
 ) -> list[dict[str, float]]:
     """Try the marks as triggers on a few test images; see `evaluation.score_trigger`."""
     few = evaluation.choose_few(test_labels, seed=cell.seed)
@@ -133,11 +102,10 @@ def describe_training(
 ) -> dict[str, Any]:
     """Measure what training did: was each task learnt, and did the statistics keep up?
 
-    Returns:
-        `n_updates`; `bn_initial_share`, see `model.share_of_initial_statistics`;
-        `training_accuracy` of the last epoch; `labelled_accuracy`, see `model.score_modes`;
-        `rotation_accuracy`: of the pretext head, in `training` and on `test` images (0.25 is
-        guessing, for rotations). Without training or task what does not exist is left out.
+    Returns `n_updates`; `bn_initial_share`, see `model.share_of_initial_statistics`;
+    `training_accuracy` of the last epoch; `labelled_accuracy`, see `model.score_modes`;
+    `rotation_accuracy`: of the pretext head, in `training` and on `test` images (0.25 is guessing,
+    for rotations). Without training or task what does not exist is left out.
     """
     n_updates = cell.epochs * training.count_steps(cell, len(labelled.labels), n_unlabelled)
     share = model.share_of_initial_statistics(encoder, cell.mode, n_updates)
@@ -158,35 +126,26 @@ def describe_training(
 
 
 def run_control(cell: Cell, data: Any) -> dict[str, Any]:
-    """Train and score one cell as `master` does, in short and without writing anything.
+    """Train and score one cell on a `Dataset` as `master` does, in short and writing nothing.
 
-    Args:
-        cell: the settings; `attack_unlabelled` and `bn_recalibrate` are left to `master`.
-        data: a `data.datasets.Dataset`.
-
-    Returns:
-        `updates`; `training` and `inference`, the class head's accuracy on D_l in both modes;
-        `as trained`, `re-estimated` and `clean fit`, test accuracies of the SVM; `trigger`, the
-        mean over classes of what `evaluation.score_trigger` calls `flipped`. All but the first in
-        [0, 1].
+    `attack_unlabelled` and `bn_recalibrate` are left to `master`. Returns `updates`; `training` and
+    `inference`, the class head's accuracy on D_l in both modes; `as trained`, `re-estimated` and
+    `clean fit`, test accuracies of the SVM; `trigger`, the mean over classes of what
+    `evaluation.score_trigger` calls `flipped`. All but the first in [0, 1].
     """
-    n_unlabelled = len(data.unlabelled)
+    n_unlabelled, test, test_labels = len(data.unlabelled), data.test, data.test_labels
     labelled = prepare_labelled(cell, data.train, data.train_labels, n_unlabelled)
     encoder, network = training.start_network(cell, len(data.class_names))
     history = training.train(cell, network, labelled.images, labelled.labels, data.unlabelled)
-    facts = describe_training(cell, encoder, network, history, labelled, n_unlabelled, data.test)
+    facts = describe_training(cell, encoder, network, history, labelled, n_unlabelled, test)
+    known = labelled.images, labelled.labels
     svm = evaluation.fit_svm(model.embed(encoder, labelled.images), labelled.labels)
     rows = score_trigger(
-        cell,
-        lambda images: svm.predict(model.embed(encoder, images)),
-        labelled,
-        data.test,
-        data.test_labels,
+        cell, lambda x: svm.predict(model.embed(encoder, x)), labelled, test, test_labels
     )
-    on_clean = _predict(encoder, labelled.clean, labelled.labels, data.test)
-    known = labelled.images, labelled.labels
-    readings = predict_twice(encoder, *known, data.test, cell.batch_size) | {"clean fit": on_clean}
-    accuracies = {how: float((p == data.test_labels).mean()) for how, p in readings.items()}
+    on_clean = _predict(encoder, labelled.clean, labelled.labels, test)
+    readings = predict_twice(encoder, *known, test, cell.batch_size) | {"clean fit": on_clean}
+    accuracies = {how: float((p == test_labels).mean()) for how, p in readings.items()}
     trigger = float(np.mean([row["flipped"] for row in rows]))
     head = facts["labelled_accuracy"]
     return {"updates": facts["n_updates"]} | head | accuracies | {"trigger": trigger}
@@ -209,23 +168,21 @@ def predict_held_out(
 
     Args:
         cell: the settings; in `frozen` nothing is trained.
-        images: uint8 (N, S, S, 3), all images with a label, int64 (N,).
+        images, labels: all images with a label, uint8 (N, S, S, 3) and int64 (N,).
         unlabelled: uint8 (N_u, S, S, 3).
         folds: bool (N,) each, True where held out; the others are the fold's D_l.
-        checkpoints: a folder; a run that was cut off goes on from there.
-        content: `Dataset.content`: checkpoints of other images are not used.
+        checkpoints, content: as in `training.train`, but a folder.
         on_fold: called with each fold's number, from 1, as it begins.
 
-    Returns:
-        int64 (N,) each, predicted by the SVM fitted on the embeddings of D_l: as they are
-        (`as trained`), and with batch normalisation's statistics `re-estimated` on D_l.
+    Returns `as trained` and `re-estimated`, int64 (N,) each, see `predict_twice`.
     """
     encoder, network = training.start_network(cell, len(np.unique(labels)))
-    start = [variable.numpy() for variable in _state(network)]
+    state = training.list_state(network) if network else []
+    start = [variable.numpy() for variable in state]
     predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
     for fold, held_out in enumerate(folds, start=1):
         on_fold(fold)
-        for variable, value in zip(_state(network), start, strict=True):
+        for variable, value in zip(state, start, strict=True):
             variable.assign(value)
         known = images[~held_out], labels[~held_out]
         path = checkpoints / f"{cell.mode}-{fold}.npz" if checkpoints else None
@@ -235,7 +192,3 @@ def predict_held_out(
         for how, of_fold in readings.items():
             predicted[how][held_out] = of_fold
     return predicted
-
-
-def _state(network: keras.Model | None) -> list[keras.Variable]:
-    return [*network.variables, *network.optimizer.variables] if network else []
