@@ -154,7 +154,7 @@ def method(ax: Axes) -> Axes:
         "y_lab": (6.2, 3.0, "class head\n$n$ classes", blue),
         "y_rot": (6.2, 1.0, "rotation head\n4 classes", orange),
         "loss": (8.7, 2.0, "joint loss\n$\\lambda_l\\ell_l + \\lambda_u\\ell_u$", grey),
-        "svm": (3.6, 3.9, "128-D embedding: linear SVM, t-SNE", COLOURS["clean"]),
+        "svm": (3.6, 3.9, "128-D embedding: linear SVM, t-SNE", "0.35"),
     }
     drawn = {}
     for name, (x, y, text, colour) in boxes.items():

@@ -74,7 +74,7 @@ def all_learnt(learnt: pd.Series) -> bool | None:
 
 def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[str, ...]:
     question, above, below = QUESTIONS[what, at]
-    answer = "not told apart"
+    answer = "unclear"
     if row["n"] == 0:
         answer = "no pair of runs"
     elif learnt is False:
