@@ -252,8 +252,9 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 for mode, history in histories.items():
-    first = history[history["loss_labelled"] < 0.1].iloc[0]
-    print(f"{mode:10} below 0.1 in epoch {first['epoch']:.0f}, update {first['updates']:.0f}")
+    below = history[history["loss_labelled"] < 0.1]
+    when = "epoch {epoch:.0f}, update {updates:.0f}" if len(below) else "none of the epochs"
+    print(f"{mode:10} below 0.1 in", when.format(**below.head(1).squeeze()))
 
 # %% [markdown]
 # By epochs `semi` is first; by updates it is not. "Fewer epochs" is a matter of what we call an

@@ -20,7 +20,6 @@ from semisiam.embed import embed_images
 from semisiam.evidence import page, statistics
 
 SMALL = {"image_size": 32, "updates": 4, "batch_size": 4, "n_folds": 2}
-ENOUGH = "The comparison is about unlabelled images"  # the section that refuses too few
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -183,18 +182,18 @@ def refuse(place, end, **parameters):
 @pytest.mark.parametrize(("n_unlabelled", "told"), [(0, 0), (5, 5), (12, 12)])
 def test_too_few_unlabelled_images(tmp_path, n_unlabelled, told):
     place = write_own(tmp_path / "own", n_unlabelled=n_unlabelled)
-    message = refuse(place, "## Look")
+    message = refuse(place, "n_shown = min")
     assert f"has {told} unlabelled images and 12 labelled ones: put more images without" in message
 
 
 def test_a_class_with_fewer_images_than_folds(tmp_path):
     place = write_own(tmp_path / "own", n=3)
-    message = refuse(place, "## What you would have without", n_folds=4)
+    message = refuse(place, "def make_classifier", n_folds=4)
     assert message == "4 folds, but cat has 3 labelled images: use fewer"
 
 
 def test_a_pattern_whose_group_holds_a_whole_class(tmp_path):
-    message = refuse(write_own(tmp_path / "own"), "## What you would have", groups="^cat|[0-9]+")
+    message = refuse(write_own(tmp_path / "own"), "def make_classifier", groups="^cat|[0-9]+")
     assert "one group holds all images of cat" in message
 
 
@@ -203,7 +202,7 @@ def test_what_lies_at_the_root_changes_nothing(tmp_path, capsys):
     write_files(place, {"notes.txt": b"x", ".DS_Store": b"x", "@eaDir/x.png": b"x"})
     (place / "loop").symlink_to(place)
     (place / os.fsdecode(b"caf\xe9.txt")).write_text("x")
-    run_cells({}, end="`load` decodes and resizes", folder=str(place))
+    run_cells({}, end="def pool", folder=str(place))
     shown = capsys.readouterr().out.split("\n")
     assert [" ".join(line.split()) for line in shown if line] == [
         *(r"caf\xe9.txt", "cat/ 6 files", "dog/ 6 files", "notes.txt", "unlabelled/ 30 files")
@@ -285,7 +284,7 @@ def judged(tmp_path_factory):
     """A notebook run until its candidates have predicted."""
     home = tmp_path_factory.mktemp("judged")
     place = {"folder": str(write_own(home / "own")), "output_dir": str(home / "out")}
-    return home, run_cells({}, end="## How good is each?", **SMALL | place)
+    return home, run_cells({}, end="def balance", **SMALL | place)
 
 
 @pytest.mark.parametrize("best", ["pixels", "pixels, forest", "untrained", "semi, re-estimated"])
@@ -312,7 +311,7 @@ def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):
     home, found = judged
     before = {p.name: p.stat().st_mtime_ns for p in (home / "out" / "folds").iterdir()}
     assert sorted(before) == ["semi-1.npz", "semi-2.npz", "supervised-1.npz", "supervised-2.npz"]
-    again = run_cells(dict(found), start="for mode, cell in cells", end="## How good is each?")
+    again = run_cells(dict(found), start="for mode, cell in cells", end="def balance")
     assert {p.name: p.stat().st_mtime_ns for p in (home / "out" / "folds").iterdir()} == before
     for name, guess in found["predicted"].items():
         assert (again["predicted"][name] == guess).all(), name
@@ -321,7 +320,7 @@ def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):
 def test_the_networks_see_as_many_images_as_the_updates_take(tmp_path):
     place = write_own(tmp_path / "own", n_unlabelled=40)
     found = {}
-    run_cells(found, end="How long will that take?", **SMALL | {"folder": str(place)})
+    run_cells(found, end="few = unlabelled", **SMALL | {"folder": str(place)})
     assert len(found["trained_on"]) == 16
     steps = {"semi": 4, "supervised": 2}
     assert {mode: c.epochs * steps[mode] for mode, c in found["cells"].items()} == dict(
