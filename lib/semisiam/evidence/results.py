@@ -62,10 +62,8 @@ class MixtureError(ValueError):
 def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     """Read every done cell of a study.
 
-    Args:
-        folder: `outputs/STUDY`, with one folder a cell, or a recorded set (see `record`). In the
-            former a cell counts only if its `done.json` carries the hash of its settings.
-        left_out: names of cells not to read.
+    `folder` is `outputs/STUDY`, with one folder a cell, or a recorded set (see `record`); cells
+    named in `left_out` are not read.
 
     Returns:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
