@@ -67,9 +67,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
 
     Returns:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
-        entries of metrics.json (nested ones as `seconds.total`; accuracies in [0, 1]),
-        `accuracy_better` (see `_choose_reading`) and `duplicate_of`: an earlier cell with the same
-        settings and images, or "".
+        entries of metrics.json (nested as `seconds.total`; accuracies in [0, 1]), `accuracy_better`
+        (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and images, or "".
     """
     recorded = folder / "cells.json"
     runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
