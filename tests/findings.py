@@ -99,7 +99,7 @@ def judge_malaria() -> tuple[str, ...]:
         "And the baselines on malaria?",
         f"Partly. InceptionV3 {write_mean(trained.loc['inception_v3'])} %, re-estimated "
         f"**{write_mean(row)} %** (paper: {row['published_mean']:.1f}, with unlabelled images "
-        f"{siamese:.1f}); {', '.join(others)}; guessing {guess:.1f}",
+        f"{siamese:.1f}); " + ", ".join([*others, f"guessing {guess:.1f}"]),
         f"137 labels, 128 px, {scale}; n = {row['n']:.0f} (InceptionV3)",
         statistics.rate_strength(change["n"], change["p"]),
     )
