@@ -23,7 +23,7 @@ import pandas as pd
 from semisiam import ROOT
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.data import datasets
-from semisiam.evidence import figures, paper, results
+from semisiam.evidence import figures, paper, results, statistics
 from semisiam.method import attack as attacks
 from semisiam.method import pretext, splits
 
@@ -196,7 +196,7 @@ print(f"= {cell.lambda_l * loss_l + cell.lambda_u * loss_u:.2f}")
 # sets (Tables I to VI). In the output, `none` means without attack and `pixel` with it.
 
 # %%
-printed = paper.weigh_deltas().set_index([*paper.ROW, "attack"])
+printed = statistics.weigh_deltas().set_index([*paper.ROW, "attack"])
 printed = printed.rename(columns={"delta": "mean"})
 baseline = paper.read_printed("accuracy").query("mode == 'supervised'")
 at_chance = baseline.set_index(printed.index.names)["std"] == 0
@@ -339,7 +339,7 @@ for kind, a in {"clean": "none", "attacked": "pixel"}.items():
 reruns = []
 for cells in studies.values():
     try:
-        gains = results.compare_modes(cells, "accuracy_recalibrated")
+        gains = statistics.compare_modes(cells, "accuracy_recalibrated")
     except results.MixtureError:
         continue  # varies more than the paper does
     at_scale = pd.Series([is_full_scale(run) for run in cells.itertuples()], cells.index)

@@ -68,7 +68,7 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     Returns:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
         entries of metrics.json (nested as `seconds.total`; accuracies in [0, 1]), `accuracy_better`
-        (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and images, or "".
+        (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and data, or "".
     """
     recorded = folder / "cells.json"
     runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
