@@ -123,7 +123,7 @@ def judge_pixels() -> list[tuple[str, ...]]:
             "What has one without any network?",
             f"A linear SVM on 32×32 pixels: {' and '.join(texts)}",
             f"the same labelled sets; n = {values['n'].min():.0f}",
-            "**shown**",
+            "**shown**" if values["n"].min() >= statistics.SEVERAL else "suggestive",
         )
     ]
 
