@@ -96,6 +96,7 @@ def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monk
         (b"base: {epochs: 3, epochs: 4}", "epochs is given twice"),
         (b"base: {split: 1}\naxes: {split: [0]}\nbase: {}", "base is given twice"),
         (b"base: {split: 010}", "010 would be read as octal"),
+        (b"base:\n  epochs: 1:30", "1:30 would be read as octal or as minutes"),
         ("base: {epochs: 3}".encode("utf-16"), "is not UTF-8 text"),
         ("description: caf\xe9".encode("latin-1"), "is not UTF-8 text"),
     ],

@@ -298,7 +298,7 @@ class Study(_Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its silent traps: a key given twice, and 010, which it reads as 8."""
+    """YAML without its silent traps: a key given twice, 010, which it reads as 8, and 1:30, as 90."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -310,8 +310,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
         """Read an integer."""
-        if re.match(r"[-+]?0\d", node.value):
-            told = f"{node.value} would be read as octal: write it without the 0"
+        if re.match(r"[-+]?0\d|.*:", node.value):
+            told = f"{node.value} would be read as octal or as minutes: write it in plain digits"
             raise yaml.MarkedYAMLError(None, None, told, node.start_mark)
         return super().construct_yaml_int(node)
 
