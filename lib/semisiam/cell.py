@@ -298,7 +298,7 @@ class Study(_Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its silent traps: a key given twice, 010, which it reads as 8, and 1:30, as 90."""
+    """YAML without its traps: a key given twice, 010, which it reads as 8, and 1:30, as 90."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
