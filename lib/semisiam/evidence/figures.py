@@ -30,6 +30,7 @@ def use_style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     shell.run_line_magic("matplotlib", "inline")
+    plt.switch_backend("module://matplotlib_inline.backend_inline")  # the name ipywidgets looks for
     set_matplotlib_formats("png")
 
 
