@@ -474,7 +474,7 @@ plt.show()
 #
 # **1.** With `label_fraction = 0.01`, how many digits are labelled? Is there one for each class?
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 few = splits.count_labelled(0.01, len(data.unlabelled))
 of_each = np.bincount(
     data.train_labels[splits.draw_labelled(data.train_labels, few, split=0, seed=0)]
@@ -485,7 +485,7 @@ print(few, "labelled images; of each class:", of_each.tolist())
 # **2.** In which data set are MobileNetV2's gains smallest? Look at its baselines before you guess.
 # Then group `printed` by data set.
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 print(printed.query("backbone == 'mobilenet_v2'")["mean"].groupby("dataset").mean().round(1))
 
 # %% [markdown]
@@ -493,7 +493,7 @@ print(printed.query("backbone == 'mobilenet_v2'")["mean"].groupby("dataset").mea
 # [linear SVM](https://scikit-learn.org/stable/modules/generated/sklearn.svm.SVC.html) to the raw
 # pixels of the labelled digits, without any network. How good is it on the test images?
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 from sklearn.svm import SVC
 
 chosen = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, seed=cell.seed)

@@ -318,14 +318,14 @@ print(*small.notes, sep="\n")
 # **1.** What are the chance level and $N_l$ at 1 % for Fashion-MNIST? Its 10,000 test images are
 # shared evenly by ten classes.
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 print("chance level", 1_000 / 10_000, "- labelled images", splits.count_labelled(0.01, 60_000))
 
 # %% [markdown]
 # **2. Write it.** Shrink the black and white `columns` to a quarter without averaging: keep every
 # fourth pixel. What is left of them, and why did we not do that?
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 picked = columns[::4, ::4]
 print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1::4][0])
 
@@ -333,7 +333,7 @@ print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1
 # **3. Write it.** Halve the eight images of four patients at random with the seeds 0 to 99. How
 # often does no patient stand on both sides? Guess first.
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 honest = 0
 for number in range(100):
     is_test = parts.hold_out(labels, 1 / 2, seed=number)

@@ -390,7 +390,7 @@ interactive(
 # at 32 px follow it? (`attack` takes several places a class: shape (classes, pixels, 2).)
 
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution", "nbval-check-output"]
+# %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 def mark_plus(images, labels, places):
     five = places[:, None] + [[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0]]
     return attacks.attack(images, labels, five.clip(0, images.shape[1] - 1))
@@ -403,7 +403,7 @@ print(pd.Series(score_marks(predict, *test, mark=mark_plus)).round(2).to_string(
 # **2.** `mode = "semi"` with 5 epochs adds the rotation task on clean $D_u$, the subject of the
 # [next notebook](03_siamese_model.ipynb). Will the mark be a longer step, or a shorter one?
 
-# %% jupyter={"outputs_hidden": true, "source_hidden": true} tags=["solution"]
+# %% jupyter={"source_hidden": true} tags=["solution"]
 semi = Cell.check(cell.model_dump() | {"mode": "semi", "epochs": 5})
 training.seed_everything([semi.seed, semi.split], deterministic=semi.deterministic)
 encoder = model.build_encoder(semi.backbone, size)
