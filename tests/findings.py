@@ -17,6 +17,7 @@ from pathlib import Path
 import bench
 import matplotlib.pyplot as plt
 import pairing
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -345,7 +346,8 @@ def draw_headline() -> Figure:
             mean, std, n = row["mean"], row["std"], ""
             ax.errorbar(mean, place, xerr=std, fmt="D", color=figures.COLOURS["published"], ms=6)
         side = {"ha": "left", "x": mean + 4} if mean < 50 else {"ha": "right", "x": mean - 4}
-        ax.text(y=place, s=f"{mean:.1f} ± {std:.1f}{n}", va="center", fontsize=9, **side)
+        spread = "" if np.isnan(std) else f" ± {std:.1f}"  # one run has none
+        ax.text(y=place, s=f"{mean:.1f}{spread}{n}", va="center", fontsize=9, **side)
     ax.axvline(10, color="0.6", linestyle=":", zorder=0)
     ax.set_yticks(range(len(rows)), [text for text, _ in rows])
     ax.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6))
