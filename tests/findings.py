@@ -16,8 +16,8 @@ from pathlib import Path
 
 import bench
 import matplotlib.pyplot as plt
-import pairing
 import numpy as np
+import pairing
 import pandas as pd
 from matplotlib.figure import Figure
 
