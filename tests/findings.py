@@ -85,7 +85,7 @@ def judge_malaria() -> tuple[str, ...]:
     """And are the baselines on malaria? The whole set if it is recorded, else a subset."""
     name, scale = "audit_malaria", "4,031 of 27,558 images"
     if (PUBLISHED / "malaria_whole").exists():
-        name, scale = "malaria_whole", "all 27,558 images"
+        name, scale = "malaria_whole", "whole set, 4,000 test images"
     # in the subset 137 labels are the paper's 1 % too, drawn from a pool of 2,000
     cells = read(name).assign(percent=1.0).query("test_split == 'random'")
     reports = results.read_details(PUBLISHED / name, cells["cell"], "report")
