@@ -21,12 +21,11 @@ import pandas as pd
 from filelock import FileLock
 
 from semisiam.data.files import DataError, cache_folder, enumerate_few, show
-from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified
-from semisiam.data.pixels import DeepImage, Told, find_range, write_images
-from semisiam.data.sources import SOURCES, Raw, Source
+from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_test
+from semisiam.data.pixels import Writer
+from semisiam.data.sources import SOURCES, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
-Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def load(
     """
     halving = Halving(seed, test_split, test_rows)
     folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
-    parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
+    parts, notes, content = _limit(facts, parts, unlabelled_limit, test_limit, seed)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
     return Dataset(
@@ -111,7 +110,7 @@ def load(
         test_groups=test.groups,
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
-        content=_hash_content(facts["class_names"], parts),
+        content=content,
         train_origin=train,
         unlabelled_origin=unlabelled,
         test_origin=test,
@@ -135,14 +134,12 @@ def identify(
 
     Arrays are prepared if the raw files are here; "" where they are not or cannot be used.
     """
-    halving = Halving(seed, **test)
     try:
-        _, facts, parts = _prepare(name, image_size, data_dir, halving, download=False)
+        _, facts, parts = _prepare(name, image_size, data_dir, Halving(seed, **test), None)
         bare = {part: columns._replace(images=NOTHING) for part, columns in parts.items()}
-        bare, _ = _limit(bare, unlabelled_limit, test_limit, seed)
+        return _limit(facts, bare, unlabelled_limit, test_limit, seed)[2]
     except DataError:
         return ""
-    return _hash_content(facts["class_names"], bare)
 
 
 def find_hidden_labels(dataset: Dataset) -> np.ndarray:
@@ -153,9 +150,9 @@ def find_hidden_labels(dataset: Dataset) -> np.ndarray:
 
 
 def _limit(
-    parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
-) -> tuple[dict[str, Part], list[str]]:
-    """Draw subsets of the unlabelled pool and the test images, and say so."""
+    facts: dict[str, Any], parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
+) -> tuple[dict[str, Part], list[str], str]:
+    """Draw subsets of the unlabelled pool and the test images; returns notes and content too."""
     parts, notes = dict(parts), []
     pool = "unlabelled" if "unlabelled" in parts else "train"
     limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
@@ -169,39 +166,34 @@ def _limit(
             )
         notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
         parts[part] = parts[part].select(draw_stratified(labels, limit, seed))
-    return parts, notes
-
-
-def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
-    content = hashlib.sha256(json.dumps(class_names).encode())
+    content = hashlib.sha256(json.dumps(facts["class_names"]).encode())
     for name, part in sorted(parts.items()):
         content.update(name.encode() + part.digests.tobytes() + part.labels.tobytes())
-    return content.hexdigest()[:16]
+    return parts, notes, content.hexdigest()[:16]
 
 
 def _prepare(
-    name: str,
-    image_size: int,
-    data_dir: str,
-    halving: Halving,
-    skip_damaged: bool = False,
-    download: bool = True,
-) -> Prepared:
-    """Open a data set's arrays in the cache, making them if they are missing or damaged."""
+    name: str, image_size: int, data_dir: str, halving: Halving, skip_damaged: bool | None
+) -> tuple[Path, dict[str, Any], dict[str, Part]]:
+    """Open a data set's arrays in the cache, making them if they are missing or damaged.
+
+    Returns their folder, facts and parts. Where `skip_damaged` is None nothing is downloaded.
+    """
     place = Path(data_dir).expanduser() if data_dir else None
     source = _find_source(name, place, halving)
-    key = hashlib.sha256(f"{PREPARED_VERSION} {source.identity}".encode()).hexdigest()[:12]
+    identity = f"{PREPARED_VERSION} {source.identity}" + f"-{halving}" * bool(source.test_share)
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
     if prepared := _open(folder):
         return prepared
-    if not (download or source.local):
+    if skip_damaged is None and not source.local:
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
     settings = {"name": name, "size": image_size}
     settings |= {"dir": show(str(place.resolve()))} if place else {}
     settings |= {"test-split": halving.test_split, "seed": halving.seed}
     with _writing(folder) as temporary:
         if not _open(folder):  # no other process was faster
-            _write(temporary, source, settings, skip_damaged)
+            _write(temporary, source, halving, settings, skip_damaged)
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
     if prepared := _open(folder):
@@ -218,7 +210,7 @@ def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
         )
     if place and not place.is_dir():
         raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
-    return SOURCES[name](place, halving)
+    return SOURCES[name](place)
 
 
 @contextmanager
@@ -242,7 +234,7 @@ def _writing(folder: Path) -> Iterator[Path]:
         ) from None
 
 
-def _open(folder: Path) -> Prepared | None:
+def _open(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Part]] | None:
     """Open prepared arrays, or return None if they are not there or damaged."""
     try:
         with np.load(folder / "items.npz") as items:  # a .zip, so its hashes are checked
@@ -257,18 +249,22 @@ def _open(folder: Path) -> Prepared | None:
     return (folder, facts, parts) if whole else None
 
 
-def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged: bool) -> None:
+def _write(
+    folder: Path,
+    source: Source,
+    halving: Halving,
+    settings: dict[str, Any],
+    skip_damaged: bool | None,
+) -> None:
     """Write a data set's arrays into an empty folder."""
-    raw, told = source.read(), Told()
-    try:
-        parts, about = _write_parts(folder, raw, settings["size"], told)
-    except DeepImage:  # rare, so it is no loss to look at all images and begin anew
-        pictures = (picture for part in source.read().parts.values() for picture, _ in part.images)
-        deep = (picture for picture in pictures if getattr(picture, "dtype", "uint8") != "uint8")
-        raw, told = source.read(), Told(find_range(deep))
-        parts, about = _write_parts(folder, raw, settings["size"], told)
-    if told.damaged and not skip_damaged:
-        _refuse_damaged(told.damaged, sum(len(part.names) for part in raw.parts.values()), settings)
+    raw, rows = draw_test(source.read(), source.test_share, halving)
+    writer, parts, about, items = Writer(raw.parts, settings["size"]), {}, {}, {}
+    for name, part in raw.parts.items():
+        parts[name], about[name] = writer.write(folder / f"{name}.npy", part)
+        items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
+    if writer.damaged and not skip_damaged:
+        total = sum(len(part.names) for part in raw.parts.values())
+        _refuse_damaged(writer.damaged, total, settings)
     counts = np.bincount(parts["train"].labels, minlength=len(raw.class_names))
     if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
         raise DataError(f"no training image is left of: {', '.join(empty)}")
@@ -276,15 +272,12 @@ def _write(folder: Path, source: Source, settings: dict[str, Any], skip_damaged:
         raise DataError(f"no image is left in: {', '.join(empty)}")
     facts = {
         "settings": settings,
-        "class_names": raw.class_names,
-        "notes": [*raw.notes, *told.describe()],
+        "class_names": list(raw.class_names),
+        "notes": [*raw.notes, *writer.describe()],
         "parts": about,
-        "test_rows": raw.test_rows,
-        "decoding": {"value_range": told.value_range} if told.value_range else {},
+        "test_rows": rows,
+        "decoding": {"value_range": writer.value_range} if writer.value_range else {},
     }
-    items = {}
-    for name, part in parts.items():
-        items |= {f"{name}_{of}": column for of, column in part._asdict().items()}
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
         with path.open("rb") as file:
@@ -299,16 +292,6 @@ def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) ->
         f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
         f"mend or remove them, or prepare the data without them: {command}"
     )
-
-
-def _write_parts(folder: Path, raw: Raw, image_size: int, told: Told):
-    """Write each part's images; returns the parts without them, and facts by part."""
-    parts, about = {}, {}
-    for name, part in raw.parts.items():
-        path = folder / f"{name}.npy"
-        kept, digests, about[name] = write_images(path, part.images, part.names, image_size, told)
-        parts[name] = part._replace(images=NOTHING).select(kept)._replace(digests=digests)
-    return parts, about
 
 
 def list_prepared() -> pd.DataFrame:
@@ -326,18 +309,14 @@ def list_prepared() -> pd.DataFrame:
 
 def summarise(dataset: Dataset) -> str:
     """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
-    about = f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}"
-    tables = describe_parts(dataset).to_string(), describe_classes(dataset).to_string()
-    notes = "\n".join(f"- {note}" for note in dataset.notes)
-    return "\n\n".join([about, *tables, f"{notes}\nkept in {dataset.folder}"])
-
-
-def describe_classes(dataset: Dataset) -> pd.DataFrame:
-    """Count labelled images: one row a class, int columns `train` and `test`."""
     labels = {"train": dataset.train_labels, "test": dataset.test_labels}
     n = len(dataset.class_names)
     counts = {part: np.bincount(of_part, minlength=n) for part, of_part in labels.items()}
-    return pd.DataFrame(counts, index=pd.Index(dataset.class_names, name="class"))
+    classes = pd.DataFrame(counts, index=pd.Index(dataset.class_names, name="class"))
+    about = f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}"
+    notes = "\n".join(f"- {note}" for note in dataset.notes)
+    tables = describe_parts(dataset).to_string(), classes.to_string()
+    return "\n\n".join([about, *tables, f"{notes}\nkept in {dataset.folder}"])
 
 
 def describe_parts(dataset: Dataset) -> pd.DataFrame:

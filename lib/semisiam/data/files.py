@@ -1,6 +1,5 @@
-"""Raw files: fetched, checked, and listed by one walker."""
+"""Raw files: the official ones, fetched and checked, and one walker for folders and archives."""
 
-import gzip
 import hashlib
 import os
 import sys
@@ -16,6 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import pandas as pd
+
 IMAGE_SUFFIXES = {  # those that people give to these formats
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
@@ -29,7 +30,16 @@ SYSTEM = {  # what systems leave in folders, besides hidden names
     *("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__MACOSX", "desktop.ini", "Icon\r"),
 }
+OFFICIAL = pd.read_csv(  # by file: what it is and holds; `inside` shows that it was unpacked
+    Path(__file__).with_name("official.csv"), index_col="file", keep_default_na=False
+).to_dict("index")
 PAUSE = 1.0  # s, before downloads are tried again
+HINTS = {  # what `requests` says at length
+    "ConnectionError": "no connection",
+    "ConnectTimeout": "no connection",
+    "ProxyError": "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY",
+    "SSLError": "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own",
+}
 
 
 class DataError(ValueError):
@@ -47,8 +57,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SEMISIAM_CACHE") or pooch.os_cache("semisiam")).expanduser()
 
 
-def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) -> Path:
-    """Return `folder/file`, downloading it from the first of `urls` that works.
+def fetch(folder: Path, file: str) -> Path:
+    """Return `folder/file`, downloading this official file from the first address that works.
 
     All are tried three times; the file appears only once its hash is right. Raises `DataError`.
     """
@@ -56,36 +66,21 @@ def fetch(folder: Path, file: str, urls: Sequence[str], sha256: str, size: int) 
     import requests
 
     pooch.get_logger().setLevel("ERROR")
-    problems = {}
+    official, problems = OFFICIAL[file], {}
     for attempt in range(3):
         time.sleep(attempt * PAUSE)
-        for url in urls:
+        for url in official["urls"].split():
             bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
+            sha256 = f"sha256:{official['sha256']}"
             try:
-                return Path(pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=bar))
+                return Path(pooch.retrieve(url, sha256, file, folder, downloader=bar))
             except (requests.RequestException, ValueError, OSError) as error:
-                problems[url] = _brief(error)
+                problems[url] = HINTS.get(type(error).__name__, error)
     told = "".join(f"\n  {url}: {problem}" for url, problem in problems.items())
     raise DataError(
-        f"cannot download {file}:{told}\nput the file {file} ({size:,} bytes, sha256 {sha256}) "
-        f"into {folder}, or give the folder it is in (--dir, data_dir)"
+        f"cannot download {file}:{told}\nput the file {file} ({official['bytes']:,} bytes, sha256 "
+        f"{official['sha256']}) into {folder}, or give the folder it is in (--dir, data_dir)"
     )
-
-
-def _brief(error: Exception) -> str:
-    from requests import exceptions
-
-    if "hash" in str(error):
-        return "what it sends is not the right file (wrong sha256)"
-    if isinstance(error, exceptions.HTTPError):
-        return f"HTTP {error.response.status_code} {error.response.reason}"
-    if isinstance(error, exceptions.ChunkedEncodingError):
-        return "the connection broke each time"
-    if isinstance(error, exceptions.ProxyError):
-        return "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY"
-    if isinstance(error, exceptions.SSLError):
-        return "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own"
-    return "no connection" if isinstance(error, exceptions.ConnectionError) else str(error)
 
 
 @contextmanager
@@ -98,12 +93,6 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} is truncated, damaged or unreadable ({error}): remove it and fetch it again"
         ) from None
-
-
-def read_gzip(path: Path) -> bytes:
-    """Read a file, decompressing it if its name ends in .gz. Raises `DataError`."""
-    with reading(path):
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -129,24 +118,23 @@ def walk(folder: Path) -> dict[str, Path]:
     Hidden names and what systems leave there are skipped, links followed, loops ended. Raises
     `DataError` where a folder cannot be listed or links lead nowhere.
     """
-    found, dangling, waiting = {}, [], [("", folder, ())]
-    try:
-        while waiting:
-            inside, place, above = waiting.pop()
-            above = (*above, place.resolve())
-            for path in place.iterdir():
-                name = inside + show(path.name)
-                if _is_skipped(path.name) or (path.is_dir() and path.resolve() in above):
-                    continue
-                if path.is_dir():
-                    found[f"{name}/"] = path
-                    waiting.append((f"{name}/", path, above))
-                elif path.is_file():
-                    found[name] = path
-                elif path.is_symlink():
-                    dangling.append(name)
-    except OSError as error:
-        raise DataError(f"{place} cannot be listed: {error.strerror}") from None
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}")
+
+    found, dangling = {}, []
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        place = Path(here)
+        above = {path.resolve() for path in (place, *place.parents)}
+        kept = [n for n in folders if not _is_skipped(n) and (place / n).resolve() not in above]
+        folders[:] = kept  # where it goes on
+        found |= {f"{show(str((place / n).relative_to(folder)))}/": place / n for n in kept}
+        for path in (place / name for name in names if not _is_skipped(name)):
+            name = show(str(path.relative_to(folder)))
+            if path.is_file():
+                found[name] = path
+            elif path.is_symlink():
+                dangling.append(name)
     if dangling:
         few = enumerate_few(sorted(dangling))
         raise DataError(f"{folder} has links that lead nowhere: {few}; mend or remove them")
@@ -198,38 +186,26 @@ def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -
     return separator.join([*items[:count], *["..."] * (len(items) > count)])
 
 
-@dataclass(frozen=True)
-class Archive:
-    """An official archive; `inside` is its folder, `marker` what that folder must hold."""
-
-    file: str
-    url: str
-    size: int
-    sha256: str
-    inside: str
-    marker: str
-
-
-def locate(archive: Archive, folder: Path | None, name: str) -> tuple[Path, str]:
-    """Say where an archive, or what was unpacked from it, is or will be, and its identity.
+def locate(file: str, folder: Path | None) -> tuple[Path, str]:
+    """Say where an official archive, or what was unpacked from it, is or will be; its identity.
 
     The official archive need not be there for its prepared arrays to be used.
     """
-    home = folder or cache_folder() / "downloads" / name
-    if (path := home / archive.file).is_file():
+    official = OFFICIAL[file]
+    inside, home = official["inside"], folder or cache_folder() / "downloads" / official["dataset"]
+    if (path := home / file).is_file():
         stat = path.stat()
-        official = stat.st_size == archive.size  # `open_archive` reads it all and makes sure
-        return path, archive.sha256 if official else f"{stat.st_size} {stat.st_mtime_ns}"
-    for place in (home / archive.inside, home):
-        if (place / archive.marker).exists():
-            return place, identify_files(place)
+        right = stat.st_size == official["bytes"]  # `open_archive` reads it all and makes sure
+        return path, official["sha256"] if right else f"{stat.st_size} {stat.st_mtime_ns}"
+    for marker in (home / inside, home / Path(inside).name):
+        if marker.exists():
+            return marker.parent, identify_files(marker.parent)
     if folder:
-        inside = f"{archive.inside}/{archive.marker}"
         raise DataError(
-            f"{folder} has neither {archive.file} nor what is in it ({inside}): put it there, "
-            f"from {archive.url}"
+            f"{folder} has neither {file} nor what is in it ({inside}): put it there, "
+            f"from {official['urls']}"
         )
-    return path, archive.sha256
+    return path, official["sha256"]
 
 
 def identify_files(folder: Path) -> str:
@@ -239,16 +215,16 @@ def identify_files(folder: Path) -> str:
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
-def open_archive(archive: Archive, place: Path) -> tuple[dict[str, Member], list[str]]:
-    """List the archive's files, after a download if need be, and note if it is not official."""
+def open_archive(file: str, place: Path) -> tuple[dict[str, Member], list[str]]:
+    """List an official archive's files, fetching it if need be, and note if it is another one."""
     if not place.exists():
-        place = fetch(place.parent, archive.file, [archive.url], archive.sha256, archive.size)
+        place = fetch(place.parent, file)
     if place.is_dir():
-        note = f"read from unpacked files, not checked against {archive.file}'s sha256"
+        note = f"read from unpacked files, not checked against {file}'s sha256"
         return list_members(place), [note]
-    with reading(place), place.open("rb") as file:
-        official = hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256
-    if not official and place.stat().st_size == archive.size:
+    with reading(place), place.open("rb") as opened:
+        right = hashlib.file_digest(opened, "sha256").hexdigest() == OFFICIAL[file]["sha256"]
+    if not right and place.stat().st_size == OFFICIAL[file]["bytes"]:
         raise DataError(f"{place} is damaged (wrong sha256): remove it and fetch it again")
-    note = f"not the official {archive.file} (other sha256): a subset, or changed"
-    return list_members(place), [] if official else [note]
+    note = f"not the official {file} (other sha256): a subset, or changed"
+    return list_members(place), [] if right else [note]

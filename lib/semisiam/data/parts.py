@@ -1,20 +1,17 @@
 """Which image belongs where: class folders or a label table, and test sets drawn at random."""
 
-import csv
 import hashlib
 import io
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from semisiam.data import files
 from semisiam.data.files import DataError, Member, enumerate_few, is_image
-from semisiam.data.pixels import Picture
 
 LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
@@ -31,15 +28,15 @@ NOTHING = np.zeros(0, np.int64)
 class Part(NamedTuple):
     """The images of one part of a data set, in order: as read, then as prepared.
 
-    images: as read, yields `(pixels, remark)`, see `pixels.decode_image`; grey may be (H, W).
-        Prepared, uint8 (N, S, S, 3), memory-mapped and read-only. Empty where only named.
+    images: as read, files or arrays, see `pixels.decode`. Prepared, uint8 (N, S, S, 3),
+        memory-mapped and read-only. Empty where only named.
     names: where each image came from, e.g. a file name; str (N,).
     labels: int64 (N,), classes from 0; -1 where there is none.
     groups: what each image shares with others, e.g. its patient; str (N,), or empty.
     digests: prepared, hashes of the original pixels, uint8 (N, 16); equal ones are duplicates.
     """
 
-    images: Iterable[Picture] | np.ndarray
+    images: Iterable[Member | np.ndarray] | np.ndarray
     names: np.ndarray
     labels: np.ndarray
     groups: np.ndarray = NOTHING
@@ -50,16 +47,27 @@ class Part(NamedTuple):
         return Part(*(np.asarray(column[rows]) if len(column) else column for column in self))
 
 
-Layout = tuple[list[str], dict[str, Part], list[str]]  # class names, parts, notes
+class Raw(NamedTuple):
+    """A data set as read: parts `train` and, where there are such images, `test`, `unlabelled`."""
+
+    class_names: Sequence[str]
+    parts: dict[str, Part]
+    notes: Sequence[str] = ()
 
 
-def read_layout(place: Path, members: dict[str, Member]) -> Layout:
-    """Read one's own images: class names, parts without pixels, notes. Raises `DataError`."""
+def read_layout(place: Path, members: dict[str, Member]) -> Raw:
+    """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
         unsupported = files.count_unsupported(members, " (not supported: {})")
         raise DataError(f"{place} holds no image{unsupported}: {LAYOUT}")
-    read = _read_table if "labels.csv" in members else _read_classes
-    return read(place, members)
+    raw = (_read_table if "labels.csv" in members else _read_classes)(place, members)
+    single = np.flatnonzero(np.bincount(raw.parts["train"].labels) == 1)
+    if "test" not in raw.parts and len(single):
+        raise DataError(
+            f"{place} has a single image of {', '.join(raw.class_names[c] for c in single)}: "
+            "add more, or give test images of their own"
+        )
+    return raw
 
 
 def choose_images(
@@ -69,13 +77,13 @@ def choose_images(
 
     Also returns notes of other files. Raises `DataError` where a folder has no image.
     """
-    depth, places = folders[0].count("/") + 1, {folder: i for i, folder in enumerate(folders)}
-    inside = {name: places.get("/".join(name.split("/")[:depth])) for name in members}
-    inside = {name: i for name, i in inside.items() if i is not None}
+    depth = folders[0].count("/") + 1
+    inside = {name: "/".join(name.split("/")[:depth]) for name in members}
+    inside = {name: folder for name, folder in inside.items() if folder in folders}
     names = list(filter(is_image, inside))
-    labels = np.array([inside[name] for name in names], np.int64)
-    if missing := [folder for folder, i in places.items() if i not in labels]:
-        others = (name for name, i in inside.items() if i not in labels)
+    full = {inside[name] for name in names}
+    if missing := [folder for folder in folders if folder not in full]:
+        others = (name for name, folder in inside.items() if folder in missing)
         unsupported = files.count_unsupported(others, " (not supported: {})")
         raise DataError(
             f"{place} has no image in {', '.join(missing)}{unsupported}: "
@@ -84,13 +92,17 @@ def choose_images(
     notes = [told] if (told := files.count_unsupported(inside, UNSUPPORTED)) else []
     if others := sorted(n for n in inside if not files.is_picture(n)):
         notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
-    return Part(NOTHING, np.array(names), labels), notes
+    return _take(members, names, [folders.index(inside[name]) for name in names]), notes
 
 
-def _read_classes(place: Path, members: dict[str, Member]) -> Layout:
-    """Read class folders; see `read_layout`."""
+def _take(members: dict[str, Member], names: Sequence[str], labels: Sequence[int]) -> Part:
+    images = np.array([members[name] for name in names], object)
+    return Part(images, np.array(names), np.array(labels, np.int64))
+
+
+def _read_classes(place: Path, members: dict[str, Member]) -> Raw:
     folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
-    tops = sorted(name for name in folders if "/" not in name)
+    tops = [name for name in folders if "/" not in name]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
     nested = {name.split("/")[0] for name in folders if "/" in name}
     odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
@@ -98,8 +110,8 @@ def _read_classes(place: Path, members: dict[str, Member]) -> Layout:
         raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
     if (count := len(classes)) < 2:
         raise DataError(f"{place} has {count} class folders: at least 2 are needed; {LAYOUT}")
-    of_test = {name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1}
-    if unknown := sorted(of_test - set(classes)):
+    of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
+    if unknown := [name for name in of_test if name not in classes]:
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
     wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
     wanted |= {"unlabelled": ["unlabelled"]}
@@ -113,73 +125,63 @@ def _read_classes(place: Path, members: dict[str, Member]) -> Layout:
     if loose:
         few = enumerate_few(sorted(loose))
         notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
-    return classes, parts, notes
+    return Raw(classes, parts, notes)
 
 
-def _read_table(place: Path, members: dict[str, Member]) -> Layout:
-    """Read images beside labels.csv; see `read_layout`."""
+def _read_table(place: Path, members: dict[str, Member]) -> Raw:
     path, images = place / "labels.csv", list(filter(is_image, members))
-    labelled = {file: (label, group) for file, label, group in _parse_table(path, members) if label}
-    names = np.array([name for name in images if name in labelled])
-    others = np.array([name for name in images if name not in labelled])
-    if strange := [n for n in others if "/" in n and not n.startswith("unlabelled/")]:
-        raise DataError(
-            f"{path} names no label for images in folders, {enumerate_few(strange)}: "
-            "put unlabelled images beside it or into unlabelled/, or remove it"
-        )
-    classes, labels = np.unique([labelled[name][0] for name in names], return_inverse=True)
-    if len(classes) < 2:
+    table = _parse_table(path).sort_values("file")
+    named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
+    others = sorted(set(images) - set(labelled["file"]))
+    grouped = labelled if any(labelled["group"]) else labelled[:0]
+    wrong = {
+        "names files more than once": named[named.duplicated()].unique(),
+        "names files that are not there": [name for name in named if name not in members],
+        "names files that are no images": [name for name in named if not is_image(name)],
+        "gives labels without a file": labelled[labelled["file"] == ""]["label"],
+        "names no label for images in folders other than unlabelled/": [
+            name for name in others if "/" in name and not name.startswith("unlabelled/")
+        ],
+        "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
+        "gives a single group to all images of classes": [
+            name for name, of in grouped.groupby("label")["group"] if 1 == of.nunique() < len(of)
+        ],
+    }
+    for what, of in wrong.items():
+        if len(of):
+            raise DataError(f"{path} {what} ({len(of)}): {enumerate_few([*of])}; mend the table")
+    if len(classes := sorted(set(labelled["label"]))) < 2:
         raise DataError(f"{path} has {len(classes)} classes: at least 2 are needed")
-    groups = np.array([labelled[name][1] for name in names])
-    if not groups.any():
-        groups = NOTHING
-    elif not groups.all():
-        raise DataError(f"{path} gives no group to {enumerate_few(names[groups == ''])}")
-    for c, name in enumerate(classes) if len(groups) else ():
-        if (labels == c).sum() > 1 and len(of_class := np.unique(groups[labels == c])) == 1:
-            raise DataError(
-                f"{path}: all images of {name} are of one group, {of_class[0]}: label images of "
-                "another group too"
-            )
-    parts = {"train": Part(NOTHING, names, labels.astype(np.int64), groups)}
-    if len(others):
-        parts["unlabelled"] = Part(NOTHING, others, np.full(len(others), -1))
+    train = _take(members, [*labelled["file"]], [*map(classes.index, labelled["label"])])
+    if len(grouped):
+        train = train._replace(groups=np.array([*grouped["group"]]))
+    unlabelled = {"unlabelled": _take(members, others, [-1] * len(others))} if others else {}
     notes = [told] if (told := files.count_unsupported(members, UNSUPPORTED)) else []
-    return classes.tolist(), parts, notes
+    return Raw(classes, {"train": train} | unlabelled, notes)
 
 
-def _parse_table(path: Path, members: dict[str, Member]) -> list[list[str]]:
-    """Read a label table's lines: file, label, group, "" for what is not given."""
+def _parse_table(path: Path) -> pd.DataFrame:
+    """Read a label table: columns file, label, group; text, "" for what is not given."""
     with files.reading(path):
         data = path.read_bytes()
     try:
-        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restval="")
-        columns = table.fieldnames or []
-        rows = [[(row.get(c) or "").strip() for c in ("file", "label", "group")] for row in table]
+        text = io.StringIO(data.decode("utf-8-sig"))
+        with warnings.catch_warnings(action="error"):  # of fields beyond the columns
+            table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as a CSV: {error}") from None
-    if len(columns) == 1 and ";" in columns[0]:
+    except (ValueError, Warning) as error:
+        raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
+    if len(columns := list(table)) == 1 and ";" in columns[0]:
         raise DataError(f"{path} is separated by semicolons: save it with commas")
     if not {"file", "label"} <= set(columns):
         raise DataError(f"{path} has the columns {','.join(columns)}: it needs file,label[,group]")
-    named = [file for file, *_ in rows if file]
-    wrong = {
-        "names files more than once": [file for file, n in Counter(named).items() if n > 1],
-        "names files that are not there": [file for file in named if file not in members],
-        "names files that are no images": [file for file in named if not is_image(file)],
-        "gives labels without a file": [label for file, label, _ in rows if label and not file],
-    }
-    for what, of in wrong.items():
-        if of:
-            raise DataError(f"{path} {what} ({len(of)}): {enumerate_few(of)}; mend the table")
-    return rows
+    table = table.reindex(columns=["file", "label", "group"], fill_value="").fillna("")
+    return table.apply(lambda column: column.str.strip())
 
 
-@dataclass(frozen=True)
-class Halving:
+class Halving(NamedTuple):
     """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
 
     test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
@@ -196,27 +198,44 @@ class Halving:
             return f"drawn by {self.test_split} with seed {self.seed}"
         return f"as recorded ({hashlib.sha256(str(list(self.test_rows)).encode()).hexdigest()[:8]})"
 
-    def halve(self, images: Part, share: float) -> tuple[dict[str, Part], list[int]]:
-        """Halve labelled images to `train` and `test`; also returns the places of the test images.
 
-        At random `share` of all is for test, by patient a half, by group a third. Raises
-        `DataError` where groups are too few, or the record is of other images.
-        """
-        labels = images.labels
-        if self.test_rows is not None:
-            is_test = np.isin(np.arange(len(labels)), self.test_rows)
-            if is_test.sum() != len(self.test_rows) or is_test.all() or not is_test.any():
-                raise DataError(
-                    f"the recorded test set is not one of these {len(labels):,} images: "
-                    f"{len(self.test_rows):,} places from {min(self.test_rows, default=0)} on"
-                )
-        elif self.test_split == "random":
-            is_test = hold_out(labels, share, self.seed)
-        else:
-            draw = {"patient": halve_patients, "group": hold_out_groups}[self.test_split]
-            is_test = draw(images.groups, labels, self.seed)
-        halves = {"train": images.select(~is_test), "test": images.select(is_test)}
-        return halves, np.flatnonzero(is_test).tolist()
+def draw_test(raw: Raw, share: float, halving: Halving) -> tuple[Raw, list[int]]:
+    """Draw a test set from `train` where there is none, and note it; returns its places too.
+
+    At random `share` of the images is for test, by patient a half, by group a third. Raises
+    `DataError` where groups are too few, or the record is of other images.
+    """
+    if "test" in raw.parts:
+        return raw, []
+    images, what = raw.parts["train"], "a half"
+    if share < 1 / 2:  # one's own images, whose groups are kept together
+        what = "a third of the labelled images,"
+        halving = halving._replace(test_split="group") if len(images.groups) else halving
+    is_test = _choose_test(images, share, halving)
+    halves = {"train": images.select(~is_test), "test": images.select(is_test)}
+    said = f"test set: {what} {halving}"
+    if len(images.groups) and halving.test_split != "group":
+        shared = np.intersect1d(halves["train"].groups, halves["test"].groups)
+        n_groups = len(np.unique(images.groups))
+        said += f"; {len(shared)} of {n_groups} patients are on both sides"
+    rows = np.flatnonzero(is_test).tolist()
+    return Raw(raw.class_names, raw.parts | halves, [*raw.notes, said]), rows
+
+
+def _choose_test(images: Part, share: float, halving: Halving) -> np.ndarray:
+    labels, (seed, test_split, rows) = images.labels, halving
+    if rows is not None:
+        is_test = np.isin(np.arange(len(labels)), rows)
+        if is_test.sum() != len(rows) or is_test.all() or not is_test.any():
+            raise DataError(
+                f"the recorded test set is not one of these {len(labels):,} images: "
+                f"{len(rows):,} places from {min(rows, default=0)} on"
+            )
+        return is_test
+    if test_split == "random":
+        return hold_out(labels, share, seed)
+    draw = {"patient": halve_patients, "group": hold_out_groups}[test_split]
+    return draw(images.groups, labels, seed)
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -234,8 +253,7 @@ def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 
     folds, n_classes = StratifiedGroupKFold(3, shuffle=True, random_state=seed), len(set(labels))
     if len(set(groups)) >= 3 and np.bincount(labels).max() >= 3:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a class with two images, which may do
+        with warnings.catch_warnings(action="ignore"):  # of a class with two images, which may do
             thirds = list(folds.split(labels, labels, groups))
         for sides in thirds:
             if all(len(set(labels[side])) == n_classes for side in sides):

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from semisiam.data.files import Member, enumerate_few
+from semisiam.data.parts import NOTHING, Part
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 UPRIGHT = {  # by the EXIF orientation
@@ -27,11 +28,14 @@ UPRIGHT = {  # by the EXIF orientation
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
-def decode_members(members: Iterable[Member]) -> Iterator[Picture]:
-    """Read and decode image files one at a time; see `decode_image`."""
-    for member in members:
+def decode(images: Iterable[Member | np.ndarray]) -> Iterator[Picture]:
+    """Read and decode image files one at a time, see `decode_image`; arrays stay as they are."""
+    for image in images:
+        if isinstance(image, np.ndarray):
+            yield image, ""
+            continue
         try:
-            with member.open() as file:
+            with image.open() as file:
                 data = file.read()
         except Exception as error:  # whatever it is, it is this file's
             yield None, f"cannot be read ({error})"
@@ -151,18 +155,63 @@ def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
-class DeepImage(Exception):
-    """An image is deeper than 8 bits, and the range of values is not known yet."""
-
-
 @dataclass
-class Told:
-    """What there is to tell of a data set's images; `value_range` is [low, high) of deep ones."""
+class Writer:
+    """Writes the parts of a data set, and keeps what there is to tell of all their images.
 
+    value_range: [low, high) of the images deeper than 8 bits, found when the first one is met.
+    """
+
+    parts: dict[str, Part]
+    image_size: int
     value_range: tuple[float, ...] = ()
     remarks: Counter = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
     clipped: int = 0
+
+    def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
+        """Stream a part's images to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
+
+        Returns the part without images, and without those that do not decode, and facts: the
+        `smallest` and `largest` height and width before resizing, and the range of `values` after.
+        """
+        kept, digests, sizes = [], [], []
+        low, high = 255, 0
+        progress = tqdm(decode(part.images), path.stem, len(part.names), leave=False, disable=None)
+        with path.open("wb") as file:
+            _write_header(file, len(part.names), self.image_size)
+            for row, (pixels, remark) in enumerate(progress):
+                if pixels is None:
+                    self.damaged.append(f"{part.names[row]} {remark}")
+                    continue
+                pixels = self._scale(pixels)
+                resized = resize(pixels, self.image_size)
+                file.write(resized.tobytes())
+                kept.append(row)
+                salt = "x".join(map(str, pixels.shape)).encode()[:16]
+                content = np.ascontiguousarray(pixels)
+                digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
+                sizes.append(pixels.shape[:2])
+                self.remarks[remark] += 1
+                low, high = min(low, resized.min()), max(high, resized.max())
+            _write_header(file, len(kept), self.image_size)
+        facts = {
+            "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
+            "largest": np.max(sizes, axis=0, initial=0).tolist(),
+            "values": [int(low), int(high)],
+        }
+        hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+        return part._replace(images=NOTHING).select(kept)._replace(digests=hashes), facts
+
+    def _scale(self, pixels: np.ndarray) -> np.ndarray:
+        if pixels.dtype == np.uint8:
+            return pixels
+        if not self.value_range:  # rare, so it is no loss to look at all images
+            every = (image for part in self.parts.values() for image, _ in decode(part.images))
+            self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
+        pixels, clipped = scale(pixels, *self.value_range)
+        self.clipped += clipped
+        return pixels
 
     def describe(self) -> list[str]:
         """Say which images were converted or left out, and how deep ones were scaled."""
@@ -177,45 +226,6 @@ class Told:
             few = enumerate_few(self.damaged, separator="; ")
             notes.append(f"images that do not decode left out ({len(self.damaged):,}): {few}")
         return notes
-
-
-def write_images(
-    path: Path, pictures: Iterable[Picture], names: np.ndarray, image_size: int, told: Told
-) -> tuple[list[int], np.ndarray, dict[str, list[int]]]:
-    """Stream pictures to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
-
-    Returns the rows of those that decode, hashes of their pixels, uint8 (N, 16), and facts: the
-    `smallest` and `largest` height and width before resizing, and the range of `values` after.
-    """
-    kept, digests, sizes, low, high = [], [], [], 255, 0
-    progress = tqdm(pictures, path.stem, len(names), leave=False, disable=None)
-    with path.open("wb") as file:
-        _write_header(file, len(names), image_size)
-        for row, (pixels, remark) in enumerate(progress):
-            if pixels is None:
-                told.damaged.append(f"{names[row]} {remark}")
-                continue
-            if pixels.dtype != np.uint8:
-                if not told.value_range:
-                    raise DeepImage
-                pixels, clipped = scale(pixels, *told.value_range)
-                told.clipped += clipped
-            resized = resize(pixels, image_size)
-            file.write(resized.tobytes())
-            kept.append(row)
-            salt = "x".join(map(str, pixels.shape)).encode()[:16]
-            content = np.ascontiguousarray(pixels)
-            digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
-            sizes.append(pixels.shape[:2])
-            told.remarks[remark] += 1
-            low, high = min(low, resized.min()), max(high, resized.max())
-        _write_header(file, len(kept), image_size)
-    facts = {
-        "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
-        "largest": np.max(sizes, axis=0, initial=0).tolist(),
-        "values": [int(low), int(high)],
-    }
-    return kept, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16), facts
 
 
 def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
