@@ -135,8 +135,7 @@ def test_folders_and_archives_list_alike(tmp_path):
     for place in places:
         members = list_members(place)
         assert list(members) == ["a/1.bin", "b/2.bin"]
-        assert members["b/2.bin"].size == 3
-        with members["b/2.bin"].open() as file:
+        with members["b/2.bin"]() as file:
             assert file.read() == b"two"
 
 
@@ -190,7 +189,7 @@ def test_names_that_are_no_utf8_are_shown_escaped(tmp_path):
     write_files(tmp_path, {os.fsdecode(b"caf\xe9/\xe9.png"): b"x"})
     members = list_members(tmp_path)
     assert list(members) == ["caf\\xe9/\\xe9.png"]
-    with members["caf\\xe9/\\xe9.png"].open() as file:
+    with members["caf\\xe9/\\xe9.png"]() as file:
         assert file.read() == b"x"
 
 

@@ -7,7 +7,6 @@ import pytest
 from archives import encode, make_images
 from PIL import Image, ImageOps
 
-from semisiam.data import files
 from semisiam.data.pixels import decode, decode_image, find_range, scale
 
 
@@ -117,7 +116,7 @@ def test_whatever_a_broken_file_raises_is_said_of_that_file(monkeypatch):
 
     monkeypatch.setattr(Image.Image, "getexif", breaks)
     assert decode_image(good) == (None, "does not decode (bad tag)")
-    members = [files.Member(1, cannot_open), files.Member(9, lambda: io.BytesIO(b""))]
+    members = [cannot_open, lambda: io.BytesIO(b"")]
     said = [remark for _, remark in decode(members)]
     assert said == ["cannot be read (no such thing)", "is empty (0 bytes)"]
 

@@ -311,7 +311,7 @@ def test_hidden_and_other_files_are_left_out(tmp_path):
     write_files(tmp_path / "own", other)
     data = load("folder", 16, data_dir=place)
     assert len(data.train) + len(data.test) == 12
-    assert data.notes[0] == "files that are not images left out (1): cat/notes.txt"
+    assert data.notes[0] == "files that are not images left out (2): cat/notes.txt, readme.md"
 
 
 def test_an_empty_class_folder_is_noticed_even_later(tmp_path):
@@ -358,7 +358,7 @@ def test_leaving_out_all_images_of_a_class_is_an_error(tmp_path):
     place = write_folder(tmp_path / "own")
     for path in (tmp_path / "own" / "cat").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="no training image is left of: cat"):
+    with pytest.raises(DataError, match="no image is left in train of cat"):
         load("folder", 16, data_dir=place, skip_damaged=True)
 
 

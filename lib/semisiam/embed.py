@@ -16,7 +16,7 @@ from tqdm import tqdm
 from semisiam.atomic import replacing
 from semisiam.cell import Cell
 from semisiam.data import files, pixels
-from semisiam.data.files import DataError, Member
+from semisiam.data.files import DataError, Opener
 from semisiam.run.folder import explain_undone
 
 BATCH_SIZE = 256  # images in memory at once
@@ -38,25 +38,25 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     Raises `DataError` where the cell is not finished, or no image can be embedded.
     """
     cell, members = _read_cell(cell_folder), _find_images(images)
-    classifier, svm, about = _load(cell_folder, cell)
+    network, svm, about = _load(cell_folder, cell)
     told = {"left_out": [], "clipped": 0}
     readable = _read(members, cell.image_size, about.get("value_range"), told)
     names, found = [], []
     while batch := list(islice(readable, BATCH_SIZE)):
         names += [name for name, _ in batch]
-        found.append(classifier.predict_on_batch(np.stack([image for _, image in batch])))
+        found.append(network.predict_on_batch(np.stack([image for _, image in batch])))
     if not found:
         raise DataError(explain_left_out(told["left_out"], 0))
     outputs = {key: np.concatenate([of[key] for of in found]) for key in found[0]}
-    predicted, chances = svm.predict(outputs["embedding"]), outputs.get("y_lab")
+    embeddings, chances = outputs["embedding"], outputs.get("y_lab")
+    predicted = svm.predict(embeddings)
     if chances is None and hasattr(svm, "predict_proba"):
-        chances = svm.predict_proba(outputs["embedding"])
-    columns = {
-        "file": names,
-        "predicted_class": np.array(about["class_names"])[predicted],
-        "confidence": np.nan if chances is None else chances[np.arange(len(names)), predicted],
-    }
-    table = pd.DataFrame(columns | {f"e{i}": e for i, e in enumerate(outputs["embedding"].T)})
+        chances = svm.predict_proba(embeddings)
+    table = pd.DataFrame(embeddings).add_prefix("e")
+    table.insert(0, "file", names)
+    table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
+    sure = np.nan if chances is None else chances[np.arange(len(names)), predicted]
+    table.insert(2, "confidence", sure)
     table.attrs = told
     return table
 
@@ -116,18 +116,17 @@ def _read_cell(folder: Path) -> Cell:
     return cell
 
 
-def _find_images(place: Path) -> dict[str, Member]:
+def _find_images(place: Path) -> dict[str, Opener]:
     """List the image files, those of formats that are not supported too."""
     if place.is_file():
-        return {files.show(place.name): Member(place.stat().st_size, partial(place.open, "rb"))}
+        return {files.show(place.name): partial(place.open, "rb")}
     if not place.is_dir():
         raise DataError(f"there is no image file or folder {place}")
     members = files.list_members(place)
-    images = {name: member for name, member in members.items() if files.is_picture(name)}
-    if not images:
-        known = ", ".join(sorted(files.IMAGE_SUFFIXES))
-        raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
-    return images
+    if images := {name: opener for name, opener in members.items() if files.is_picture(name)}:
+        return images
+    known = ", ".join(sorted(files.IMAGE_SUFFIXES))
+    raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
 
 
 def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
@@ -162,10 +161,10 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _read(
-    members: dict[str, Member], image_size: int, value_range: list[float] | None, told: dict
+    members: dict[str, Opener], image_size: int, value_range: list[float] | None, told: dict
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Read and resize images, uint8 (S, S, 3), and tell which cannot be read and why."""
-    decoded = zip(members, pixels.decode_members(members.values()), strict=True)
+    decoded = zip(members, pixels.decode(members.values()), strict=True)
     for name, (image, remark) in tqdm(decoded, "images", len(members), leave=False, disable=None):
         if image is not None and image.dtype != np.uint8:
             if value_range:

@@ -1,8 +1,4 @@
-"""Data sets as uint8 arrays of one size: the structure that every later stage takes (III-A).
-
-The arrays are prepared once, kept in the cache and opened memory-mapped. Cells that prepare the
-same data at once wait for the first and share its arrays.
-"""
+"""Data sets as uint8 arrays of one size, prepared once and opened memory-mapped (III-A)."""
 
 import hashlib
 import json
@@ -26,6 +22,7 @@ from semisiam.data.pixels import Writer
 from semisiam.data.sources import SOURCES, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
+Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ def load(
     test_rows: Sequence[int] | None = None,
     seed: int = 0,
     skip_damaged: bool = False,
+    local: bool = False,
 ) -> Dataset:
     """Open a data set at one image size, preparing it first if need be.
 
@@ -90,12 +88,15 @@ def load(
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
         seed: of the subsets and of halves that are not official.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
+        local: download nothing and leave the arrays of images empty, see `identify`.
 
     Raises `DataError` where the data is not there, damaged or unusable.
     """
     halving = Halving(seed, test_split, test_rows)
-    folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged)
-    parts, notes, content = _limit(facts, parts, unlabelled_limit, test_limit, seed)
+    folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged, local)
+    if local:
+        parts = {name: part._replace(images=NOTHING) for name, part in parts.items()}
+    parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
     return Dataset(
@@ -110,7 +111,7 @@ def load(
         test_groups=test.groups,
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
-        content=content,
+        content=_hash_content(facts["class_names"], parts),
         train_origin=train,
         unlabelled_origin=unlabelled,
         test_origin=test,
@@ -120,24 +121,13 @@ def load(
     )
 
 
-def identify(
-    name: str,
-    image_size: int,
-    *,
-    data_dir: str = "",
-    unlabelled_limit: int = 0,
-    test_limit: int = 0,
-    seed: int = 0,
-    **test: Any,
-) -> str:
+def identify(name: str, image_size: int, **settings: Any) -> str:
     """Give `Dataset.content` for the same arguments as `load`'s, without reading pixels.
 
     Arrays are prepared if the raw files are here; "" where they are not or cannot be used.
     """
     try:
-        _, facts, parts = _prepare(name, image_size, data_dir, Halving(seed, **test), None)
-        bare = {part: columns._replace(images=NOTHING) for part, columns in parts.items()}
-        return _limit(facts, bare, unlabelled_limit, test_limit, seed)[2]
+        return load(name, image_size, **settings, local=True).content
     except DataError:
         return ""
 
@@ -150,9 +140,9 @@ def find_hidden_labels(dataset: Dataset) -> np.ndarray:
 
 
 def _limit(
-    facts: dict[str, Any], parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
-) -> tuple[dict[str, Part], list[str], str]:
-    """Draw subsets of the unlabelled pool and the test images; returns notes and content too."""
+    parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
+) -> tuple[dict[str, Part], list[str]]:
+    """Draw subsets of the unlabelled pool and the test images, and say so."""
     parts, notes = dict(parts), []
     pool = "unlabelled" if "unlabelled" in parts else "train"
     limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
@@ -166,31 +156,39 @@ def _limit(
             )
         notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
         parts[part] = parts[part].select(draw_stratified(labels, limit, seed))
-    content = hashlib.sha256(json.dumps(facts["class_names"]).encode())
+    return parts, notes
+
+
+def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
+    content = hashlib.sha256(json.dumps(class_names).encode())
     for name, part in sorted(parts.items()):
         content.update(name.encode() + part.digests.tobytes() + part.labels.tobytes())
-    return parts, notes, content.hexdigest()[:16]
+    return content.hexdigest()[:16]
 
 
 def _prepare(
-    name: str, image_size: int, data_dir: str, halving: Halving, skip_damaged: bool | None
-) -> tuple[Path, dict[str, Any], dict[str, Part]]:
-    """Open a data set's arrays in the cache, making them if they are missing or damaged.
-
-    Returns their folder, facts and parts. Where `skip_damaged` is None nothing is downloaded.
-    """
+    name: str, image_size: int, data_dir: str, halving: Halving, skip_damaged: bool, local: bool
+) -> Prepared:
+    """Open a data set's arrays in the cache, making them if they are missing or damaged."""
     place = Path(data_dir).expanduser() if data_dir else None
-    source = _find_source(name, place, halving)
+    split = halving.test_split
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
+    if split != "random" and (name, split) != ("malaria", "patient"):
+        raise DataError(f"test_split = {split!r}: 'random', or for malaria also 'patient'")
+    if place and not place.is_dir():
+        raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
+    source = SOURCES[name](place)
     identity = f"{PREPARED_VERSION} {source.identity}" + f"-{halving}" * bool(source.test_share)
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
     if prepared := _open(folder):
         return prepared
-    if skip_damaged is None and not source.local:
+    if local and not source.local:
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
     settings = {"name": name, "size": image_size}
     settings |= {"dir": show(str(place.resolve()))} if place else {}
-    settings |= {"test-split": halving.test_split, "seed": halving.seed}
+    settings |= {"test-split": split, "seed": halving.seed}
     with _writing(folder) as temporary:
         if not _open(folder):  # no other process was faster
             _write(temporary, source, halving, settings, skip_damaged)
@@ -199,18 +197,6 @@ def _prepare(
     if prepared := _open(folder):
         return prepared
     raise DataError(f"{folder} cannot be read back: the disk may be failing")
-
-
-def _find_source(name: str, place: Path | None, halving: Halving) -> Source:
-    if name not in SOURCES:
-        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
-    if halving.test_split != "random" and (name, halving.test_split) != ("malaria", "patient"):
-        raise DataError(
-            f"test_split = {halving.test_split!r}: 'random', or for malaria also 'patient'"
-        )
-    if place and not place.is_dir():
-        raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
-    return SOURCES[name](place)
 
 
 @contextmanager
@@ -234,7 +220,7 @@ def _writing(folder: Path) -> Iterator[Path]:
         ) from None
 
 
-def _open(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Part]] | None:
+def _open(folder: Path) -> Prepared | None:
     """Open prepared arrays, or return None if they are not there or damaged."""
     try:
         with np.load(folder / "items.npz") as items:  # a .zip, so its hashes are checked
@@ -263,13 +249,19 @@ def _write(
         parts[name], about[name] = writer.write(folder / f"{name}.npy", part)
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
     if writer.damaged and not skip_damaged:
-        total = sum(len(part.names) for part in raw.parts.values())
-        _refuse_damaged(writer.damaged, total, settings)
-    counts = np.bincount(parts["train"].labels, minlength=len(raw.class_names))
-    if empty := [name for name, n in zip(raw.class_names, counts, strict=True) if not n]:
-        raise DataError(f"no training image is left of: {', '.join(empty)}")
-    if empty := [name for name, part in parts.items() if not len(part.labels)]:
-        raise DataError(f"no image is left in: {', '.join(empty)}")
+        given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+        command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+        few = enumerate_few(writer.damaged, 10, "\n  ")
+        raise DataError(
+            f"{len(writer.damaged):,} of {sum(len(part.names) for part in raw.parts.values()):,} "
+            f"images do not decode:\n  {few}\n"
+            f"mend or remove them, or prepare the data without them: {command}"
+        )
+    empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
+    present = set(parts["train"].labels)
+    empty += [f"in train of {c}" for i, c in enumerate(raw.class_names) if i not in present]
+    if empty:
+        raise DataError(f"no image is left {', '.join(empty)}")
     facts = {
         "settings": settings,
         "class_names": list(raw.class_names),
@@ -282,16 +274,6 @@ def _write(
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
         with path.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
-    given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
-    command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
-    few = enumerate_few(damaged, 10, "\n  ")
-    raise DataError(
-        f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
-        f"mend or remove them, or prepare the data without them: {command}"
-    )
 
 
 def list_prepared() -> pd.DataFrame:

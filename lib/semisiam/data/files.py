@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -40,6 +39,7 @@ HINTS = {  # what `requests` says at length
     "ProxyError": "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY",
     "SSLError": "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own",
 }
+Opener = Callable[[], IO[bytes]]  # opens a file in an archive or a folder
 
 
 class DataError(ValueError):
@@ -95,14 +95,6 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-@dataclass(frozen=True)
-class Member:
-    """A file in an archive or a folder: its size (bytes) and how to open it."""
-
-    size: int
-    open: Callable[[], IO[bytes]]
-
-
 def show(name: str) -> str:
     r"""Write a file's name as text; bytes that are no UTF-8 become e.g. \xe9."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -141,23 +133,23 @@ def walk(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def list_members(place: Path) -> dict[str, Member]:
+def list_members(place: Path) -> dict[str, Opener]:
     """List the files of a folder, a .zip or a .tar.gz by their paths in it, sorted; see `walk`.
 
     Archives are never unpacked. Raises `DataError` if one is broken or a path leads out of it.
     """
     if place.is_dir():
         found = {name: path for name, path in walk(place).items() if name[-1] != "/"}
-        return {n: Member(p.stat().st_size, partial(p.open, "rb")) for n, p in found.items()}
+        return {name: partial(path.open, "rb") for name, path in found.items()}
     with reading(place):
         if place.suffix == ".zip":
             archive = zipfile.ZipFile(place)
             infos = [info for info in archive.infolist() if not info.is_dir()]
-            found = {i.filename: Member(i.file_size, partial(archive.open, i)) for i in infos}
+            found = {info.filename: partial(archive.open, info) for info in infos}
         else:
             archive = tarfile.open(place)  # noqa: SIM115 - its members are read later
             infos = [info for info in archive if info.isfile()]
-            found = {show(i.name): Member(i.size, partial(archive.extractfile, i)) for i in infos}
+            found = {show(info.name): partial(archive.extractfile, info) for info in infos}
     for name in found:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
@@ -174,11 +166,20 @@ def is_picture(name: str) -> bool:
     return is_image(name) or PurePosixPath(name).suffix.lower() in OTHER_PICTURES
 
 
-def count_unsupported(names: Iterable[str], said: str) -> str:
-    """Say in `said` how many images of each unsupported format there are, or nothing if none."""
+def count_unsupported(names: Iterable[str]) -> str:
+    """Say how many images of each unsupported format there are, or nothing if none."""
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    counts = [f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES]
-    return said.format(", ".join(counts)) if counts else ""
+    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+
+
+def tell_left_out(names: Iterable[str]) -> list[str]:
+    """Note which files are no images, or images of formats that are not supported."""
+    notes, others = [], sorted(name for name in names if not is_picture(name))
+    if counts := count_unsupported(names):
+        notes.append(f"images of formats that are not supported left out: {counts}")
+    if others:
+        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
+    return notes
 
 
 def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
@@ -215,7 +216,7 @@ def identify_files(folder: Path) -> str:
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
-def open_archive(file: str, place: Path) -> tuple[dict[str, Member], list[str]]:
+def open_archive(file: str, place: Path) -> tuple[dict[str, Opener], list[str]]:
     """List an official archive's files, fetching it if need be, and note if it is another one."""
     if not place.exists():
         place = fetch(place.parent, file)

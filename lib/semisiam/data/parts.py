@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from semisiam.data import files
-from semisiam.data.files import DataError, Member, enumerate_few, is_image
+from semisiam.data.files import DataError, Opener, enumerate_few, is_image
 
 LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
@@ -21,7 +21,6 @@ NO_CLASSES = {
     *("train", "training", "val", "valid", "validation"),
     *("test", "testing", "unlabelled", "unlabeled"),
 }
-UNSUPPORTED = "images of formats that are not supported left out: {}"
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -36,7 +35,7 @@ class Part(NamedTuple):
     digests: prepared, hashes of the original pixels, uint8 (N, 16); equal ones are duplicates.
     """
 
-    images: Iterable[Member | np.ndarray] | np.ndarray
+    images: Iterable[Opener | np.ndarray] | np.ndarray
     names: np.ndarray
     labels: np.ndarray
     groups: np.ndarray = NOTHING
@@ -55,11 +54,10 @@ class Raw(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def read_layout(place: Path, members: dict[str, Member]) -> Raw:
+def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
-        unsupported = files.count_unsupported(members, " (not supported: {})")
-        raise DataError(f"{place} holds no image{unsupported}: {LAYOUT}")
+        raise DataError(f"{place} holds no image{_count_others(members)}: {LAYOUT}")
     raw = (_read_table if "labels.csv" in members else _read_classes)(place, members)
     single = np.flatnonzero(np.bincount(raw.parts["train"].labels) == 1)
     if "test" not in raw.parts and len(single):
@@ -67,40 +65,37 @@ def read_layout(place: Path, members: dict[str, Member]) -> Raw:
             f"{place} has a single image of {', '.join(raw.class_names[c] for c in single)}: "
             "add more, or give test images of their own"
         )
-    return raw
+    left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
+    return raw._replace(notes=[*left_out, *raw.notes])
 
 
-def choose_images(
-    place: Path, members: dict[str, Member], folders: Sequence[str]
-) -> tuple[Part, list[str]]:
+def _count_others(names: Iterable[str]) -> str:
+    return f" (not supported: {counts})" if (counts := files.count_unsupported(names)) else ""
+
+
+def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str]) -> Part:
     """Choose the image files in some folders of one depth; labels are places in `folders`.
 
-    Also returns notes of other files. Raises `DataError` where a folder has no image.
+    Raises `DataError` where a folder has no image.
     """
     depth = folders[0].count("/") + 1
     inside = {name: "/".join(name.split("/")[:depth]) for name in members}
-    inside = {name: folder for name, folder in inside.items() if folder in folders}
-    names = list(filter(is_image, inside))
+    names = [name for name in members if is_image(name) and inside[name] in folders]
     full = {inside[name] for name in names}
     if missing := [folder for folder in folders if folder not in full]:
-        others = (name for name, folder in inside.items() if folder in missing)
-        unsupported = files.count_unsupported(others, " (not supported: {})")
+        others = _count_others(name for name in members if inside[name] in missing)
         raise DataError(
-            f"{place} has no image in {', '.join(missing)}{unsupported}: "
-            "add images or remove the folder"
+            f"{place} has no image in {', '.join(missing)}{others}: add images or remove the folder"
         )
-    notes = [told] if (told := files.count_unsupported(inside, UNSUPPORTED)) else []
-    if others := sorted(n for n in inside if not files.is_picture(n)):
-        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
-    return _take(members, names, [folders.index(inside[name]) for name in names]), notes
+    return _take(members, names, [folders.index(inside[name]) for name in names])
 
 
-def _take(members: dict[str, Member], names: Sequence[str], labels: Sequence[int]) -> Part:
+def _take(members: dict[str, Opener], names: Sequence[str], labels: Sequence[int]) -> Part:
     images = np.array([members[name] for name in names], object)
     return Part(images, np.array(names), np.array(labels, np.int64))
 
 
-def _read_classes(place: Path, members: dict[str, Member]) -> Raw:
+def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
     tops = [name for name in folders if "/" not in name]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
@@ -115,20 +110,16 @@ def _read_classes(place: Path, members: dict[str, Member]) -> Raw:
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
     wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
     wanted |= {"unlabelled": ["unlabelled"]}
-    parts, notes, loose = {}, [], set(filter(is_image, members))
-    for name, inside in wanted.items():
-        if name in ("train", *tops):
-            parts[name], said = choose_images(place, members, inside)
-            notes, loose = notes + said, loose - set(parts[name].names.tolist())
+    chosen = {part: inside for part, inside in wanted.items() if part in ("train", *tops)}
+    parts = {part: choose_images(place, members, inside) for part, inside in chosen.items()}
     if "unlabelled" in parts:
         parts["unlabelled"].labels[:] = -1
-    if loose:
-        few = enumerate_few(sorted(loose))
-        notes.append(f"images outside the class folders left out ({len(loose)}): {few}")
-    return Raw(classes, parts, notes)
+    loose = set(filter(is_image, members)).difference(*(part.names for part in parts.values()))
+    told = f"images outside the class folders left out ({len(loose)}): "
+    return Raw(classes, parts, [told + enumerate_few(sorted(loose))] if loose else [])
 
 
-def _read_table(place: Path, members: dict[str, Member]) -> Raw:
+def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     path, images = place / "labels.csv", list(filter(is_image, members))
     table = _parse_table(path).sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
@@ -156,8 +147,7 @@ def _read_table(place: Path, members: dict[str, Member]) -> Raw:
     if len(grouped):
         train = train._replace(groups=np.array([*grouped["group"]]))
     unlabelled = {"unlabelled": _take(members, others, [-1] * len(others))} if others else {}
-    notes = [told] if (told := files.count_unsupported(members, UNSUPPORTED)) else []
-    return Raw(classes, {"train": train} | unlabelled, notes)
+    return Raw(classes, {"train": train} | unlabelled)
 
 
 def _parse_table(path: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.data.files import Member, enumerate_few
+from semisiam.data.files import Opener, enumerate_few
 from semisiam.data.parts import NOTHING, Part
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -28,14 +28,14 @@ UPRIGHT = {  # by the EXIF orientation
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
-def decode(images: Iterable[Member | np.ndarray]) -> Iterator[Picture]:
+def decode(images: Iterable[Opener | np.ndarray]) -> Iterator[Picture]:
     """Read and decode image files one at a time, see `decode_image`; arrays stay as they are."""
     for image in images:
         if isinstance(image, np.ndarray):
             yield image, ""
             continue
         try:
-            with image.open() as file:
+            with image() as file:
                 data = file.read()
         except Exception as error:  # whatever it is, it is this file's
             yield None, f"cannot be read ({error})"

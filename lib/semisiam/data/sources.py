@@ -6,6 +6,7 @@ the line; everything from drawing a test set and resizing to the command line th
 
 import gzip
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semisiam.data import files
-from semisiam.data.files import DataError, Member
+from semisiam.data.files import DataError, Opener
 from semisiam.data.parts import Part, Raw, choose_images, hold_out, read_layout
 
 
@@ -140,17 +141,18 @@ def _read_stl10(place: Path) -> Raw:
     return Raw([STL10_CLASSES[c] for c in present], parts, notes)
 
 
-def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.ndarray:
+def _read_stl10_labels(place: Path, named: dict[str, Opener], part: str) -> np.ndarray:
     """Read labels, int64 (N,), from 0 where the file counts from 1; -1 where there are none."""
     images, labels = f"{STL10_FILES[part]}.bin", f"{part}_y.bin"
     if absent := {images, *[labels] * (part != "unlabelled")} - set(named):
         raise DataError(f"{place} has no {' and no '.join(sorted(absent))}: fetch it again")
-    count, rest = divmod(named[images].size, STL10_BYTES)
+    with files.reading(place), named[images]() as file:
+        count, rest = divmod(file.seek(0, os.SEEK_END), STL10_BYTES)
     if rest or not count:
         raise DataError(f"{place}: {images} is truncated ({rest} bytes after {count} whole images)")
     if part == "unlabelled":
         return np.full(count, -1)
-    with files.reading(place), named[labels].open() as file:
+    with files.reading(place), named[labels]() as file:
         found = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
     wrong = (found[(found < 0) | (found > 9)] + 1).tolist()
     if wrong or len(found) != count:
@@ -159,9 +161,9 @@ def _read_stl10_labels(place: Path, named: dict[str, Member], part: str) -> np.n
     return found
 
 
-def _stream_stl10(place: Path, member: Member, kept: np.ndarray) -> Iterator[np.ndarray]:
+def _stream_stl10(place: Path, member: Opener, kept: np.ndarray) -> Iterator[np.ndarray]:
     """Read images, which are stored channel by channel and column by column."""
-    with files.reading(place), member.open() as file:
+    with files.reading(place), member() as file:
         for keep in kept:
             content = file.read(STL10_BYTES)
             if len(content) < STL10_BYTES:
@@ -185,9 +187,9 @@ def malaria(folder: Path | None) -> Source:
 def _read_malaria(place: Path) -> Raw:
     members, notes = files.open_archive("cell_images.zip", place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
-    images, ignored = choose_images(place, members, MALARIA_CLASSES)
+    images = choose_images(place, members, MALARIA_CLASSES)
     images = images._replace(groups=find_patients(images.names))
-    return Raw(MALARIA_CLASSES, {"train": images}, [*notes, *ignored])
+    return Raw(MALARIA_CLASSES, {"train": images}, notes + files.tell_left_out(members))
 
 
 def find_patients(names: np.ndarray) -> np.ndarray:
@@ -215,9 +217,5 @@ def folder(folder: Path | None) -> Source:
 
 
 SOURCES: dict[str, Callable[[Path | None], Source]] = {
-    "digits": digits,
-    "fashion_mnist": fashion_mnist,
-    "stl10": stl10,
-    "malaria": malaria,
-    "folder": folder,
+    source.__name__: source for source in (digits, fashion_mnist, stl10, malaria, folder)
 }
