@@ -151,12 +151,12 @@ def test_stl10_unpacked_equals_the_archive(tmp_path):
         (
             "test_y.bin",
             bytes([2, 11, 1]),
-            "has 3 labels for 3 images, and outside 1-10: 11",
+            "has 3 labels for 3 images, 1 of them outside 1-10",
         ),
         (
             "test_y.bin",
             bytes([0, 1, 1]),
-            "has 3 labels for 3 images, and outside 1-10: 0",
+            "has 3 labels for 3 images, 1 of them outside 1-10",
         ),
         ("unlabeled_X.bin", bytes(30_000), "unlabeled_X.bin is truncated"),
         ("unlabeled_X.bin", b"", "unlabeled_X.bin is truncated"),

@@ -236,11 +236,7 @@ def _open(folder: Path) -> Prepared | None:
 
 
 def _write(
-    folder: Path,
-    source: Source,
-    halving: Halving,
-    settings: dict[str, Any],
-    skip_damaged: bool | None,
+    folder: Path, source: Source, halving: Halving, settings: dict[str, Any], skip_damaged: bool
 ) -> None:
     """Write a data set's arrays into an empty folder."""
     raw, rows = draw_test(source.read(), source.test_share, halving)
@@ -249,22 +245,15 @@ def _write(
         parts[name], about[name] = writer.write(folder / f"{name}.npy", part)
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
     if writer.damaged and not skip_damaged:
-        given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
-        command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
-        few = enumerate_few(writer.damaged, 10, "\n  ")
-        raise DataError(
-            f"{len(writer.damaged):,} of {sum(len(part.names) for part in raw.parts.values()):,} "
-            f"images do not decode:\n  {few}\n"
-            f"mend or remove them, or prepare the data without them: {command}"
-        )
+        total = sum(len(part.names) for part in raw.parts.values())
+        _refuse_damaged(writer.damaged, total, settings)
+    classes, present = list(raw.class_names), set(parts["train"].labels)
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
-    present = set(parts["train"].labels)
-    empty += [f"in train of {c}" for i, c in enumerate(raw.class_names) if i not in present]
-    if empty:
+    if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
     facts = {
         "settings": settings,
-        "class_names": list(raw.class_names),
+        "class_names": classes,
         "notes": [*raw.notes, *writer.describe()],
         "parts": about,
         "test_rows": rows,
@@ -274,6 +263,16 @@ def _write(
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
+    given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+    command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+    few = enumerate_few(damaged, 10, "\n  ")
+    raise DataError(
+        f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
+        f"mend or remove them, or prepare the data without them: {command}"
+    )
 
 
 def list_prepared() -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,10 +18,7 @@ LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
     "beside a labels.csv with the columns file,label[,group]"
 )
-NO_CLASSES = {
-    *("train", "training", "val", "valid", "validation"),
-    *("test", "testing", "unlabelled", "unlabeled"),
-}
+NO_CLASS = re.compile("(train|test)(ing)?|val(id(ation)?)?|unlabell?ed", re.IGNORECASE)
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -100,7 +98,7 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     tops = [name for name in folders if "/" not in name]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
     nested = {name.split("/")[0] for name in folders if "/" in name}
-    odd = [c for c in classes if c.casefold() in NO_CLASSES and (c != "train" or c in nested)]
+    odd = [c for c in classes if NO_CLASS.fullmatch(c) and (c != "train" or c in nested)]
     if odd:
         raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
     if (count := len(classes)) < 2:

@@ -36,11 +36,9 @@ def decode(images: Iterable[Opener | np.ndarray]) -> Iterator[Picture]:
             continue
         try:
             with image() as file:
-                data = file.read()
+                yield decode_image(file.read())
         except Exception as error:  # whatever it is, it is this file's
             yield None, f"cannot be read ({error})"
-        else:
-            yield decode_image(data)
 
 
 def decode_image(data: bytes) -> Picture:
@@ -209,9 +207,9 @@ class Writer:
         if not self.value_range:  # rare, so it is no loss to look at all images
             every = (image for part in self.parts.values() for image, _ in decode(part.images))
             self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
-        pixels, clipped = scale(pixels, *self.value_range)
+        levels, clipped = scale(pixels, *self.value_range)
         self.clipped += clipped
-        return pixels
+        return levels
 
     def describe(self) -> list[str]:
         """Say which images were converted or left out, and how deep ones were scaled."""

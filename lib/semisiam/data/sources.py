@@ -62,15 +62,13 @@ FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-FASHION_FILES = [file for file, of in files.OFFICIAL.items() if of["dataset"] == "fashion_mnist"]
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install dataset-fashion-mnist
 
 
 def fashion_mnist(folder: Path | None) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
-    for file in FASHION_FILES if folder else ():
-        _read_idx(folder, file)  # even if the arrays are ready: these files were asked for
-    local = all(_find_idx(folder, file) for file in FASHION_FILES)
+    names = [file for file, about in files.OFFICIAL.items() if about["dataset"] == "fashion_mnist"]
+    local = all(_find_idx(folder, file).is_file() for file in names)
     return Source("official", partial(_read_fashion, folder), local=local)
 
 
@@ -84,15 +82,16 @@ def _read_fashion(folder: Path | None) -> Raw:
 
 def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     """Read one idx file, uint8 (N,) or (N, 28, 28), if its content is the official one."""
-    if not (path := _find_idx(folder, file)):
+    path, about = _find_idx(folder, file), files.OFFICIAL[file]
+    if not path.is_file():
         if folder:
-            urls = files.OFFICIAL[file]["urls"]
-            raise DataError(f"{folder} has neither {file[:-3]} nor {file}: put one there ({urls})")
-        path = files.fetch(files.cache_folder() / "downloads" / "fashion_mnist", file)
+            where = f"put one there, from {about['urls']}"
+            raise DataError(f"{folder} has neither {file[:-3]} nor {file}: {where}")
+        files.fetch(path.parent, file)
     with files.reading(path):
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
-    if hashlib.sha256(content).hexdigest() != files.OFFICIAL[file]["content_sha256"]:
+    if hashlib.sha256(content).hexdigest() != about["content_sha256"]:
         raise DataError(
             f"{path} is not Fashion-MNIST's {file[:-3]} (its content's sha256 differs): "
             "remove it and fetch it again; some mirrors serve MNIST under this name"
@@ -101,11 +100,12 @@ def _read_idx(folder: Path | None, file: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
 
-def _find_idx(folder: Path | None, file: str) -> Path | None:
-    downloads = files.cache_folder() / "downloads" / "fashion_mnist"
-    places = [folder] if folder else [downloads, DEBIAN_FASHION]
+def _find_idx(folder: Path | None, file: str) -> Path:
+    """Say where a file is, packed or not, or where it will be."""
+    home = folder or files.cache_folder() / "downloads" / "fashion_mnist"
+    places = [home] if folder else [home, DEBIAN_FASHION]
     paths = (place / name for place in places for name in (file[:-3], file))
-    return next(filter(Path.is_file, paths), None)
+    return next(filter(Path.is_file, paths), home / file)
 
 
 STL10_CLASSES = (
@@ -154,9 +154,9 @@ def _read_stl10_labels(place: Path, named: dict[str, Opener], part: str) -> np.n
         return np.full(count, -1)
     with files.reading(place), named[labels]() as file:
         found = np.frombuffer(file.read(), np.uint8).astype(np.int64) - 1
-    wrong = (found[(found < 0) | (found > 9)] + 1).tolist()
-    if wrong or len(found) != count:
-        few = f", and outside 1-10: {files.enumerate_few(list(map(str, wrong)))}" if wrong else ""
+    outside = np.count_nonzero((found < 0) | (found > 9))
+    if outside or len(found) != count:
+        few = f", {outside} of them outside 1-10" if outside else ""
         raise DataError(f"{place}: {labels} has {len(found)} labels for {count} images{few}")
     return found
 
