@@ -140,19 +140,17 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
     try:
         about = json.loads((folder / "metrics.json").read_text("utf-8"))
         keras.config.set_dtype_policy(cell.precision)
-        if cell.mode == "frozen":
-            encoder, network = model.build_frozen(cell.backbone, cell.image_size), None
-        else:
-            encoder = model.build_encoder(cell.backbone, cell.image_size)
-            network = model.build_supervised(encoder, len(about["class_names"]))
+        frozen = cell.mode == "frozen"
+        build = model.build_frozen if frozen else model.build_encoder
+        encoder = build(cell.backbone, cell.image_size)
+        network = None if frozen else model.build_supervised(encoder, len(about["class_names"]))
         classifier = model.build_classifier(network, encoder)
         classifier.load_weights(folder / "model.keras")
         with np.load(folder / "features.npz") as saved:
             known = saved["labelled_embeddings"], saved["labelled_labels"]
-        if about.get("classifier") == "forest":  # see 09_own_images
-            svm = RandomForestClassifier(500, random_state=0).fit(*known)
-        else:
-            svm = evaluation.fit_svm(*known)
+        forest = RandomForestClassifier(500, random_state=0)  # see 09_own_images
+        is_forest = about.get("classifier") == "forest"
+        svm = forest.fit(*known) if is_forest else evaluation.fit_svm(*known)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the cell in {folder} is damaged ({error}): run it again") from None
     finally:
@@ -166,13 +164,13 @@ def _read(
     """Read and resize images, uint8 (S, S, 3), and tell which cannot be read and why."""
     decoded = zip(members, pixels.decode(members.values()), strict=True)
     for name, (image, remark) in tqdm(decoded, "images", len(members), leave=False, disable=None):
-        if image is not None and image.dtype != np.uint8:
-            if value_range:
-                image, clipped = pixels.scale(image, *value_range)
-                told["clipped"] += clipped
-            else:
-                remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
-                image = None
+        deep = image is not None and image.dtype != np.uint8
+        if deep and value_range:
+            image, clipped = pixels.scale(image, *value_range)
+            told["clipped"] += clipped
+        elif deep:
+            image = None
+            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
         if image is None:
             told["left_out"].append(f"{name} {remark}")
         else:
