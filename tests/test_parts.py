@@ -150,7 +150,7 @@ def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
         ),
         (
             "file,label,group\n" + rows(9, "{i:02}.png,{label},g{label}\n"),
-            "gives a single group to all images of classes (3): NA, cat, dog; mend",
+            "needs labelled images of a second group for classes (3): NA, cat, dog; mend",
         ),
         ("file,label,group\n" + rows(6), "label images of more groups, at least 3"),
     ],

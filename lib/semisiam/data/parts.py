@@ -132,7 +132,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
             name for name in others if "/" in name and not name.startswith("unlabelled/")
         ],
         "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
-        "gives a single group to all images of classes": [
+        "needs labelled images of a second group for classes": [
             name for name, of in grouped.groupby("label")["group"] if 1 == of.nunique() < len(of)
         ],
     }
