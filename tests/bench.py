@@ -1,11 +1,13 @@
 """Measure what users feel: `bench.py [--tiny] [--only NAME ...] [--record]`; see `make bench`.
 
 Each measurement runs in a process of its own, the things that it compares in turns. One table goes
-to the terminal; all numbers, and growth.png, to `outputs/bench/` (`--record`: also to
-`outputs/published/`, from where README shows them). `--tiny` only shows that it runs.
+to the terminal; all numbers, and growth.png, to `outputs/bench/` (`--record`: what was
+measured now also to `outputs/published/`, from where speed.md shows it). `--tiny` shows that it
+runs.
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -14,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +30,24 @@ STEPS = {  # by name: backbone, image size (px), steps an epoch, what else to co
     "resnet50_v2": ("resnet50_v2", 96, 5, "mixed_bfloat16"),
     "mobilenet_v2, 32 px": ("mobilenet_v2", 32, 60, "keras"),
 }
-PEAK_SIZE = 2048
+PEERS = {"mobilenet_v2": 6, "inception_v3": 3, "resnet50_v2": 2}  # backbone: steps a turn
+OURS = {  # name: precision, and whether Adam and batch normalisation are ours
+    "ours": ("float32", True),
+    "ours, mixed_bfloat16": ("mixed_bfloat16", True),
+    "Keras's own": ("float32", False),
+}
+TORCH = {  # name: what torch_ways makes of it
+    "PyTorch": {},
+    "PyTorch, channels-last": {"channels_last": True},
+    "PyTorch, channels-last, compiled": {"channels_last": True, "compiled": True},
+    "PyTorch, channels-last, bfloat16": {"channels_last": True, "bfloat16": True},
+}
+TORCHVISION = {  # where torchvision has the same backbone: name of its top, width below, options
+    "mobilenet_v2": ("classifier", 1280, {}),
+    "inception_v3": ("fc", 2048, {"aux_logits": False, "init_weights": False, "dropout": 0.0}),
+}
+PEAK_SIZE = 2048  # a side of the matrices whose product is the peak
+BANDWIDTH_SIZE = 2**26  # float32 numbers in an array: 256 MiB
 
 
 def spread(values, digits=3):
@@ -92,29 +113,29 @@ def make_batch(cell):
     return x, {"y_lab": labels % 10, "y_rot": labels % 4}
 
 
-class Clock:
-    """Seconds of each epoch, from its begin to its end."""
-
-    def __new__(cls):
-        import keras
-
-        clock = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda *_: clock.begun.append(time.perf_counter()),
-            on_epoch_end=lambda *_: clock.seconds.append(time.perf_counter() - clock.begun[-1]),
-        )
-        clock.begun, clock.seconds = [], []
-        return clock
+def time_calls(call, turns):
+    """Seconds of each of some calls."""
+    times = [time.perf_counter()]
+    for _ in range(turns):
+        call()
+        times.append(time.perf_counter())
+    return np.diff(times)
 
 
 def fit_resident(network, cell, steps):
     """Train one epoch on a batch that is there already: seconds."""
+    import keras
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(make_batch(cell)).batch(cell.batch_size).cache()
-    clock = Clock()
+    times = []
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: times.append(time.perf_counter()),
+        on_epoch_end=lambda *_: times.append(time.perf_counter()),
+    )
     options = {"steps_per_epoch": steps, "shuffle": False, "verbose": 0, "callbacks": [clock]}
     network.fit(data.repeat(), **options)
-    return clock.seconds[0]
+    return times[1] - times[0]
 
 
 def fit_real(network, cell, steps):
@@ -132,12 +153,20 @@ def matrix_peak():
     import tensorflow as tf
 
     a = tf.random.stateless_normal((PEAK_SIZE, PEAK_SIZE), seed=(0, 0))
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        tf.linalg.matmul(a, a).numpy()
-        seconds.append(time.perf_counter() - started)
+    seconds = time_calls(lambda: tf.linalg.matmul(a, a).numpy(), 5)
     return 2 * PEAK_SIZE**3 / min(seconds) / 1e9
+
+
+def memory_bandwidth():
+    """GB/s of `a += b` on arrays far larger than any cache, on all threads: the best of five.
+
+    Counted: `a` and `b` read, `a` written. A sum in place moves nothing else: no line is fetched
+    only to be written over, no page is new.
+    """
+    import tensorflow as tf
+
+    a, b = tf.Variable(tf.zeros(BANDWIDTH_SIZE)), tf.ones(BANDWIDTH_SIZE)
+    return 3 * 4 * BANDWIDTH_SIZE / min(time_calls(lambda: a.assign_add(b), 5)) / 1e9
 
 
 def time_transform(cell, turns=20):
@@ -150,12 +179,7 @@ def time_transform(cell, turns=20):
     images, labels = tf.constant(x["unlabelled"]), tf.constant(y["y_rot"])
     change = tf.function(model.transform)
     change(images, labels)
-    seconds = []
-    for _ in range(turns):
-        started = time.perf_counter()
-        change(images, labels)
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds))
+    return float(np.median(time_calls(lambda: change(images, labels), turns)))
 
 
 def count_flops(encoder):
@@ -168,6 +192,32 @@ def count_flops(encoder):
             places = np.prod(layer.output.shape[1:-1], dtype=int)
             total += 2 * int(np.prod(layer.kernel.shape)) * int(places)
     return total
+
+
+def count_bytes(encoder, n_images):
+    """Bytes that a step on so many images must move at the least, in float32.
+
+    Outputs of convolutions, dense layers and batch normalisations: written and read once forward,
+    read once backward; their gradients written and read once. Weights: read once forward and once
+    backward; their gradients written and read once; by Adam, weight and both moments read and
+    written. Not counted, as another layer's loop or the cache can hold it: activations, sums,
+    padding, pooling, images, and a tensor's second reader.
+    """
+    return 4 * (5 * n_images * count_outputs(encoder) + 10 * count_trainable(encoder))
+
+
+def count_outputs(encoder):
+    """Numbers that layers with weights put out for one image."""
+    parts = [
+        count_outputs(layer) if hasattr(layer, "layers") else int(np.prod(layer.output.shape[1:]))
+        for layer in encoder.layers
+        if layer.weights
+    ]
+    return sum(parts)
+
+
+def count_trainable(encoder):
+    return sum(int(np.prod(weight.shape)) for weight in encoder.trainable_weights)
 
 
 def profile(run):
@@ -201,10 +251,10 @@ def step(backbone, size, steps, turns, other):
 
     shared = {"backbone": backbone, "image_size": size, "epochs": 1}
     cell = Cell(**shared)
-    network, encoder = build(cell)
+    network, _ = build(cell)
     images = 2 * cell.batch_size * steps
     fit_resident(network, cell, 1)
-    found = {"real": [], "resident": [], "other": [], "peak": []}
+    found = {"real": [], "resident": [], "other": []}
     if other != "none":
         other_cell = Cell(**shared, precision="float32" if other == "keras" else other)
         other_network, _ = build(other_cell, own=other != "keras")
@@ -212,25 +262,127 @@ def step(backbone, size, steps, turns, other):
     for _ in range(turns):
         found["resident"].append(images / fit_resident(network, cell, steps))
         found["real"].append(images / fit_real(network, cell, steps))
-        found["peak"].append(matrix_peak())
         if other != "none":
             found["other"].append(images / fit_resident(other_network, cell, steps))
     fed = np.divide(found["real"], found["resident"])
     step_seconds = 2 * cell.batch_size / np.array(found["resident"])
-    gflop = 3 * count_flops(encoder) / 1e9  # forward, and twice that backward
     result = {
         "images_per_second": spread(found["real"]),
         "real_over_resident": spread(fed),
         "share_of_transform": spread(time_transform(cell) / step_seconds),
-        "gflop_per_image": round(gflop, 3),
-        "gflops": spread(gflop * np.array(found["resident"])),
-        "peak_gflops": spread(found["peak"]),
-        "share_of_peak": spread(gflop * np.array(found["resident"]) / found["peak"]),
         "time_by_operation": profile(lambda: fit_resident(network, cell, 1)),
     }
     if other != "none":
         result[f"over_{other}"] = spread(np.divide(found["resident"], found["other"]))
     return result
+
+
+def roofline(backbone, size, steps, turns):
+    """Compare a step with what its operations and its bytes take at this machine's best."""
+    from semisiam.cell import Cell
+
+    cell = Cell(backbone=backbone, image_size=size, epochs=1)
+    network, encoder = build(cell)
+    images = 2 * cell.batch_size
+    gflop = 3 * images * count_flops(encoder) / 1e9  # forward, and twice that backward
+    gbytes = count_bytes(encoder, images) / 1e9
+    fit_resident(network, cell, 1)
+    found = {"peak_gflops": [], "bandwidth": [], "step_seconds": []}
+    for _ in range(turns):
+        found["peak_gflops"].append(matrix_peak())
+        found["bandwidth"].append(memory_bandwidth())
+        found["step_seconds"].append(fit_resident(network, cell, steps) / steps)
+    operations, moves = (
+        gflop / np.array(found["peak_gflops"]),
+        gbytes / np.array(found["bandwidth"]),
+    )
+    shares = {"operations": operations, "bytes": moves, "both": operations + moves}
+    shares = {what: spread(seconds / found["step_seconds"]) for what, seconds in shares.items()}
+    return {
+        "gflop": round(gflop, 2),
+        "gbytes": round(gbytes, 2),
+        "operation_seconds": spread(operations),
+        "byte_seconds": spread(moves),
+        "share_of_step": shares,
+    } | {name: spread(values) for name, values in found.items()}
+
+
+def our_ways(backbone, size):
+    """Our ways to do the step, by name: each a function from a number of steps to seconds."""
+    from semisiam.cell import Cell
+
+    ways = {}
+    for name, (precision, own) in OURS.items():
+        cell = Cell(backbone=backbone, image_size=size, epochs=1, precision=precision)
+        network, _ = build(cell, own=own)
+        ways[name] = partial(fit_resident, network, cell)
+    return ways
+
+
+def torch_ways(backbone, size):
+    """PyTorch's ways, as `our_ways`; none without PyTorch or for a backbone it does not have."""
+    if not has_torch() or backbone not in TORCHVISION:
+        return {}
+    import torch
+
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # without, a step takes over ten times
+    ways = {name: way for name, way in TORCH.items() if fast or "bfloat16" not in way}
+    return {name: make_torch_step(backbone, size, **way) for name, way in ways.items()}
+
+
+def has_torch():
+    return importlib.util.find_spec("torchvision") is not None
+
+
+def build_torch(backbone):
+    """Build torchvision's backbone under the dense layers of our encoder, and both heads."""
+    import torchvision
+    from torch import nn
+
+    top, width, options = TORCHVISION[backbone]
+    encoder = torchvision.models.get_model(backbone, **options)
+    dense = nn.Linear(width, 4096), nn.ReLU(), nn.Linear(4096, 128), nn.ReLU()
+    setattr(encoder, top, nn.Sequential(*dense))
+    return encoder, nn.ModuleList([nn.Linear(128, 10), nn.Linear(128, 4)])
+
+
+def make_torch_step(backbone, size, *, channels_last=False, compiled=False, bfloat16=False):
+    """Make a function that does some steps on a batch that is there, and gives their seconds.
+
+    As ours: one encoder called twice, both losses, Adam (PyTorch's fused one). Its unlabelled
+    images need no turning, which takes us under a hundredth of the step.
+    """
+    import torch
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    encoder, heads = build_torch(backbone)
+    network = torch.nn.ModuleList([encoder, heads]).to(memory_format=layout)
+    adam = torch.optim.Adam(network.parameters(), fused=True)
+    images = torch.from_numpy(random_images(64, size)).permute(0, 3, 1, 2)
+    images, labels = images.contiguous(memory_format=layout), torch.arange(64)
+    if compiled:
+        encoder.compile()
+
+    def step():
+        adam.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            embedded = [encoder(images / 127.5 - 1) for _ in heads]
+            scores = [head(x).float() for head, x in zip(heads, embedded, strict=True)]
+        losses = [torch.nn.functional.cross_entropy(y, labels % y.shape[1]) for y in scores]
+        sum(losses).backward()
+        adam.step()
+
+    return lambda steps: time_calls(step, steps).sum()
+
+
+def serve(ways, backbone, size, steps):
+    """Time the way that each line of the standard input names: images/s, a line each."""
+    ways = globals()[ways](backbone, size)
+    for way in ways.values():
+        way(1)
+    print(json.dumps(list(ways)), flush=True)
+    for line in sys.stdin:
+        print(2 * 64 * steps / ways[line.rstrip()](steps), flush=True)
 
 
 def give_speed(batches, seconds, cpu):
@@ -363,12 +515,7 @@ def embed(backbone, size, n_images, turns):
     _, encoder = build(Cell(backbone=backbone, image_size=size))
     images = random_images(n_images, size)
     model.embed(encoder, images[:256])
-    speeds = []
-    for _ in range(turns):
-        started = time.perf_counter()
-        model.embed(encoder, images)
-        speeds.append(n_images / (time.perf_counter() - started))
-    return spread(speeds)
+    return spread(n_images / time_calls(lambda: model.embed(encoder, images), turns))
 
 
 def growth(counts, sizes, n_labelled, folder):
@@ -409,9 +556,26 @@ def growth(counts, sizes, n_labelled, folder):
 
 def child(name, *args):
     """Run one of the functions above in a process of its own, and return what it found."""
-    command = [sys.executable, __file__, "--child", name, json.dumps(args)]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    run = subprocess.run(command(name, args), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def command(name, args):
+    return [sys.executable, __file__, "--child", name, json.dumps(args)]
+
+
+@contextmanager
+def serving(*args):
+    """Keep a process of `serve`: its ways by name, each a function that gives images/s."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("serve", args), **pipes) as process:
+
+        def ask(way):
+            print(way, file=process.stdin, flush=True)
+            return float(process.stdout.readline())
+
+        yield {way: partial(ask, way) for way in json.loads(process.stdout.readline())}
+        process.communicate()  # the end of its input ends it
 
 
 def bench_steps(tiny):
@@ -420,6 +584,35 @@ def bench_steps(tiny):
     return {
         name: child("step", backbone, size, steps, 3, other)
         for name, (backbone, size, steps, other) in STEPS.items()
+    }
+
+
+def bench_peers(tiny):
+    """Images/s of the step, ours and others', in turns; and each over ours of the same turn."""
+    if not has_torch():
+        print("no PyTorch and torchvision here: only ours and Keras's own", file=sys.stderr)
+    size, peers = (32, {"small_cnn": 1}) if tiny else (96, PEERS)
+    found = {}
+    for backbone, steps in peers.items():
+        shared = backbone, size, steps
+        with serving("our_ways", *shared) as ours, serving("torch_ways", *shared) as theirs:
+            turns = [{way: ask() for way, ask in (ours | theirs).items()} for _ in range(3)]
+        found[backbone] = {
+            way: {
+                "images_per_second": spread([turn[way] for turn in turns]),
+                "over_ours": spread([turn[way] / turn["ours"] for turn in turns]),
+            }
+            for way in turns[0]
+        }
+    return found
+
+
+def bench_roofline(tiny):
+    if tiny:
+        return {"small_cnn": child("roofline", "small_cnn", 32, 2, 2)}
+    return {
+        name: child("roofline", backbone, size, steps // 2, 3)
+        for name, (backbone, size, steps, _) in STEPS.items()
     }
 
 
@@ -539,6 +732,8 @@ def draw_growth(rows, path):
 
 BENCHES = {
     "step": bench_steps,
+    "roofline": bench_roofline,
+    "peers": bench_peers,
     "pipeline": bench_pipeline,
     "first_step": bench_first,
     "workers": bench_workers,
@@ -547,13 +742,14 @@ BENCHES = {
 }
 
 
-TABLE = [  # what, its place in bench.json with * for each of STEPS, the target
+STEP_ROWS = [  # what, its place in bench.json with * for a column, the target
     ("a real epoch over one resident batch: images/s", "step.*.real_over_resident", "≥ 0.97"),
     ("turning the unlabelled images: share of the step", "step.*.share_of_transform", "< 0.02"),
     ("our step over Keras's own: images/s", "step.*.over_keras", ""),
     ("float32 over bfloat16 (below 1: bfloat16 wins): images/s", "step.*.over_mixed_bfloat16", ""),
     ("images/s of a real epoch", "step.*.images_per_second", ""),
-    ("GFLOP/s over the matrix peak", "step.*.share_of_peak", ""),
+]
+OTHER_ROWS = [
     ("start to first step over plain Keras: seconds", "first_step.seconds_ratio", "≤ 0.65"),
     ("the same in processor time", "first_step.cpu_ratio", ""),
     ("input pipeline: images/s", "pipeline.images_per_second", "≥ 60,000"),
@@ -564,18 +760,42 @@ TABLE = [  # what, its place in bench.json with * for each of STEPS, the target
     ("a cell beyond its own imports and stages (s)", "workers.seconds_a_cell_beyond", "≤ 3"),
     ("evaluation without embedding (s)", "evaluation.seconds.total", ""),
 ]
+ROOFLINE_ROWS = [
+    ("operations of a step (GFLOP)", "roofline.*.gflop"),
+    ("the matrix peak (GFLOP/s)", "roofline.*.peak_gflops"),
+    ("bytes of a step, at the least (GB)", "roofline.*.gbytes"),
+    ("the memory's bandwidth (GB/s)", "roofline.*.bandwidth"),
+    ("operations at the peak (s)", "roofline.*.operation_seconds"),
+    ("bytes at the bandwidth (s)", "roofline.*.byte_seconds"),
+    ("the step as measured (s)", "roofline.*.step_seconds"),
+    ("operations: share of the step", "roofline.*.share_of_step.operations"),
+    ("bytes: share of the step", "roofline.*.share_of_step.bytes"),
+    ("one after the other: share of the step", "roofline.*.share_of_step.both"),
+]
+PEER_ROWS = [(way, f"peers.*.{way}.images_per_second") for way in (*OURS, *TORCH)]
+RATIO_ROWS = [(f"{way}, over ours", f"peers.*.{way}.over_ours") for way in [*OURS, *TORCH][1:]]
+TABLES = {  # by the name of their place in speed.md: rows and columns of each
+    "bench": [(STEP_ROWS, STEPS), (OTHER_ROWS, [""])],
+    "roofline": [(ROOFLINE_ROWS, STEPS)],
+    "peers": [(PEER_ROWS, PEERS), (RATIO_ROWS, PEERS)],
+}
 
 
-def make_table(found):
-    """Write the recorded numbers as README shows them: each network's, then all others."""
+def make_tables(found, name):
+    """Write recorded numbers as speed.md shows them."""
     numbers = dict(flatten({key: found[key] for key in BENCHES if key in found}))
-    tables = [["", *STEPS, "target"]], [["", "", "target"]]
-    for what, place, target in TABLE:
-        names = [place.replace("*", step) for step in STEPS] if "*" in place else [place]
-        tables[len(names) == 1].append([what, *(numbers.get(n, "") for n in names), target])
-    for rows in tables:
-        rows.insert(1, ["---"] * len(rows[0]))
-    return "\n\n".join("\n".join(f"| {' | '.join(row)} |" for row in rows) for rows in tables)
+    return "\n\n".join(make_table(numbers, *table) for table in TABLES[name])
+
+
+def make_table(numbers, rows, columns):
+    """Write rows that hold a number, a column for each of `columns`, and the targets if any."""
+    head = ["", *columns, "target"][: len(columns) + len(rows[0]) - 1]
+    lines = [head, ["---"] * len(head)]
+    for what, place, *target in rows:
+        cells = [str(numbers.get(place.replace("*", column), "")) for column in columns]
+        if any(cells):
+            lines.append([what, *cells, *target])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def flatten(value, path=()):
@@ -591,6 +811,20 @@ def flatten(value, path=()):
             yield ".".join((*path, row["against"])), json.dumps(row)
     else:
         yield ".".join(path), value
+
+
+def record(found, names, folder):
+    """Put what was measured now beside what was recorded before."""
+    from semisiam.run.folder import write_json
+
+    published = ROOT / "outputs" / "published"
+    recorded = json.loads((published / "bench.json").read_text())
+    for name in names:
+        recorded[name] = found[name]
+        recorded["machine"][name] = found["machine"][name]
+    write_json(published / "bench.json", recorded)
+    if "growth" in names:
+        shutil.copy(folder / "growth.png", published)
 
 
 def main():
@@ -621,8 +855,7 @@ def main():
     for name, value in flatten({key: found[key] for key in BENCHES if key in found}):
         print(f"{name:65} {value}")
     if options.record:
-        for recorded in (file, folder / "growth.png"):
-            shutil.copy(recorded, ROOT / "outputs" / "published" / recorded.name)
+        record(found, options.only, folder)
 
 
 if __name__ == "__main__":

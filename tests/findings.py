@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import bench
@@ -275,16 +276,17 @@ def write_precision() -> str:
     return f"In accuracy bfloat16 made a difference of {', '.join(texts)}, over {n} labelled sets."
 
 
-def write_bench() -> str:
-    """Write the recorded measurements of speed and memory."""
-    return bench.make_table(read_json(PUBLISHED / "bench.json"))
+def write_bench(name: str) -> str:
+    """Write recorded measurements of speed and memory, one of `bench.TABLES`."""
+    return bench.make_tables(read_json(PUBLISHED / "bench.json"), name)
 
 
 PAGES = {  # what stands between each page's markers
     ROOT / "README.md": {"verdicts": write_verdicts},
     PUBLISHED / "README.md": {"records": write_records},
     PUBLISHED / "claims.md": {"claims": write_claims},
-    PUBLISHED / "speed.md": {"bench": write_bench, "precision": write_precision},
+    PUBLISHED / "speed.md": {name: partial(write_bench, name) for name in bench.TABLES}
+    | {"precision": write_precision},
 }
 
 
