@@ -47,7 +47,7 @@ table.pivot(index="backbone", columns=["mode", "attack"], values="mean")
 # difference of its two means?
 
 # %% tags=["nbval-check-output"]
-deltas = paper.compare_deltas()
+deltas = statistics.weigh_deltas()
 print(f"{deltas['agrees'].sum()} of {len(deltas)} Δ equal the difference of their means")
 
 # %% [markdown]
@@ -94,7 +94,7 @@ pd.DataFrame({n: g.groupby("attack")["delta"].mean() for n, g in groups.items()}
 # Each Δ with its 95 % interval, from the two printed standard deviations:
 
 # %% alt="36 published gains with intervals; MobileNetV2's stand far to the right of the others"
-weighed = statistics.weigh_deltas().rename(columns={"delta": "mean"})
+weighed = deltas.rename(columns={"delta": "mean"})
 weighed = weighed.set_axis(weighed["table"] + "  " + weighed["backbone"].map(results.NAMES))
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 5), sharey=True, sharex=True)
 for ax, attack in zip(axes, ("none", "pixel"), strict=True):

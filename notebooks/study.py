@@ -20,7 +20,8 @@ from IPython.display import HTML, display
 from semisiam.cell import Study
 from semisiam.evidence import figures, results, statistics, tables
 from semisiam.evidence.paper import ROW
-from semisiam.evidence.results import NAMES
+from semisiam.evidence.results import NAMES, OF_NAME
+from semisiam.evidence.tables import write_signed
 
 # %config InlineBackend.figure_formats = ["retina"]
 
@@ -31,6 +32,20 @@ references_folder: str = "../outputs/published/references"  # recorded cells wit
 kept_folder: str = ""  # gets figures as SVG and PNG, tables as CSV and LaTeX ("": not kept)
 undone: list = []  # name, state and reason of each cell that is not done
 
+
+# %%
+def split_variants(cells):
+    """Split cells by the study's axes outside the tables: by description, `bn_momentum = 0.99`."""
+    axes = [axis for axis in study.varied if axis not in OF_NAME]
+    if not axes:
+        return {"": cells}
+    groups = cells.groupby([cells[axis].map(str) for axis in axes], sort=False)
+    return {
+        ", ".join(f"{a} = {v}" for a, v in zip(axes, key, strict=True)): group
+        for key, group in groups
+    }
+
+
 # %%
 study, folder = Study.load(study_file), Path(cells_folder)
 hashes = {name: cell.hash for name, cell in study.cells().items()}
@@ -38,7 +53,7 @@ found = results.collect(folder, left_out={name for name, *_ in undone})
 cells = found[found["hash"] == found["cell"].map(hashes)].reset_index(drop=True)
 references = pd.concat([cells, results.collect(Path(references_folder))], ignore_index=True)
 trained = cells[cells["mode"] != "frozen"]
-variants = results.split_variants(trained, study.varied) if len(trained) else {}
+variants = split_variants(trained) if len(trained) else {}
 reports, histories = (results.read_details(folder, cells["cell"], k) for k in ("report", "history"))
 chance = results.find_chance(cells, reports) if len(cells) else pd.Series()
 
@@ -230,7 +245,7 @@ lower = {
 }
 for variant, table in lower.items():
     text = table.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
-    text["mean"] = text["mean"].map(tables.write_signed)
+    text["mean"] = text["mean"].map(write_signed)
     caption = (
         "What re-estimating changes, in points: in how many of n cells it lowers, and its mean"
     )
@@ -245,14 +260,33 @@ for variant, table in lower.items():
 # p is that of a paired t-test, corrected by Holm over all rows. “Detectable” is the smallest true
 # difference that so many labelled sets find four times in five.
 
+
+# %%
+def write_p(p):
+    return "" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def write_differences(data):
+    """Write what `statistics.compare` gives as text."""
+    text = data.index.to_frame(index=False)[["what"]]
+    keys = data.index.droplevel("what")
+    text["where"] = [f"{NAMES[d]}, {tables.name_row(*key)}" for d, *key in keys]
+    text["n"] = data["n"].map("{:.0f}".format).to_numpy()
+    text["points"] = [tables.write_interval(row) for _, row in data.iterrows()]
+    text["p (Holm)"] = data["p_holm"].map(write_p).to_numpy()
+    text["detectable"] = data["detectable"].map(write_signed).str.lstrip("+").to_numpy()
+    if data["published"].notna().any():
+        text["published"] = data["published"].map(write_signed).to_numpy()
+    return text
+
+
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
     for measure, reading in results.MEASURES.items():
         data = statistics.compare(group, measure)
         if len(data):
             caption = f"{reading.capitalize()}. {variant}"
-            text = tables.lay_out_differences(group, measure)
-            show(name_file("differences", reading, variant), caption, text, data)
+            show(name_file("differences", reading, variant), caption, write_differences(data), data)
 
 # %%
 gathered = {v: tables.gather_gains(group) for v, group in variants.items()}
@@ -286,7 +320,7 @@ for variant, of in gathered.items():
 def pairs(kind, table, plot, what):
     """Draw the first cell of each mode, for every combination."""
     firsts = results.pick_first(trained).sort_values("mode", ascending=False)
-    for variant, group in results.split_variants(firsts, study.varied).items():
+    for variant, group in split_variants(firsts).items():
         for key, of in group.groupby([*ROW, "attack"]):
             for cell in of.drop_duplicates("mode").itertuples():
                 rows = table[table["cell"] == cell.cell]

@@ -129,6 +129,7 @@ def test_the_numbers_are_those_of_the_cells(finished):
     assert "+11.0 (+8.5 to +13.5)" in page.cells
     differences = pd.read_csv(folder / "report" / "differences-as_trained.csv", na_values=[])
     gains = differences[differences["what"] == "gain"]
+    assert "<0.0001" in page.cells  # the attack costs 40 points in every labelled set
     assert gains["mean"].tolist() == pytest.approx([31.0, 11.0])
     accuracy = pd.read_csv(folder / "report" / "accuracy-digits-5pct.csv")
     assert accuracy["n"].tolist() == [3] * 12

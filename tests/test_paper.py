@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semisiam.evidence.paper import compare_deltas, read_printed
+from semisiam.evidence.paper import read_printed
 from semisiam.evidence.statistics import weigh_deltas
 
 ROW = ["dataset", "percent", "backbone"]
@@ -46,7 +46,7 @@ def test_spot_values(cell, mean, std):
 
 
 def test_every_delta_is_the_difference_of_its_means():
-    compared = compare_deltas()
+    compared = weigh_deltas()
     assert compared["agrees"].all()
     # and not one is even off by the last digit, so there is no list of exceptions
     assert (compared["difference"] == compared["delta"]).all()
@@ -59,8 +59,8 @@ def test_a_delta_that_disagrees_would_be_noticed(monkeypatch):
     def misprint(name):
         return wrong if name == "delta" else original(name)
 
-    monkeypatch.setattr("semisiam.evidence.paper.read_printed", misprint)
-    assert compare_deltas()["agrees"].sum() == 35
+    monkeypatch.setattr("semisiam.evidence.statistics.read_printed", misprint)
+    assert weigh_deltas()["agrees"].sum() == 35
 
 
 def test_chance_is_printed_without_spread_in_eight_numbers():

@@ -70,11 +70,9 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
         entries of metrics.json (nested as `seconds.total`; accuracies in [0, 1]), `accuracy_better`
         (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and data, or "".
     """
-    recorded = folder / "cells.json"
-    runs = json.loads(recorded.read_text("utf-8")) if recorded.exists() else _read_runs(folder)
     rows = [
         {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | _flatten(run["metrics"])
-        for run in runs
+        for run in _read_runs(folder)
         if run["cell"] not in left_out
     ]
     columns = None if rows else ["cell", "hash", "collapsed", *Cell.model_fields, *MEASURES]
@@ -104,6 +102,8 @@ def _settings_but(*names: str) -> list[str]:
 
 
 def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
+    if (folder / "cells.json").exists():
+        yield from json.loads((folder / "cells.json").read_text("utf-8"))
     for path in sorted(folder.glob("*/params.yaml")):
         try:
             cell = Cell.read(path)
@@ -167,12 +167,15 @@ def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
     Returns:
         `target`, which `collect` and `read_details` read like the study's own folder.
     """
-    runs = {run["cell"]: run for run in _read_recorded(target)} | {
+    runs = {
         run["cell"]: run
-        | {"settings": {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}}
-        for run in _read_runs(folder)
-        if run["cell"] not in left_out
+        for run in _read_runs(target)
+        if Cell.check(run["settings"]).hash == run["metrics"]["hash"]
     }
+    for run in _read_runs(folder):
+        if run["cell"] not in left_out:
+            settings = {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}
+            runs[run["cell"]] = run | {"settings": settings}
     here = collect(folder, left_out)["cell"]
     before = sorted(set(runs) - set(here))
     tables = {
@@ -189,71 +192,44 @@ def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
     return target
 
 
-def _read_recorded(target: Path) -> Iterable[dict[str, Any]]:
-    file = target / "cells.json"
-    for run in json.loads(file.read_text("utf-8")) if file.exists() else []:
-        if Cell.check(run["settings"]).hash == run["metrics"]["hash"]:
-            yield run
-
-
 def pick_first(cells: pd.DataFrame) -> pd.DataFrame:
     """Keep the first split of each combination of the other settings, for figures of one run."""
     ordered = cells.sort_values("split", kind="stable")
     return ordered.drop_duplicates(_settings_but("split")).sort_index()
 
 
-def check_scale(cells: pd.DataFrame, within: list[str] = ROW) -> None:
-    """Refuse cells that differ in more than what a table compares.
+def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
+    """Find the settings in which cells differ although a table compares something else.
 
     Args:
         cells: from `collect`.
         within: the columns that may differ freely. Cells that agree in them must agree in every
             setting of scale; epochs, loss weights and rotations must agree within a mode.
 
-    Raises:
-        MixtureError: naming the settings, their values and cells that have them.
+    Returns:
+        The settings, their values and cells that have them, as text; "" if there are none.
     """
     shown = cells[SCALE].map(repr)
     keys = {"mode": [*within, "mode"], "n_labelled": [*within, "label_fraction"], "": within}
-    kind = {name: "mode" if name in OF_MODE else name if name in keys else "" for name in SCALE}
-    differing = [
-        _describe_difference(name, cells["cell"].groupby(shown.loc[group.index, name]))
-        for name in SCALE
-        for _, group in cells.groupby(keys[kind[name]], sort=False)
-        if shown.loc[group.index, name].nunique() > 1
-    ]
-    if differing:
-        raise MixtureError(
-            "cells of different scale are never averaged together; these differ in "
-            f"{'; and in '.join(dict.fromkeys(differing))}. Keep each scale in a study of its own, "
-            "or make what differs an axis of the study"
-        )
-
-
-def _describe_difference(name: str, groups: Any) -> str:
-    found = [f"{value} ({len(cells)}, e.g. {cells.iloc[0]})" for value, cells in groups]
-    return f"{name}: {', '.join(found)}"
-
-
-def split_variants(cells: pd.DataFrame, axes: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Split a study's cells by its axes outside the tables, e.g. `bn_momentum`.
-
-    Returns the cells of each by its description, `bn_momentum = 0.99`; "" if there is one.
-    """
-    axes = [axis for axis in axes if axis not in OF_NAME]
-    if not axes or cells.empty:
-        return {"": cells}
-    groups = cells.groupby([cells[axis].map(str) for axis in axes], sort=False)
-    return {
-        ", ".join(f"{a} = {v}" for a, v in zip(axes, key, strict=True)): group
-        for key, group in groups
-    }
+    found = {}  # each once, in order
+    for name in SCALE:
+        kind = "mode" if name in OF_MODE else name if name in keys else ""
+        for _, group in cells.groupby(keys[kind], sort=False):
+            values = group["cell"].groupby(shown.loc[group.index, name])
+            texts = [f"{value} ({len(of)}, e.g. {of.iloc[0]})" for value, of in values]
+            if len(texts) > 1:
+                found[f"{name}: {', '.join(texts)}"] = True
+    return "; and in ".join(found)
 
 
 def select(cells: pd.DataFrame) -> pd.DataFrame:
-    """Keep trained cells of one scale, each once."""
+    """Keep trained cells, each once; raises `MixtureError` if they are not of one scale."""
     cells = cells[(cells["duplicate_of"] == "") & (cells["mode"] != "frozen")]
-    check_scale(cells)
+    if differing := find_mixture(cells):
+        raise MixtureError(
+            f"cells of different scale are never averaged together; these differ in {differing}. "
+            "Keep each scale in a study of its own, or make what differs an axis of the study"
+        )
     return cells
 
 
@@ -277,7 +253,7 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
         and points. What was not run or not published is NaN.
 
     Raises:
-        MixtureError: see `check_scale`.
+        MixtureError: see `select`.
     """
     cells, keys = select(cells), [*ROW, "mode", "attack"]
     ours = by_split(cells, measure).groupby(keys).agg(["mean", "std", "count"])
@@ -304,35 +280,23 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
     frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
-    names = [
-        NAMES[row["backbone"]]
-        + (f", {WEIGHTS.get(row['weights'], 'own weights')}" if row["backbone"] != "pixels" else "")
-        for _, row in frozen.iterrows()
-    ]
+    weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")
+    names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
     groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
     return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"})
 
 
-def is_learnt(accuracy: float, chance: float) -> bool | None:
-    """Was a task learnt: at least half of the way from chance to no error (both in [0, 1])?
-
-    Returns:
-        None if the accuracy is NaN: it was not measured.
-    """
-    return None if np.isnan(accuracy) else bool(accuracy >= (1 + chance) / 2)
-
-
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
-    """Ask whether the pretext task was learnt.
+    """Ask whether the pretext task was learnt: at least half of the way from chance to no error.
 
     Args:
         cells: from `collect`.
         histories: of these cells; older ones tell the accuracy on the training images alone.
 
     Returns:
-        Indexed by dataset, percent, backbone, attack, of cells with a task: n, and in percent
-        `test`, `training` and `chance`; `learnt`, see `is_learnt`.
+        Indexed by ROW and attack, of cells with a task: n, and in percent `test`, `training` and
+        `chance`; `learnt`, None if neither accuracy was measured.
     """
     cells = cells[(cells["mode"] == "semi") & cells["pretext"].isin(list(N_TRANSFORMS))]
     last = histories.groupby("cell")["accuracy_unlabelled"].last() if len(cells) else {}
@@ -342,9 +306,11 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     cells["training"] = cells["training"].astype(float).fillna(trained)
     groups = cells.astype({"test": float}).groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
-    known = table["test"].fillna(table["training"]) / 100
-    learnt = [is_learnt(a, c / 100) for a, c in zip(known, table["chance"], strict=True)]
-    return in_order(table.assign(n=groups.size(), learnt=pd.Series(learnt, table.index, object)))
+    known = table["test"].fillna(table["training"])
+    learnt = (
+        (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object).where(known.notna(), None)
+    )
+    return in_order(table.assign(n=groups.size(), learnt=learnt))
 
 
 def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:

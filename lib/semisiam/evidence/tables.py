@@ -1,19 +1,13 @@
 """Results written out as text: the paper's Tables I-X, differences, and verdicts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from semisiam.evidence.paper import ATTACKS, MODES, ROW, SCORES, read_printed
-from semisiam.evidence.results import (
-    MEAN,
-    MEASURES,
-    NAMES,
-    check_pretext,
-    in_order,
-    summarise,
-)
+from semisiam.evidence.results import MEAN, MEASURES, NAMES, check_pretext, in_order, summarise
 from semisiam.evidence.statistics import compare, compare_modes, rate_strength, weigh_deltas
 
 BETTER = "accuracy_better"
@@ -24,6 +18,7 @@ QUESTIONS = {  # what, at: the question, and the answer if the difference is abo
     ("cost", "semi"): ("Does it cost the siamese network?", "yes", "no, it helps"),
     ("interaction", ""): ("Does it cost the siamese one less?", "no, more", "yes"),
 }
+VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength", "over"]
 
 
 def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
@@ -40,36 +35,20 @@ def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
         if one has more splits than the mean.
     """
     check = check_pretext(cells, histories)["learnt"]
-    learnt = {dataset: all_learnt(of) for dataset, of in check.groupby("dataset")}
+    # of several tasks: False if one was not learnt, else None if that is not known of one
+    learnt = {d: min(of, key=[False, None, True].index) for d, of in check.groupby("dataset")}
+    groups = dict(iter(compare(cells, BETTER).groupby(["dataset", "what", "at"])))
     rows = []
-    for (what, dataset, at), of in compare(cells, BETTER).groupby(["what", "dataset", "at"]):
-        mean = of[of.index.get_level_values("backbone") == MEAN[1]]
-        known = None if (what, at) == ("cost", "supervised") else learnt.get(dataset)
-        place = list(NAMES).index(dataset), list(QUESTIONS).index((what, at))
-        for key, row in (
-            mean if mean["n"].max() == of["n"].max() else of.drop(mean.index)
-        ).iterrows():
-            strength = rate_strength(row["n"], row["p_holm"], known)
-            over = name_row(*key[1:4], "").partition(", ")[2]
-            rows.append((place, NAMES[dataset], *_answer(what, at, row, known), strength, over))
-    columns = [
-        "place",
-        "data set",
-        "question",
-        "answer",
-        "points",
-        "n",
-        "draws",
-        "strength",
-        "over",
-    ]
-    table = pd.DataFrame(rows, columns=columns).sort_values("place", kind="stable")
-    return table.drop(columns="place").reset_index(drop=True)
-
-
-def all_learnt(learnt: pd.Series) -> bool | None:
-    """Were all tasks learnt? False if one was not, None if that is not known of one."""
-    return False if False in set(learnt) else None if learnt.isna().any() else True
+    for dataset, (what, at) in product(NAMES, QUESTIONS):
+        if (dataset, what, at) in groups:
+            of = groups[dataset, what, at]
+            mean = of[of.index.get_level_values("backbone") == MEAN[1]]
+            shown = mean if mean["n"].max() == of["n"].max() else of.drop(mean.index)
+            known = None if (what, at) == ("cost", "supervised") else learnt.get(dataset)
+            for (*_, percent, backbone, _), row in shown.iterrows():
+                answer = _answer(what, at, row, known)
+                rows.append((NAMES[dataset], *answer, name_row(percent, backbone, "")))
+    return pd.DataFrame(rows, columns=VERDICT)
 
 
 def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[str, ...]:
@@ -82,15 +61,16 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
     elif row["p"] < 0.05:
         answer = above if row["mean"] > 0 else below
     draws = f"{row['draws']:.0f} draw" + "s" * int(row["draws"] > 1) if row["draws"] else ""
-    return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws
+    strength = rate_strength(row["n"], row["p_holm"], learnt)
+    return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws, strength
 
 
 def lay_out(
     cells: pd.DataFrame,
     dataset: str,
     percent: float,
-    references: pd.DataFrame | None = None,
-    check: pd.DataFrame | None = None,
+    references: pd.DataFrame,
+    check: pd.DataFrame,
 ) -> pd.DataFrame:
     """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
 
@@ -105,87 +85,43 @@ def lay_out(
         Indexed by architecture and line: published, then the readings; `60.1 ± 2.0 (5)` is mean ±
         std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
     """
-    columns = pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])
-    tables = {
-        measure: (summarise(cells, measure), compare_modes(cells, measure)) for measure in MEASURES
-    }
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
-    here = here[here["mode"] != "frozen"]
-    lines = {}
-    for backbone in [name for name in NAMES if name in set(here["backbone"])]:
-        for line, texts in _lay_out_row(tables, check, (dataset, percent, backbone)):
-            lines[NAMES[backbone], line] = texts
-    lines |= _lay_out_references(references, dataset, percent)
-    lines = {name: texts for name, texts in lines.items() if any(texts)}
-    index = pd.MultiIndex.from_tuples(list(lines), names=["Architecture", ""])
-    return pd.DataFrame(list(lines.values()), index, columns).rename(columns=NAMES)
-
-
-def _lay_out_row(tables: dict, check: pd.DataFrame | None, row: tuple) -> Iterable[tuple]:
-    yield "published", list(_write_printed(row))
-    for measure, (means, deltas) in tables.items():
-        places = [(means, (*row, m, a)) for m in MODES for a in ATTACKS]
-        places += [(deltas, (*row, a)) for a in ATTACKS]
-        found = [table.loc[key] if key in table.index else None for table, key in places]
-        yield MEASURES[measure], [write_estimate(values) for values in found]
-    for kind in ("test", "training") if check is not None else ():
-        keys = [(*row, attack) for attack in ATTACKS]
-        found = [check[kind].get(key, np.nan) for key in keys]
-        texts = ["" if np.isnan(value) else f"{value:.0f}" for value in found]
-        yield f"pretext task, {kind}", ["", "", *texts, "", ""]
-
-
-def _write_printed(row: tuple) -> Iterable[str]:
-    printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])
-    deltas = read_printed("delta").set_index([*ROW, "attack"])["delta"]
-    for key in [(*row, m, a) for m in MODES for a in ATTACKS]:
-        values = printed.loc[key] if key in printed.index else None
-        yield "" if values is None else f"{values['mean']:.1f} ± {values['std']:.1f}"
-    for key in [(*row, a) for a in ATTACKS]:
-        yield write_signed(deltas.loc[key]) if key in deltas.index else ""
-
-
-def _lay_out_references(references: pd.DataFrame | None, dataset: str, percent: float) -> dict:
-    if references is None or (dataset, percent) not in references.droplevel([2, 3]).index:
-        return {}
-    here = references.loc[(dataset, percent)]
-    return {
-        (name, "no training"): [
-            write_estimate(of.loc[(name, a)]) if (name, a) in of.index else "" for a in ATTACKS
-        ]
-        + [""] * 4
-        for name, of in here.groupby("reference", sort=False)
+    backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
+    sources = {"published": _read_published()}
+    sources |= {
+        name: (summarise(cells, m), compare_modes(cells, m)) for m, name in MEASURES.items()
     }
+    lines = {}
+    for backbone in [name for name in NAMES if name in backbones]:
+        deltas = [(dataset, percent, backbone, a) for a in ATTACKS]
+        means = [(dataset, percent, backbone, m, a) for m in MODES for a in ATTACKS]
+        for line, (of_modes, of_deltas) in sources.items():
+            lines[NAMES[backbone], line] = _fill(of_modes, means) + _fill(of_deltas, deltas)
+        for kind in ("test", "training"):
+            texts = _fill(check[kind].dropna(), deltas, "{:.0f}".format)
+            lines[NAMES[backbone], f"pretext task, {kind}"] = ["", "", *texts, "", ""]
+    for name in references.index.unique("reference"):
+        texts = _fill(references, [(dataset, percent, name, a) for a in ATTACKS])
+        lines[name, "no training"] = texts + [""] * 4
+    table = pd.DataFrame(lines, pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])).T
+    return table[table.ne("").any(axis=1)].rename_axis(["Architecture", ""]).rename(columns=NAMES)
 
 
-def lay_out_differences(cells: pd.DataFrame, measure: str = BETTER) -> pd.DataFrame:
-    """Lay out the differences of `statistics.compare` as text, and how firm each is.
-
-    Returns:
-        what, where, n, points (with interval), p after Holm's correction, detectable, and
-        published where the paper has it.
-    """
-    table = compare(cells, measure)
-    rows = [
-        {
-            "what": what,
-            "where": name_row(dataset, percent, backbone, at),
-            "n": f"{row['n']:.0f}",
-            "points": write_interval(row),
-            "p (Holm)": write_p(row["p_holm"]),
-            "detectable": write_signed(row["detectable"]).lstrip("+"),
-            "published": write_signed(row["published"]),
-        }
-        for (what, dataset, percent, backbone, at), row in table.iterrows()
-    ]
-    texts = pd.DataFrame(rows)
-    return texts if not rows or texts["published"].any() else texts.drop(columns="published")
+def _read_published() -> tuple[pd.DataFrame, pd.DataFrame]:
+    means = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
+    return means, weigh_deltas().set_index([*ROW, "attack"])[["delta", "p"]].set_axis(
+        ["mean", "p"], axis=1
+    )
 
 
-def name_row(dataset: str, percent: float, backbone: str, at: str) -> str:
-    """Name a row of `statistics.compare`: `Malaria, MobileNetV2, 1 %, no attack`."""
-    words = [NAMES[dataset], NAMES[backbone] if percent else "mean of all"]
-    words += [f"{percent:g} %"] if percent else []
+def _fill(table: pd.DataFrame, keys: Iterable[tuple], write: Callable | None = None) -> list[str]:
+    write = write or write_estimate
+    return [write(table.loc[key]) if key in table.index else "" for key in keys]
+
+
+def name_row(percent: float, backbone: str, at: str) -> str:
+    """Name a row of `statistics.compare`: `MobileNetV2, 1 %, no attack`."""
+    words = [NAMES[backbone], f"{percent:g} %"] if percent else ["mean of all"]
     return ", ".join([*words, NAMES[at].lower()] if at else words)
 
 
@@ -211,34 +147,26 @@ def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
         for source, table in sources.items():
             if dataset in table.index.unique("dataset"):
                 of = in_order(table.loc[dataset]).sort_index(level="attack", sort_remaining=False)
-                texts = [f"{NAMES[b]}, {p:g} %, {NAMES[a].lower()}" for p, b, a in of.index]
+                texts = [name_row(*key) for key in of.index]
                 gathered.setdefault(dataset, {})[source] = of.set_axis(texts)
     return gathered
 
 
-def write_signed(value: float, digits: int = 1) -> str:
-    """Write a difference with its sign: `+1.4`, `-0.1`, `0.0`; "" for NaN."""
-    if np.isnan(value):
-        return ""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
+def write_signed(value: float) -> str:
+    """Write a difference with its sign: `+1.4`, `−0.1`, `0.0`; "" for NaN."""
+    text = f"{value:+.1f}"
+    return "" if np.isnan(value) else text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def write_p(p: float) -> str:
-    """Write a p-value: `0.031`, `<0.0001`; "" for NaN."""
-    return "" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def write_estimate(values: pd.Series | None) -> str:
-    """Write a row of `summarise` or `compare_modes`: `60.1 ± 2.0 (5)`; `2 †` collapsed."""
-    if values is None:
-        return ""
+def write_estimate(values: pd.Series) -> str:
+    """Write a mean, or a difference if it has a p: `60.1 ± 2.0 (5)`; `2 †` collapsed."""
     collapsed = [f"{values['collapsed']:.0f} †"] if values.get("collapsed", 0) else []
     if np.isnan(values["mean"]):
         return "".join(collapsed)
     text = write_signed(values["mean"]) if "p" in values else f"{values['mean']:.1f}"
-    text += "" if np.isnan(values["std"]) else f" ± {values['std']:.1f}"
-    return " ".join([f"{text} ({values['n']:.0f})", *collapsed])
+    text += "" if np.isnan(values.get("std", np.nan)) else f" ± {values['std']:.1f}"
+    text += f" ({values['n']:.0f})" if "n" in values else ""
+    return " ".join([text, *collapsed])
 
 
 def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> pd.DataFrame:
@@ -253,59 +181,47 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
         One line a class, then mean ± std over classes and the accuracy over splits; columns
         mode, source (ours, published; not if all are ours) and score.
     """
-    means = cells.groupby([*ROW, "mode", "attack"])["accuracy"].mean()
+    means = cells.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
-    accuracy = read_printed("classwise_accuracy").set_index([*ROW, "attack", "mode"])["accuracy"]
+    accuracy = read_printed("classwise_accuracy").set_index(means.index.names)["accuracy"]
+    spelt = {name.lower(): name for name in classes.loc[key].index.unique("class")}
     blocks = {}
-    for mode in MODES:
-        if (*key, mode) in classes.index:
-            ours = classes.loc[(*key, mode)][SCORES]
-            blocks[NAMES[mode], "ours"] = _write_block(ours, means[(*key[:3], mode, key[3])])
-        if blocks and (*key, mode) in printed.index:
-            theirs = printed.loc[[(*key, mode)]].set_index("class")[SCORES]
-            theirs = theirs.rename(index=_same_spelling(blocks))
-            blocks[NAMES[mode], "published"] = _write_block(theirs, accuracy[(*key, mode)])
+    for place in [(*key, mode) for mode in MODES]:
+        mode = NAMES[place[-1]]
+        if place in means.index and place in classes.index:
+            ours = classes.loc[place][SCORES]
+            spread = ours.mean(), ours.std().round(2)
+            blocks[mode, "ours"] = _write_block(ours, *spread, means[place])
+        if blocks and place in accuracy.index:
+            theirs = printed.loc[[place]].set_index("class")[SCORES].rename(index=spelt)
+            spread = theirs.loc["mean"], theirs.loc["std"]
+            theirs = theirs.drop(["mean", "std"])
+            blocks[mode, "published"] = _write_block(theirs, *spread, accuracy[place])
     table = pd.concat(blocks, axis=1).fillna("")
     sources = set(table.columns.get_level_values(1))
     return table if "published" in sources else table.droplevel(1, axis=1)
 
 
-def _same_spelling(blocks: dict) -> dict[str, str]:
-    return {name.lower(): name for block in blocks.values() for name in block.index}
-
-
-def _write_block(scores: pd.DataFrame, accuracy: float) -> pd.DataFrame:
-    rows = scores.drop(index=["mean", "std"], errors="ignore")
-    mean, std = scores.loc[["mean", "std"]].values if len(rows) < len(scores) else _average(rows)
+def _write_block(
+    rows: pd.DataFrame, mean: pd.Series, std: pd.Series, accuracy: float
+) -> pd.DataFrame:
     text = rows.map("{:.2f}".format)
     text.loc["mean ± std"] = [f"{m:.2f} ± {s:.2g}" for m, s in zip(mean, std, strict=True)]
     text.loc["accuracy"] = [f"{accuracy:.3f}", "", ""]
     return text
 
 
-def _average(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    return rows.mean().to_numpy(), rows.std(ddof=1).round(2).to_numpy()
-
-
 def describe_scale(cells: pd.DataFrame) -> str:
     """Say the scale of some cells in one line: sizes, counts, epochs and hardware."""
-
-    def distinct(name):
-        return " and ".join(f"{value:,}" for value in sorted(set(cells[name])))
-
-    epochs = " and ".join(
-        f"{count} ({mode})"
-        for mode in MODES
-        for count in sorted(set(cells.loc[cells["mode"] == mode, "epochs"]))
+    names = ("image_size", "n_unlabelled", "n_labelled", "n_test")
+    size, n_u, n_l, n_test = (
+        " and ".join(f"{value:,}" for value in sorted(set(cells[name]))) for name in names
     )
-    machines = sorted(
-        {
-            f"{cpu}, {cores} cores"
-            for cpu, cores in zip(cells["hardware.cpu"], cells["hardware.cores"], strict=True)
-        }
-    )
+    of_mode = {mode: sorted(set(cells.loc[cells["mode"] == mode, "epochs"])) for mode in MODES}
+    epochs = " and ".join(f"{count} ({mode})" for mode in MODES for count in of_mode[mode])
+    machines = set(zip(cells["hardware.cpu"], cells["hardware.cores"], strict=True))
+    machines = "; ".join(sorted(f"{cpu}, {cores} cores" for cpu, cores in machines))
     return (
-        f"{distinct('image_size')} px a side, N_u = {distinct('n_unlabelled')}, "
-        f"N_l = {distinct('n_labelled')}, {distinct('n_test')} test images, epochs {epochs}, "
-        f"on {'; '.join(machines)}"
+        f"{size} px a side, N_u = {n_u}, N_l = {n_l}, {n_test} test images, "
+        f"epochs {epochs}, on {machines}"
     )
