@@ -48,9 +48,13 @@ CONTRIBUTING
 CHANGELOG
 ```
 """
-REVISION = subprocess.run(
-    ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-).stdout.strip()
+
+
+def ask_git(*words: str) -> str:
+    """Ask git about this checkout; empty where there is none."""
+    asked = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
+
 
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -59,10 +63,10 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "semisiam"
 html_math_renderer = "mathml"
-html_last_updated_fmt = f"%d %b %Y, revision {REVISION}"
+html_last_updated_fmt = f"%d %b %Y, revision {ask_git('describe', '--always', '--dirty')}"
 html_show_sphinx = False
 html_show_copyright = False
-html_copy_source = False
+html_sourcelink_suffix = ""  # notebooks are copied as .ipynb, so that figures can link to them
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 
@@ -84,6 +88,21 @@ def link_reports(app, page: str, source: list[str]) -> None:
             )
 
 
+def name_source(_app, doctree, page: str) -> None:
+    """Say below each figure of a notebook which notebook drew it, and at which revision."""
+    from docutils import nodes
+
+    if not page.startswith("notebooks/"):
+        return
+    recorded = ask_git("log", "-1", "--format=%h", "--", f"{page}.ipynb") or "unknown"
+    for image in list(doctree.findall(nodes.image)):
+        name = page.removeprefix("notebooks/") + ".ipynb"
+        link = nodes.reference("", name, refuri=f"../_sources/{page}.ipynb", internal=True)
+        words = nodes.Text("drawn by "), link, nodes.Text(f", revision {recorded}")
+        source = nodes.paragraph("", "", *words, classes=["source"])
+        image.parent.insert(image.parent.index(image) + 1, source)
+
+
 def write_math(translator, node) -> None:
     """Write a formula as MathML."""
     from docutils import nodes
@@ -98,4 +117,5 @@ def setup(app) -> None:
     """Take part in the build."""
     app.connect("source-read", add_contents)
     app.connect("source-read", link_reports)
+    app.connect("doctree-resolved", name_source)
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
