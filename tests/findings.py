@@ -343,16 +343,16 @@ def draw_headline() -> Figure:
     for place, (_, row) in enumerate(rows):
         if isinstance(row, tuple):
             colour, values = row
-            mean, std, n = (
-                pd.Series(values).mean(),
-                pd.Series(values).std(),
-                f" (n = {len(values)})",
-            )
+            mean, std, n = np.mean(values), pd.Series(values).std(), f" (n = {len(values)})"
             ax.plot(values, [place] * len(values), "o", color=colour, ms=6, alpha=0.6)
         else:
-            mean, std, n = row["mean"], row["std"], ""
+            mean, std, n, values = row["mean"], row["std"], "", [row["mean"]]
             ax.errorbar(mean, place, xerr=std, fmt="D", color=figures.COLOURS["published"], ms=6)
-        side = {"ha": "left", "x": mean + 4} if mean < 50 else {"ha": "right", "x": mean - 4}
+        side = (
+            {"ha": "left", "x": max(values) + 3}
+            if mean < 50
+            else {"ha": "right", "x": min(values) - 3}
+        )
         spread = "" if np.isnan(std) else f" ± {std:.1f}"  # one run has none
         ax.text(y=place, s=f"{mean:.1f}{spread}{n}", va="center", fontsize=9, **side)
     ax.axvline(10, color="0.6", linestyle=":", zorder=0)
