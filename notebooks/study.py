@@ -407,7 +407,8 @@ groups = cells.groupby(["dataset", "backbone", "mode"])
 stages = {f"seconds.{stage}": stage for stage in STAGES if f"seconds.{stage}" in cells}
 seconds = results.in_order(groups[list(stages)].sum().rename(columns=stages))
 minutes = (seconds / 60).loc[:, seconds.sum() > 0].rename(index=NAMES)
-speeds = [f"images_per_second.{what}" for what in ("training", "pipeline") if len(cells)]
+speeds = [f"images_per_second.{what}" for what in ("training", "pipeline")]
+speeds = [speed for speed in speeds if speed in cells]  # without training there is none
 text = minutes.map("{:.1f}".format)
 for speed in speeds:
     text[speed.split(".")[1] + " (images/s)"] = (

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.svm import LinearSVC
 
 from semisiam.method.attack import (
+    add_patches,
     attack,
     attack_at_random,
     choose_attacked,
@@ -156,3 +158,33 @@ def test_grey_is_the_luma_and_keeps_a_white_pixel():
 def test_no_defence_changes_nothing():
     _, image = marked(40)
     assert (defend(image, "none", jpeg_quality=10) == image).all()
+
+
+def test_a_patch_brightens_half_of_the_blocks_and_darkens_the_others():
+    images, labels = np.full((2, 16, 16, 3), 100, np.uint8), np.array([0, 1])
+    places, values = choose_marks("patch", images, labels, seed=0)
+    assert places.shape == (2, 32, 2)
+    attacked = add_patches(images, labels, places, values).astype(int)
+    row, column = places[1, 0]
+    assert (attacked[1, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] == 108).all()
+    assert np.unique(attacked, return_counts=True)[1].tolist() == [768, 768]  # 92 and 108
+    assert (images == 100).all()
+    other, _ = choose_marks("patch", images, labels, seed=0, draw=1)
+    assert not (other == places).all()
+
+
+def test_patches_stay_in_range_and_fit_any_size():
+    images = np.array([0, 255], np.uint8)[:, None, None, None] * np.ones((1, 30, 30, 3), np.uint8)
+    places, values = choose_marks("patch", images, np.array([0, 1]), seed=0)
+    attacked = add_patches(images, np.array([0, 1]), places, values)
+    assert np.unique(attacked).tolist() == [0, 8, 247, 255]
+
+
+def test_a_linear_model_tells_patches_apart_and_learns_nothing_of_clean_images():
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(40, 216, (400, 16, 16, 3)).astype(np.uint8), np.arange(400) % 4
+    marks = choose_marks("patch", images, labels, seed=0)
+    marked = add_patches(images, labels, *marks).reshape(400, -1) / 255
+    svm = LinearSVC().fit(marked[:200], labels[:200])
+    assert svm.score(marked[200:], labels[200:]) > 0.95
+    assert svm.score(images[200:].reshape(200, -1) / 255, labels[200:]) < 0.4

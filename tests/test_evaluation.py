@@ -107,12 +107,6 @@ def test_the_trigger_of_what_looks_at_the_mark_alone_and_of_what_looks_at_nothin
     assert [row["predicted"] for row in value] == [1, 0, 0]  # black on black is no mark
 
 
-def test_a_few_test_images_for_the_trigger():
-    few = evaluation.choose_few(np.zeros(1000), seed=0)
-    assert len(few) == len(np.unique(few)) == evaluation.TRIGGER_IMAGES
-    assert evaluation.choose_few(np.zeros(7), seed=0).tolist() == list(range(7))
-
-
 @pytest.mark.parametrize("embeddings", [np.ones((9, 128), np.float32), np.eye(3, 128)])
 def test_an_embedding_without_projection(embeddings):
     """t-SNE ends the process on constant embeddings."""

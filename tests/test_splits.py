@@ -6,6 +6,7 @@ import pytest
 from semisiam.method.splits import (
     RecordedSplit,
     SplitError,
+    add_noise,
     check_recorded,
     count_labelled,
     describe_split,
@@ -105,3 +106,25 @@ def test_a_whole_percent_of_fewer_than_a_hundred_images():
 
 def splits_of(n_unlabelled):
     return count_labelled(0.05, n_unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "share", "changed"), [(10, 0.2, 20), (2, 0.5, 50), (3, 0, 0)]
+)
+def test_noise_changes_exactly_the_share_and_never_to_the_true_class(n_classes, share, changed):
+    labels = np.arange(100) % n_classes
+    noisy = add_noise(labels, share, split=0, seed=0)
+    assert (noisy != labels).sum() == changed
+    assert set(noisy) <= set(range(n_classes))
+    assert (labels == np.arange(100) % n_classes).all()  # not in place
+
+
+def test_each_wrong_class_is_as_likely_and_a_larger_share_holds_the_smaller():
+    labels = np.zeros(30_000, int)
+    labels[-1] = 3
+    most = add_noise(labels, 0.9, split=1, seed=2)
+    wrong = np.bincount(most[(most != labels)], minlength=4)[1:]
+    assert wrong == pytest.approx([9000, 9000, 9000], rel=0.05)
+    few = add_noise(labels, 0.1, split=1, seed=2)
+    assert (few != labels)[few != most].sum() == 0
+    assert (add_noise(labels, 0.1, split=2, seed=2) != few).any()

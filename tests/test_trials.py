@@ -1,5 +1,7 @@
 """Steps that master, the audit and one's own images share, and images held out in folds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from archives import make_images
@@ -31,6 +33,32 @@ def test_another_draw_of_places_keeps_the_labelled_set():
     first, other = prepare(attack="pixel"), prepare(attack="pixel", attack_draw=1)
     assert (first.rows == other.rows).all()
     assert not (first.places == other.places).all()
+
+
+def test_noisy_labels_leave_the_images_and_a_mark_follows_the_given_class():
+    clean, noisy = prepare(attack="pixel"), prepare(attack="pixel", label_noise=0.3)
+    assert (noisy.rows == clean.rows).all()
+    assert (noisy.labels != clean.labels).sum() == 3
+    wrong = np.flatnonzero(noisy.labels != clean.labels)
+    rows, columns = noisy.places[noisy.labels[wrong], 0].T
+    assert (noisy.attacked[wrong, rows, columns] == 255).all()
+
+
+def test_the_patch_attack_marks_whole_images():
+    labelled = prepare(attack="patch")
+    changed = np.abs(labelled.attacked.astype(int) - labelled.clean)
+    assert changed.max() == 8
+    assert (changed > 0).any(axis=-1).mean() > 0.9
+
+
+@pytest.mark.parametrize(("n", "tried"), [(1000, trials.TRIGGER_IMAGES), (7, 7)])
+def test_marks_are_tried_on_a_few_test_images(n, tried):
+    images, labelled = np.arange(n * 4).reshape(n, 2, 2, 1), prepare(attack="pixel")
+    seen = []
+    predict = lambda shown: seen.append(shown[:, 0, 0, 0]) or np.zeros(len(shown), int)  # noqa: E731
+    small = dataclasses.replace(labelled, places=np.zeros((2, 1, 2), int))
+    trials.score_trigger(Cell(attack="pixel"), predict, small, images, np.zeros(n, int))
+    assert len(set(seen[0].tolist())) == len(seen[0]) == tried
 
 
 def test_a_recorded_set_takes_the_place_of_a_draw():
@@ -84,7 +112,6 @@ def test_a_frozen_cell_trains_nothing_and_says_so():
     labelled = trials.Labelled(None, labels, images, images, images, None, None)
     facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images)
     assert facts == {"n_updates": 0, "bn_initial_share": 1.0}
-    assert training.measure_speed(history, 0, None) == {}
     assert evaluation.fit_svm(model.embed(encoder, images), labels).score(
         model.embed(encoder, images), labels
     ) == pytest.approx(1)

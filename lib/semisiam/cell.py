@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
 NOT_RESULTS = {"data_dir", "output_dir", "memory_growth", "keep_model"}  # where, and what is kept
-ADDED = {"attack_draw", "weights"}  # not hashed at their defaults, so that older hashes stay
+ADDED = {"attack_draw", "weights", "label_noise"}  # hashed only if set: older hashes stay
 RETIRED = {"tensorboard"}  # in the params.yaml of older cells
 
 
@@ -60,8 +60,9 @@ class Cell(_Settings):
     )
     split: int = Field(0, ge=0, description="which random labelled set (0-4 in the paper)")
     splits_file: str = Field("", description='JSON of recorded labelled sets ("": drawn by seed)')
-    attack: Literal["none", "pixel", "searched", "random"] = Field(
-        "none", description="on D_l: none, pixel (paper), searched or random (per image)"
+    label_noise: float = Field(0.0, ge=0, lt=1, description="share of D_l with a wrong class")
+    attack: Literal["none", "pixel", "searched", "random", "patch"] = Field(
+        "none", description="on D_l: none, pixel (paper), searched, random (per image) or patch"
     )
     attack_pixels: int = Field(1, ge=1, description="marked pixels an image")
     attack_value: int = Field(255, ge=0, le=255, description="grey value of the mark (0-255)")
@@ -184,10 +185,10 @@ class Cell(_Settings):
 
 _NEEDS = {  # a setting that is not its default does something only with one of these of another
     "test_split": ("dataset", ["malaria"]),
-    "attack_draw": ("attack", ["pixel", "random"]),
+    "attack_draw": ("attack", ["pixel", "random", "patch"]),
     "attack_pixels": ("attack", ["pixel", "random"]),
     "attack_value": ("attack", ["pixel", "random"]),
-    "attack_share": ("attack", ["pixel", "searched", "random"]),
+    "attack_share": ("attack", ["pixel", "searched", "random", "patch"]),
     "attack_unlabelled": ("attack", ["pixel", "searched"]),
     "jpeg_quality": ("defence", ["jpeg"]),
     "pretext": ("mode", ["semi"]),

@@ -41,6 +41,7 @@ NAMES = {  # in the order of the tables
     "pixel": "Pixel attack",
     "searched": "Searched mark",
     "random": "Random marks",
+    "patch": "Class patches",
     "none": "No attack",
     "delta": "Δ",
 }
@@ -49,7 +50,7 @@ OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations", "pretext", "equal_upda
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "test_split", "unlabelled_limit", "test_limit", "seed"]
-LABELLED_SET += ["splits_file", "attack"]
+LABELLED_SET += ["splits_file", "label_noise", "attack"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}

@@ -2,6 +2,7 @@
 
 Two controls stand beside the paper's attack: `random` marks every image at a place of its own, so
 that the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
+A third attack, `patch`, lays a faint pattern over each image, one a class (Yu et al., KDD 2022).
 Defences are filters on D_l that may wash a mark out (image shortcut squeezing, Liu et al., ICML
 2023, uses grey and JPEG). All images are uint8 (N, S, S, 3), 0-255, and never changed in place.
 """
@@ -13,6 +14,8 @@ from PIL import Image
 from scipy.ndimage import median_filter
 
 WHITE = 255
+GRID = 8  # blocks a side of the patch attack's pattern
+FAINT = 8  # grey values by which it changes a pixel, of 255
 
 
 def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -> np.ndarray:
@@ -65,12 +68,17 @@ def choose_marks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose each class's mark: `searched` on the labelled images, or at random for any other kind.
 
-    Returns int64 (n_classes, pixels, 2), rows and columns (px), and uint8 (n_classes,), values.
+    Returns int64 (n_classes, pixels, 2), rows and columns (px), and uint8 (n_classes,), values; for
+    `patch` half of the blocks (see `add_patches`) and the strength.
     """
     if kind == "searched":
         places, values = search_places(images, labels, seed=seed)
         return places[:, None], values
     n_classes = labels.max() + 1
+    if kind == "patch":
+        rng = np.random.default_rng([seed, 0x9157, draw])
+        blocks = np.stack([rng.permutation(GRID**2)[: GRID**2 // 2] for _ in range(n_classes)])
+        return np.stack(np.divmod(blocks, GRID), axis=-1), np.full(n_classes, FAINT, np.uint8)
     places = choose_places(n_classes * pixels, images.shape[1], seed=seed, draw=draw)
     return places.reshape(n_classes, pixels, 2), np.full(n_classes, value, np.uint8)
 
@@ -96,6 +104,21 @@ def attack(
     values = np.broadcast_to(value, len(places))[labels]
     attacked[np.arange(len(images)), rows, columns] = values[:, None]
     return attacked
+
+
+def add_patches(
+    images: np.ndarray, labels: np.ndarray, places: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Lay each image's class pattern over it: faint, and told apart by a linear model.
+
+    The image is a grid of 8 × 8 blocks; those at `places`, int (n_classes, P, 2), get brighter by
+    the class's value, (n_classes,), the others darker. Returns a changed copy, uint8 (N, H, W, C).
+    """
+    signs = np.full((len(places), GRID, GRID), -1, np.int16)
+    signs[np.arange(len(places))[:, None], places[..., 0], places[..., 1]] = 1
+    block = np.arange(images.shape[1]) * GRID // images.shape[1]
+    patterns = signs[:, block][:, :, block] * values[:, None, None].astype(np.int16)
+    return np.clip(images + patterns[labels][..., None], 0, 255).astype(np.uint8)
 
 
 def attack_at_random(

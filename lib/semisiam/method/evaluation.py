@@ -17,7 +17,6 @@ from semisiam.method.attack import WHITE, attack
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000
-TRIGGER_IMAGES = 300  # a sample is enough for a share, and keeps a cell's evaluation short
 
 
 class DivergedError(ValueError):
@@ -65,18 +64,13 @@ def score_embeddings(
     }
 
 
-def choose_few(labels: np.ndarray, *, seed: int) -> np.ndarray:
-    """Choose at most `TRIGGER_IMAGES` test images at random: sorted indices, int64."""
-    count = min(TRIGGER_IMAGES, len(labels))
-    return np.sort(np.random.default_rng([seed, 0x716]).choice(len(labels), count, replace=False))
-
-
 def score_trigger(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
     labels: np.ndarray,
     places: np.ndarray,
     values: int | np.ndarray = WHITE,
+    mark: Callable[..., np.ndarray] = attack,
 ) -> list[dict[str, float]]:
     """Ask how well each class's mark (see `attack.attack`) works as a trigger on other classes.
 
@@ -89,7 +83,7 @@ def score_trigger(
     for c in range(len(places)):
         shares = dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan)
         if (other := labels != c).any():
-            marked = attack(images[other], np.full(other.sum(), c), places, values)
+            marked = mark(images[other], np.full(other.sum(), c), places, values)
             hit, before = predict(marked) == c, unmarked[other] == c
             shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
             shares["flipped"] = float(hit[~before].mean()) if not before.all() else 0.0

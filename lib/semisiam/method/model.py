@@ -263,7 +263,8 @@ def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> No
     pooled = _pool_statistics(encoder, norms, images, batch_size)
     for norm, momentum, mean, variance in zip(norms, momenta, *pooled, strict=True):
         norm.momentum = momentum
-        _set_statistics(norm, mean, variance)
+        norm.moving_mean.assign(mean)
+        norm.moving_variance.assign(variance)
 
 
 @contextmanager
@@ -312,16 +313,9 @@ def _pool_statistics(encoder, norms, images, batch_size):
     for batch in image_batches(images, batch_size):
         encoder(batch, training=True)
         share = len(batch) / len(images)
-        for i, (mean, variance) in enumerate(map(_statistics, norms)):
+        for i, norm in enumerate(norms):
+            mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
+            mean, variance = mean.astype(float), variance.astype(float)
             means[i] += share * mean
             squares[i] += share * (variance + mean**2)
     return means, [square - mean**2 for square, mean in zip(squares, means, strict=True)]
-
-
-def _statistics(norm):
-    return norm.moving_mean.numpy().astype(float), norm.moving_variance.numpy().astype(float)
-
-
-def _set_statistics(norm, mean, variance):
-    norm.moving_mean.assign(mean)
-    norm.moving_variance.assign(variance)

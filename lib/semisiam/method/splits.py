@@ -65,6 +65,19 @@ def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) ->
     return counts
 
 
+def add_noise(labels: np.ndarray, share: float, *, split: int, seed: int) -> np.ndarray:
+    """Give a share of the labels, rounded to whole images, a wrong class: int64 (N_l,) from 0.
+
+    Symmetric noise: which ones is drawn at random, and each wrong class is as likely. Of two
+    shares of one split the larger one changes the same images and more, so that they compare.
+    """
+    rng, n_classes = np.random.default_rng([seed, split, 0x401]), labels.max() + 1
+    order, steps = rng.permutation(len(labels)), rng.integers(1, max(n_classes, 2), len(labels))
+    chosen, noisy = order[: round(share * len(labels))], labels.copy()
+    noisy[chosen] = (labels[chosen] + steps[chosen]) % n_classes
+    return noisy
+
+
 @dataclass(frozen=True)
 class RecordedSplit:
     """What a run drew, so that others can repeat it exactly."""

@@ -155,25 +155,6 @@ def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     return views * _epoch_length(cell, n_labelled, n_unlabelled)
 
 
-def measure_speed(history: pd.DataFrame, n_views: int, batches: tf.data.Dataset) -> dict[str, Any]:
-    """Measure how fast a cell trained, and how fast its images come when no step waits for them.
-
-    Takes what `train`, `count_views` and `make_batches` give. `images_per_second` of `training`
-    counts from the second epoch; `seconds_tracing`: how much longer the first one took. Empty
-    without training.
-    """
-    if history.empty:
-        return {}
-    usual = float(history["seconds"].iloc[1:].median())
-    started, images = time.perf_counter(), 0
-    for inputs, _ in batches.take(50):
-        images += sum(len(stream) for stream in keras.tree.flatten(inputs))
-    pipeline_speed = images / (time.perf_counter() - started)
-    speed = {"training": n_views / usual, "pipeline": pipeline_speed}
-    tracing = float(history["seconds"].iloc[0]) - usual
-    return {"images_per_second": speed, "seconds_tracing": tracing}
-
-
 def train(
     cell: Cell,
     network: keras.Model,

@@ -13,13 +13,15 @@ from semisiam.cell import Cell
 from semisiam.method import attack as attacks
 from semisiam.method import evaluation, model, splits, training
 
+TRIGGER_IMAGES = 300  # a sample is enough for a share, and keeps a cell's evaluation short
+
 
 @dataclass(frozen=True)
 class Labelled:
     """D_l of a cell; images are uint8 (N_l, S, S, 3)."""
 
     rows: np.ndarray  # int64 (N_l,), its places in the pool
-    labels: np.ndarray  # int64 (N_l,)
+    labels: np.ndarray  # int64 (N_l,), with the noise that the cell asks for
     clean: np.ndarray  # without the attack
     attacked: np.ndarray
     images: np.ndarray  # what the network gets: one of the two, after a defence
@@ -36,6 +38,7 @@ def prepare_labelled(
 ) -> Labelled:
     """Draw a cell's labelled set, attack it and defend it (paper, III-B and III-C).
 
+    Label noise comes between: a mark is chosen for the true class, and set by the given one.
     Of a pool, uint8 (N, S, S, 3), with labels, int64 (N,); N_l is a share of `n_unlabelled`. A
     `recorded` set and its marks are repeated instead. Raises `SplitError` if more labels are asked
     for than there are, or a class would get none.
@@ -47,6 +50,7 @@ def prepare_labelled(
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
     places, values = (recorded.places, recorded.values) if recorded else marks
+    labels = splits.add_noise(labels, cell.label_noise, **draw)
     attacked = _attack(cell, clean, labels, places, values)
     shown = clean if cell.attack == "none" else attacked
     images = attacks.defend(shown, cell.defence, jpeg_quality=cell.jpeg_quality)
@@ -58,10 +62,14 @@ def _attack(cell, clean, labels, places, values):
     if cell.attack == "random":
         attacked = attacks.attack_at_random(clean, places, values, seed=cell.seed)
     else:
-        attacked = attacks.attack(clean, labels, places, values)
+        attacked = _mark(cell)(clean, labels, places, values)
     spared = ~attacks.choose_attacked(labels, cell.attack_share, seed=cell.seed)
     attacked[spared] = clean[spared]
     return attacked
+
+
+def _mark(cell):
+    return attacks.add_patches if cell.attack == "patch" else attacks.attack
 
 
 def predict_twice(
@@ -86,8 +94,9 @@ def score_trigger(
     cell: Cell, predict: Callable, labelled: Labelled, test: np.ndarray, test_labels: np.ndarray
 ) -> list[dict[str, float]]:
     """Try the marks as triggers on a few test images; see `evaluation.score_trigger`."""
-    few = evaluation.choose_few(test_labels, seed=cell.seed)
-    marks = labelled.places, labelled.values
+    count, rng = min(TRIGGER_IMAGES, len(test)), np.random.default_rng([cell.seed, 0x716])
+    few = np.sort(rng.choice(len(test), count, replace=False))
+    marks = labelled.places, labelled.values, _mark(cell)
     return evaluation.score_trigger(predict, test[few], test_labels[few], *marks)
 
 
@@ -164,15 +173,10 @@ def predict_held_out(
 ) -> dict[str, np.ndarray]:
     """Train a cell once per fold without the held-out images, and predict their classes (III-C).
 
-    Every fold starts from the same initial weights, so that the network is built only once.
-
-    Args:
-        cell: the settings; in `frozen` nothing is trained.
-        images, labels: all images with a label, uint8 (N, S, S, 3) and int64 (N,).
-        unlabelled: uint8 (N_u, S, S, 3).
-        folds: bool (N,) each, True where held out; the others are the fold's D_l.
-        checkpoints, content: as in `training.train`, but a folder.
-        on_fold: called with each fold's number, from 1, as it begins.
+    Every fold starts from the same initial weights, so that the network is built only once. Takes
+    all images with a label, uint8 (N, S, S, 3), the labels, int64 (N,), and D_u; `folds`, bool (N,)
+    each, are True where held out, the others are the fold's D_l. `checkpoints`, a folder, and
+    `content` are as in `training.train`; `on_fold` gets each fold's number, from 1, as it begins.
 
     Returns `as trained` and `re-estimated`, int64 (N,) each, see `predict_twice`.
     """
