@@ -232,7 +232,7 @@ TABLE = "file,label\n" + "".join(f"{i}.png,{'cat' if i < 4 else 'dog'}\n" for i 
         ("", "it needs file,label[,group]"),
         (
             "file,label,group\n0.png,cat,a\n1.png,cat,a\n2.png,dog,b\n3.png,dog,c\n",
-            "all images of cat are of one group, a: label images of another group too",
+            "needs labelled images of a second group for classes (1): cat; mend the table",
         ),
     ],
 )

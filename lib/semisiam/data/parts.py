@@ -160,7 +160,8 @@ def _parse_table(path: Path) -> pd.DataFrame:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
     except (ValueError, Warning) as error:
-        raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
+        told = f"cannot be read as a CSV: {str(error).strip()}; it needs file,label[,group]"
+        raise DataError(f"{path} {told}") from None
     if len(columns := list(table)) == 1 and ";" in columns[0]:
         raise DataError(f"{path} is separated by semicolons: save it with commas")
     if not {"file", "label"} <= set(columns):
