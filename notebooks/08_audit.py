@@ -290,8 +290,8 @@ print(pixels.groupby("test_split")["accuracy"].agg(["mean", "std", "count"]).rou
 #
 # - **Shown** (Fashion-MNIST at 1 %, $n = 5$): re-estimation gives back most of MobileNetV2's two
 #   largest gains, without one unlabelled image.
-# - **Shown** (whole malaria, $n = 5$): the same holds for InceptionV3. Re-estimated, its baseline is
-#   two points below the published siamese network.
+# - **Shown** (whole malaria, $n = 5$): the same holds for InceptionV3. Re-estimated, its baseline
+#   is two points below the published siamese network.
 # - **Suggestive** (malaria, $n = 3$): MobileNetV2 stays far below that network, so averages do not
 #   explain all of that gain. ResNet50V2 ($n = 1$) is not repaired.
 # - **Untested**: the other two backbones on the whole set, and InceptionV3 halved by patient
