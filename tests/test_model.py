@@ -249,7 +249,8 @@ def test_a_head_that_always_says_upright_is_right_for_a_quarter():
     head = network.get_layer("y_rot")
     head.set_weights([np.zeros((128, 4)), np.array([9.0, 0, 0, 0])])
     images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
-    assert model.score_pretext(network, encoder, images) == 0.25
+    labels = np.zeros(10, np.int64)
+    assert model.score_pretext(network, encoder, images, labels) == {"accuracy": 0.25}
 
 
 def test_a_backbone_starts_from_a_file_of_weights(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from archives import make_images
 
 from semisiam.cell import Cell
-from semisiam.method import evaluation, model, splits, training, trials
+from semisiam.method import evaluation, model, splits, training, trials, views
 
 POOL, POOL_LABELS = make_images(40, 32, 32, 3), np.arange(40) % 2
 
@@ -110,22 +110,23 @@ def test_a_frozen_cell_trains_nothing_and_says_so():
     history = training.train(cell, network, images, labels, images)
     assert history.empty
     labelled = trials.Labelled(None, labels, images, images, images, None, None)
-    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images)
+    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
     assert facts == {"n_updates": 0, "bn_initial_share": 1.0}
     assert evaluation.fit_svm(model.embed(encoder, images), labels).score(
         model.embed(encoder, images), labels
     ) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("task", ["rotation", "none"])
+@pytest.mark.parametrize("task", ["rotation", "none", *views.VIEW_TASKS])
 def test_a_check_of_the_task_stands_beside_the_accuracy(task):
     images, labels = bright_and_dark()
     cell = Cell(epochs=1, batch_size=6, pretext=task)
     encoder, network = training.start_network(cell, 2)
     history = training.train(cell, network, images, labels, images)
     labelled = trials.Labelled(None, labels, images, images, images, None, None)
-    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images)
+    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
     assert ("rotation_accuracy" in facts) == (task == "rotation")
+    assert ("pretext_check" in facts) == (task in views.VIEW_TASKS)
     if task == "rotation":
         last = history["accuracy_unlabelled"].iloc[-1]
         assert facts["rotation_accuracy"]["training"] == pytest.approx(last)

@@ -15,7 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
 NOT_RESULTS = {"data_dir", "output_dir", "memory_growth", "keep_model"}  # where, and what is kept
-ADDED = {"attack_draw", "weights", "label_noise"}  # hashed only if set: older hashes stay
+ADDED = {
+    "attack_draw",
+    "weights",
+    "label_noise",
+    "unlabelled_classes",
+}  # hashed only if set: older hashes stay
 RETIRED = {"tensorboard"}  # in the params.yaml of older cells
 
 
@@ -54,6 +59,9 @@ class Cell(_Settings):
     test_split: Literal["random", "patient"] = Field(
         "random", description="how malaria is halved: random (paper) or patient"
     )
+    unlabelled_classes: Literal["same", "fewer", "more", "other"] = Field(
+        "same", description="classes of D_u beside those of D_l: same, fewer, more or other"
+    )
     # the labelled set and the attack (III-C)
     label_fraction: float = Field(
         0.05, gt=0, le=1, description="labelled images as a share of the unlabelled ones"
@@ -88,8 +96,11 @@ class Cell(_Settings):
     bn_recalibrate: Literal["none", "labelled", "unlabelled"] = Field(
         "none", description="re-estimate them after training: none, labelled or unlabelled"
     )
-    pretext: Literal["none", "rotation", "rotation_flip", "jigsaw"] = Field(
-        "rotation", description="task on D_u: none, rotation (paper), rotation_flip or jigsaw"
+    pretext: Literal[
+        "none", "rotation", "rotation_flip", "jigsaw", "barlow_twins", "consistency"
+    ] = Field(
+        "rotation",
+        description="none, rotation (paper), rotation_flip, jigsaw or a task of `views`",
     )
     rotations: Literal["one", "all"] = Field(
         "one", description="transforms shown per unlabelled image and epoch: one (drawn) or all"
@@ -163,7 +174,8 @@ class Cell(_Settings):
     @property
     def data_settings(self) -> dict[str, Any]:
         """What `data.datasets.load` takes."""
-        names = ("image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split", "seed")
+        names = ["image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split", "seed"]
+        names += ["unlabelled_classes"]
         return {"name": self.dataset} | {name: getattr(self, name) for name in names}
 
     @property
@@ -192,6 +204,7 @@ _NEEDS = {  # a setting that is not its default does something only with one of 
     "attack_unlabelled": ("attack", ["pixel", "searched"]),
     "jpeg_quality": ("defence", ["jpeg"]),
     "pretext": ("mode", ["semi"]),
+    "rotations": ("pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
     "equal_updates": ("mode", ["supervised"]),
     "jit": ("deterministic", [False]),  # Keras would leave XLA out with no more than a warning
 }

@@ -70,6 +70,7 @@ def load(
     unlabelled_limit: int = 0,
     test_limit: int = 0,
     test_split: str = "random",
+    unlabelled_classes: str = "same",
     test_rows: Sequence[int] | None = None,
     seed: int = 0,
     skip_damaged: bool = False,
@@ -85,6 +86,8 @@ def load(
             where they have labels, stratified; D_l is then drawn from the same subset.
         test_limit: likewise for test images.
         test_split: how malaria is halved, `random` (the paper) or `patient`.
+        unlabelled_classes: `same` as those of D_l, or `fewer`, `more` or `other`: see
+            `_choose_classes`.
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
         seed: of the subsets and of halves that are not official.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
@@ -97,11 +100,12 @@ def load(
     if local:
         parts = {name: part._replace(images=NOTHING) for name, part in parts.items()}
     parts, notes = _limit(parts, unlabelled_limit, test_limit, seed)
+    parts, class_names = _choose_classes(parts, facts["class_names"], unlabelled_classes)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
     return Dataset(
         name=name,
-        class_names=tuple(facts["class_names"]),
+        class_names=tuple(class_names),
         train=train.images,
         train_labels=train.labels,
         unlabelled=unlabelled.images,
@@ -111,7 +115,7 @@ def load(
         test_groups=test.groups,
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
-        content=_hash_content(facts["class_names"], parts),
+        content=_hash_content(class_names, parts),
         train_origin=train,
         unlabelled_origin=unlabelled,
         test_origin=test,
@@ -157,6 +161,29 @@ def _limit(
         notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
         parts[part] = parts[part].select(draw_stratified(labels, limit, seed))
     return parts, notes
+
+
+def _choose_classes(
+    parts: dict[str, Part], class_names: list[str], which: str
+) -> tuple[dict[str, Part], list[str]]:
+    """Give D_u other classes than D_l, halves of them in order (Oliver et al., NeurIPS 2018).
+
+    `fewer`: D_u has the first half, D_l and test images all. Otherwise these have the first half,
+    and D_u has all (`more`) or the second half (`other`).
+    """
+    if which == "same":
+        return parts, class_names
+    if "unlabelled" in parts:
+        raise DataError(f"unlabelled_classes = {which!r}: nobody knows the classes of D_u here")
+    half = (len(class_names) + 1) // 2
+    if which != "fewer" and half < 2:
+        raise DataError(f"unlabelled_classes = {which!r} needs at least three classes")
+    first = {n: part.select(np.flatnonzero(part.labels < half)) for n, part in parts.items()}
+    train = parts["train"]
+    if which == "fewer":
+        return parts | {"unlabelled": first["train"]}, class_names
+    others = train.select(np.flatnonzero(train.labels >= half))
+    return first | {"unlabelled": train if which == "more" else others}, class_names[:half]
 
 
 def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:

@@ -12,6 +12,7 @@ from keras import layers
 
 from semisiam.method.pipeline import image_batches
 from semisiam.method.pretext import TASKS, list_moves, transform_all
+from semisiam.method.views import VIEW_TASKS, draw_views
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError("Keras was imported with another backend: import semisiam before keras")
@@ -165,7 +166,12 @@ def build_supervised(encoder: keras.Model, n_classes: int) -> keras.Model:
 
 
 def transform(images: tf.Tensor, labels: tf.Tensor, task: str = "rotation") -> tf.Tensor:
-    """Do `pretext.transform` on the device, as part of a compiled step: one gather of pixels."""
+    """Do `pretext.transform` on the device, as part of a compiled step: one gather of pixels.
+
+    For a task on views, both views of each image, see `views.draw_views`.
+    """
+    if task in VIEW_TASKS:
+        return draw_views(images, labels, task)
     moves = tf.constant(list_moves(task, images.shape[1]))
     pixels = tf.reshape(images, (-1, moves.shape[1], images.shape[-1]))
     moved = tf.gather(pixels, tf.gather(moves, labels), batch_dims=1)
@@ -188,14 +194,15 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     """Call the one encoder on both inputs and put a head on each (Algorithm 1).
 
     Two calls, so each stream is normalised by its own batch statistics. `y_rot` has one unit for
-    each transform of the task. Called on images that are transformed already; the training step
-    transforms them itself.
+    each transform of the task, or is what `views.VIEW_TASKS` says. Called on images that are
+    transformed already; the training step transforms them itself.
     """
     shape = encoder.input_shape[1:]
     labelled = keras.Input(shape, dtype="uint8", name="labelled")
     unlabelled = keras.Input(shape, dtype="uint8", name="unlabelled")
-    y_lab = _head(n_classes, "y_lab")(encoder(labelled))
-    y_rot = _head(len(TASKS[task]), "y_rot")(encoder(unlabelled))
+    class_head = _head(n_classes, "y_lab")
+    y_lab = class_head(encoder(labelled))
+    y_rot = _task_head(task, class_head)(encoder(unlabelled))
     network = Siamese(
         {"labelled": labelled, "unlabelled": unlabelled},
         {"y_lab": y_lab, "y_rot": y_rot},
@@ -203,6 +210,12 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     )
     network.task = task
     return network
+
+
+def _task_head(task: str, class_head: layers.Layer) -> layers.Layer:
+    if task in VIEW_TASKS:
+        return VIEW_TASKS[task].head(class_head)
+    return _head(len(TASKS[task]), "y_rot")
 
 
 def _head(n_classes: int, name: str) -> layers.Dense:
@@ -223,18 +236,28 @@ def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras
 
 
 def score_pretext(
-    network: keras.Model, encoder: keras.Model, images: np.ndarray, task: str = "rotation"
-) -> float:
-    """Accuracy of the pretext head on test images, uint8 (N, S, S, 3): was the task learnt?
+    network: keras.Model,
+    encoder: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    task: str = "rotation",
+) -> dict[str, float | None]:
+    """Score the pretext head on test images, uint8 (N, S, S, 3), int (N,): was the task learnt?
 
-    In [0, 1]; guessing has 0.25 for rotations. Each image (2,000 at random if there are more) is
-    shown in all ways of the task, in inference mode.
+    `accuracy` in [0, 1], each image in all ways of the task (guessing has 0.25 for rotations); for
+    a task on views its own check, see `views`. 2,000 images at random if there are more, in
+    inference mode.
     """
-    chosen = np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES]
-    shown, labels = transform_all(images[np.sort(chosen)], task)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES])
+    if task in VIEW_TASKS:
+        shown = draw_views(tf.constant(images[chosen]), tf.zeros(1, tf.int64), task).numpy()
+    else:
+        shown, ways = transform_all(images[chosen], task)
     head = keras.Sequential([encoder, network.get_layer("y_rot")])
-    predicted = head.predict(image_batches(shown), verbose=0).argmax(axis=1)
-    return float((predicted == labels).mean())
+    given = head.predict(image_batches(shown), verbose=0)
+    if task in VIEW_TASKS:
+        return VIEW_TASKS[task].check(given, labels[chosen])
+    return {"accuracy": float((given.argmax(axis=1) == ways).mean())}
 
 
 def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:

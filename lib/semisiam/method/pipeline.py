@@ -73,7 +73,7 @@ def siamese_batches(
     task, drawn anew each epoch, or for `all` T: then the second stream has T·B images. The rest as
     in `supervised_batches`.
     """
-    n, n_transforms = len(unlabelled), len(pretext.TASKS[task])
+    n = len(unlabelled)
     pick = _open_rows(unlabelled)
 
     def order(epoch: int) -> tuple[np.ndarray, ...]:
@@ -84,8 +84,9 @@ def siamese_batches(
     def read(chosen_l: np.ndarray, chosen_u: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:
         images = pick(chosen_u)
         if show == "all":
-            k = np.repeat(np.arange(n_transforms), len(images))
-            images = np.concatenate([images] * n_transforms)
+            ways = len(pretext.TASKS[task])
+            k = np.repeat(np.arange(ways), len(images))
+            images = np.concatenate([images] * ways)
         return labelled[chosen_l], images, labels[chosen_l], k
 
     signature = (

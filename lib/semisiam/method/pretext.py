@@ -70,6 +70,11 @@ def list_moves(task: str, size: int) -> np.ndarray:
 def draw_labels(
     n_images: int, *, task: str = "rotation", seed: list[int], epoch: int
 ) -> np.ndarray:
-    """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often."""
+    """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often.
+
+    For a task on `views`, which has no labels, seeds of the views.
+    """
     rng = np.random.default_rng([*seed, epoch, 0x207])  # a stream of its own
+    if task not in TASKS:
+        return rng.integers(2**31, size=n_images)
     return rng.permutation(np.arange(n_images) % len(TASKS[task]))

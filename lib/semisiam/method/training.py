@@ -19,6 +19,7 @@ from semisiam.atomic import replacing
 from semisiam.cell import Cell, SettingsError
 from semisiam.method import model, pipeline
 from semisiam.method.pretext import TASKS
+from semisiam.method.views import VIEW_TASKS
 
 HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
     "accuracy": "accuracy_labelled",
@@ -85,8 +86,9 @@ class FusedAdam(keras.optimizers.Adam):
 def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Model:
     """Build and compile the network of the cell's mode, with the loss of equation (1).
 
-    Both terms are cross-entropies; the supervised network has the first alone, and without a
-    pretext task the second counts nothing: only the batch normalisations see D_u.
+    Both terms are cross-entropies, but for tasks on `views`; the supervised network has the first
+    alone, and without a pretext task the second counts nothing: only the batch normalisations see
+    D_u.
     """
     if cell.mode == "semi":
         network = model.build_siamese(encoder, n_classes, cell.pretext)
@@ -95,11 +97,16 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
     else:
         network = model.build_supervised(encoder, n_classes)
         weights = {"y_lab": 1.0}
+    losses = dict.fromkeys(weights, "sparse_categorical_crossentropy")
+    metrics = {head: ["accuracy"] for head in weights}
+    if cell.pretext in VIEW_TASKS:
+        losses["y_rot"] = VIEW_TASKS[cell.pretext].loss
+        metrics.pop("y_rot")  # nothing is named, so nothing is right
     network.compile(
         optimizer=FusedAdam(cell.learning_rate),
-        loss=dict.fromkeys(weights, "sparse_categorical_crossentropy"),
+        loss=losses,
         loss_weights=weights,
-        metrics={head: ["accuracy"] for head in weights},
+        metrics=metrics,
         jit_compile=cell.jit,  # XLA is ten times slower on a CPU
     )
     return network
@@ -150,7 +157,9 @@ def make_batches(
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Images that pass the encoder in an epoch, both streams together."""
     views = 1 if cell.mode == "supervised" else 2
-    if cell.mode == "semi" and cell.rotations == "all":
+    if cell.pretext in VIEW_TASKS:
+        views = 1 + 2
+    elif cell.mode == "semi" and cell.rotations == "all":
         views = 1 + len(TASKS[cell.pretext])
     return views * _epoch_length(cell, n_labelled, n_unlabelled)
 

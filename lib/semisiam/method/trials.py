@@ -108,13 +108,15 @@ def describe_training(
     labelled: Labelled,
     n_unlabelled: int,
     test: np.ndarray,
+    test_labels: np.ndarray,
 ) -> dict[str, Any]:
     """Measure what training did: was each task learnt, and did the statistics keep up?
 
     Returns `n_updates`; `bn_initial_share`, see `model.share_of_initial_statistics`;
     `training_accuracy` of the last epoch; `labelled_accuracy`, see `model.score_modes`;
     `rotation_accuracy`: of the pretext head, in `training` and on `test` images (0.25 is guessing,
-    for rotations). Without training or task what does not exist is left out.
+    for rotations), or `pretext_check` of a task on views, see `model.score_pretext`. Without
+    training or task what does not exist is left out.
     """
     n_updates = cell.epochs * training.count_steps(cell, len(labelled.labels), n_unlabelled)
     share = model.share_of_initial_statistics(encoder, cell.mode, n_updates)
@@ -127,10 +129,12 @@ def describe_training(
         classifier, labelled.images, labelled.labels, cell.batch_size
     )
     if cell.mode == "semi" and cell.pretext != "none":
-        facts["rotation_accuracy"] = {
-            "training": float(history["accuracy_unlabelled"].iloc[-1]),
-            "test": model.score_pretext(network, encoder, test, cell.pretext),
-        }
+        score = model.score_pretext(network, encoder, test, test_labels, cell.pretext)
+        if "accuracy_unlabelled" in history:
+            last = float(history["accuracy_unlabelled"].iloc[-1])
+            facts["rotation_accuracy"] = {"training": last, "test": score["accuracy"]}
+        else:
+            facts["pretext_check"] = score
     return facts
 
 
@@ -146,7 +150,9 @@ def run_control(cell: Cell, data: Any) -> dict[str, Any]:
     labelled = prepare_labelled(cell, data.train, data.train_labels, n_unlabelled)
     encoder, network = training.start_network(cell, len(data.class_names))
     history = training.train(cell, network, labelled.images, labelled.labels, data.unlabelled)
-    facts = describe_training(cell, encoder, network, history, labelled, n_unlabelled, test)
+    facts = describe_training(
+        cell, encoder, network, history, labelled, n_unlabelled, test, test_labels
+    )
     known = labelled.images, labelled.labels
     svm = evaluation.fit_svm(model.embed(encoder, labelled.images), labelled.labels)
     rows = score_trigger(

@@ -1,0 +1,154 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from semisiam.cell import Cell, SettingsError
+from semisiam.data.datasets import load
+from semisiam.data.files import DataError
+from semisiam.method import model, training, views
+from semisiam.method.pretext import draw_labels
+
+# two columns without correlation: against themselves the identity, swapped 0 and 1 change places
+COLUMNS = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("second", "loss", "diagonal", "off_diagonal"),
+    [
+        (COLUMNS, 0, 1, 0),
+        (5 * COLUMNS + 3, 0, 1, 0),  # a unit's scale and mean do not count
+        (COLUMNS[:, ::-1], (1 + 1 + 2 * 0.005) / 2, 0, 1),
+        (-COLUMNS, (4 + 4) / 2, -1, 0),
+    ],
+)
+def test_barlow_twins_of_matrices_worked_out_by_hand(second, loss, diagonal, off_diagonal):
+    both = np.concatenate([COLUMNS, second])
+    assert float(views.barlow_twins(None, tf.constant(both))) == pytest.approx(loss, abs=1e-5)
+    found = views.check_correlation(both, None)
+    assert found["diagonal"] == pytest.approx(diagonal, abs=1e-5)
+    assert found["off_diagonal"] == pytest.approx(off_diagonal, abs=1e-5)
+
+
+def test_a_unit_that_is_constant_gives_no_nan():
+    both = np.ones((8, 2), np.float32)
+    assert float(views.barlow_twins(None, tf.constant(both))) == pytest.approx(1)
+
+
+def test_consistency_counts_confident_weak_views_alone():
+    weak = [[0.96, 0.04], [0.9, 0.1], [0.02, 0.98]]
+    strong = [[0.5, 0.5], [0.01, 0.99], [0.75, 0.25]]
+    both = tf.constant(weak + strong)
+    with tf.GradientTape() as tape:
+        tape.watch(both)
+        loss = views.consistency(None, both)
+    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 3)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, both)).numpy()
+    assert (gradient[:3] == 0).all()  # a target is no way to a lower loss
+    assert (gradient[[3, 5]] != 0).any()
+    check = views.check_pseudo_labels(both.numpy(), np.array([0, 0, 0]))
+    assert check == {"confident": pytest.approx(2 / 3), "accuracy": 0.5}
+    unsure = views.check_pseudo_labels(np.full((4, 2), 0.5), np.array([0, 1]))
+    assert unsure == {"confident": 0, "accuracy": None}
+
+
+@pytest.mark.parametrize("task", views.VIEW_TASKS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_views_keep_shape_and_range_and_depend_on_the_label_alone(task, compiled):
+    draw = tf.function(views.draw_views) if compiled else views.draw_views
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    labels = draw_labels(6, task=task, seed=[0, 1], epoch=2)
+    assert (labels == draw_labels(6, task=task, seed=[0, 1], epoch=2)).all()
+    assert (labels != draw_labels(6, task=task, seed=[0, 1], epoch=3)).any()
+    first, again = (draw(tf.constant(images), tf.constant(labels), task) for _ in range(2))
+    assert (first.shape, first.dtype) == ((12, 8, 8, 3), tf.uint8)
+    assert (first.numpy() == again.numpy()).all()
+    assert (first[:6].numpy() != first[6:].numpy()).any()
+    other = draw(tf.constant(images), tf.constant(labels + 1), task)
+    assert (first.numpy() != other.numpy()).any()
+
+
+def test_a_crop_of_all_is_the_image_or_its_mirror():
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    found = np.concatenate([views.crop(images, [seed, 0], area=1.0) for seed in range(9)])
+    mirrored = images[:, :, ::-1]
+    kinds = [(np.allclose(a, images[i % 2]), np.allclose(a, mirrored[i % 2]))
+             for i, a in enumerate(found)]  # fmt: skip
+    assert set(kinds) == {(True, False), (False, True)}
+
+
+@pytest.mark.parametrize("task", views.VIEW_TASKS)
+def test_a_run_on_views_that_is_resumed_ends_in_the_same_weights(task, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
+
+    def run(epochs, path=None):
+        cell = Cell(pretext=task, epochs=2, batch_size=8)
+        _, network = training.start_network(cell, 2)
+        if epochs == 1:  # as if it were killed in between
+            stop = RuntimeError("stop")
+
+            def on_epoch(row):
+                if row["epoch"] == 2:
+                    raise stop
+
+            with pytest.raises(RuntimeError):
+                training.train(cell, network, images[:6], labels[:6], images,
+                               checkpoint=path, on_epoch=on_epoch)  # fmt: skip
+        else:
+            training.train(cell, network, images[:6], labels[:6], images, checkpoint=path)
+        return network.get_weights()
+
+    whole = run(2)
+    run(1, tmp_path / "checkpoint.npz")
+    resumed = run(2, tmp_path / "checkpoint.npz")
+    assert all((a == b).all() for a, b in zip(whole, resumed, strict=True))
+    assert training.count_views(Cell(pretext=task), 6, 20) == 3 * 20
+
+
+def test_consistency_has_no_head_of_its_own():
+    encoder = model.build_encoder("small_cnn", 32)
+    network = model.build_siamese(encoder, 3, "consistency")
+    assert network.count_params() == encoder.count_params() + 128 * 3 + 3
+    assert len(network.trainable_variables) == len(encoder.trainable_variables) + 2
+
+
+def test_all_turns_at_once_need_a_task_that_turns():
+    with pytest.raises(SettingsError, match="rotations = 'all' needs pretext"):
+        Cell.check({"pretext": "barlow_twins", "rotations": "all"})
+
+
+def test_classes_of_the_unlabelled_images():
+    same = load("digits", 8)
+
+    def classes(which):
+        data = load("digits", 8, unlabelled_classes=which)
+        assert data.content != same.content
+        present = (same.train_labels[[(same.train == image).all(axis=(1, 2, 3)).argmax()
+                   for image in data.unlabelled[::40]]])  # fmt: skip
+        return [data.train_labels, data.test_labels, present], data
+
+    (train, test, unlabelled), fewer = classes("fewer")
+    assert set(train) == set(test) == set(range(10))
+    assert max(unlabelled) < 5
+    assert len(fewer.unlabelled) == (same.train_labels < 5).sum()
+    assert (fewer.train == same.train).all()
+    (train, test, unlabelled), more = classes("more")
+    assert set(train) == set(test) == set(range(5))
+    assert max(unlabelled) >= 5 > min(unlabelled)
+    assert more.class_names == same.class_names[:5]
+    (train, test, unlabelled), _ = classes("other")
+    assert set(train) == set(test) == set(range(5))
+    assert min(unlabelled) >= 5
+
+
+def test_classes_that_nobody_knows_are_not_chosen(tmp_path):
+    from semisiam.data.datasets import _choose_classes
+    from semisiam.data.parts import Part
+
+    part = Part(np.zeros((2, 8, 8, 3), np.uint8), np.array(["a", "b"]), np.array([0, 1]))
+    with pytest.raises(DataError, match="nobody knows"):
+        _choose_classes({"train": part, "unlabelled": part}, ["x", "y", "z"], "fewer")
+    with pytest.raises(DataError, match="at least three"):
+        _choose_classes({"train": part, "test": part}, ["x", "y"], "more")
