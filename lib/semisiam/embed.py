@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,33 @@ from semisiam.data.files import DataError, Opener
 from semisiam.run.folder import explain_undone
 
 BATCH_SIZE = 256  # images in memory at once
+
+
+def write_embeddings(cell_folder: Path, images: Path, output: Path) -> pd.DataFrame:
+    """Write the table of `embed_images` as .csv or .npz, by the suffix of `output`; returns it.
+
+    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
+    embeddings, float32 (N, 128). Raises `DataError`, at once if `output` cannot be written.
+    """
+    if output.suffix not in (".csv", ".npz"):
+        raise DataError(f"--output {output}: the name must end in .csv or .npz")
+    try:
+        with replacing(output) as temporary:
+            temporary.touch()
+            table = embed_images(cell_folder, images)
+            if output.suffix == ".csv":
+                table.to_csv(temporary, index=False, float_format="%.9g")  # digits for any float32
+                return table
+            np.savez_compressed(
+                temporary,
+                files=table["file"].to_numpy(str),  # as objects they would be pickled
+                predicted_classes=table["predicted_class"].to_numpy(str),
+                confidences=table["confidence"].to_numpy(),
+                embeddings=table.filter(regex=r"^e\d+$").to_numpy(),
+            )
+    except OSError as error:
+        raise DataError(f"--output {output} cannot be written: {error.strerror}") from None
+    return table
 
 
 def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
@@ -66,40 +92,6 @@ def explain_left_out(left_out: list[str], n_embedded: int) -> str:
     total = n_embedded + len(left_out)
     few = files.enumerate_few(left_out, 10, "\n  ")
     return f"{len(left_out):,} of {total:,} images are not embedded:\n  {few}\nmend or remove them"
-
-
-@contextmanager
-def writing(output: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `output` that takes its place when the block succeeds.
-
-    Raises `DataError` at once if `output` is no .csv or .npz or cannot be written.
-    """
-    if output.suffix not in (".csv", ".npz"):
-        raise DataError(f"--output {output}: the name must end in .csv or .npz")
-    try:
-        with replacing(output) as temporary:
-            temporary.touch()
-            yield temporary
-    except OSError as error:
-        raise DataError(f"--output {output} cannot be written: {error.strerror}") from None
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write the table of `embed_images` as .csv or .npz, by the suffix of `path`.
-
-    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
-    embeddings, float32 (N, 128).
-    """
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False, float_format="%.9g")  # enough digits for any float32
-        return
-    np.savez_compressed(
-        path,
-        files=table["file"].to_numpy(str),  # as objects they would be pickled
-        predicted_classes=table["predicted_class"].to_numpy(str),
-        confidences=table["confidence"].to_numpy(),
-        embeddings=table.filter(regex=r"^e\d+$").to_numpy(),
-    )
 
 
 def _read_cell(folder: Path) -> Cell:

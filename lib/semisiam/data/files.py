@@ -167,18 +167,19 @@ def is_picture(name: str) -> bool:
 
 
 def count_unsupported(names: Iterable[str]) -> str:
-    """Say how many images of each unsupported format there are, or nothing if none."""
+    """Say in brackets how many images of each unsupported format there are; "" if none."""
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+    counts = [f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES]
+    return f" (not supported: {', '.join(counts)})" if counts else ""
 
 
 def tell_left_out(names: Iterable[str]) -> list[str]:
     """Note which files are no images, or images of formats that are not supported."""
-    notes, others = [], sorted(name for name in names if not is_picture(name))
-    if counts := count_unsupported(names):
-        notes.append(f"images of formats that are not supported left out: {counts}")
+    unsupported, others = count_unsupported(names), [n for n in names if not is_picture(n)]
+    notes = [f"images left out{unsupported}"] if unsupported else []
     if others:
-        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
+        few = enumerate_few(sorted(others))
+        notes.append(f"files that are not images left out ({len(others)}): {few}")
     return notes
 
 

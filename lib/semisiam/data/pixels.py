@@ -109,9 +109,8 @@ def _split_rgb16(data: bytes) -> list[Image.Image]:
 def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
     """Find the one range [low, high) of deep images' values that is to become 0-255.
 
-    It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
-    of them fill at least half; else it is those 99.8 %, or all where those are one value. Of each
-    image up to 2,000 values count.
+    It is a whole depth (8 to 16 bits) if all values lie in it and the middle 99.8 % of them fill at
+    least half; else it is those 99.8 %, or all where they are one value. 2,000 values an image do.
     """
     least, most, some = np.inf, -np.inf, []
     for pixels in deep:
@@ -140,29 +139,20 @@ def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]
 def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     """Resize to a square, bilinear and antialiased; grey is repeated to three channels.
 
-    Args:
-        image: uint8 (H, W) or (H, W, 3) in 0-255; the aspect is not kept.
-        image_size: S (px).
-
-    Returns:
-        uint8 (S, S, 3); the image itself where it has that size already.
+    Takes uint8 (H, W) or (H, W, 3) in 0-255, whose aspect is not kept, and S, a size in px; returns
+    uint8 (S, S, 3).
     """
-    if image.shape[:2] != (image_size, image_size):
-        picture = Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
-        image = np.asarray(picture)
-    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    picture = Image.fromarray(image).convert("RGB")
+    return np.asarray(picture.resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
 @dataclass
 class Writer:
-    """Writes the parts of a data set, and keeps what there is to tell of all their images.
-
-    value_range: [low, high) of the images deeper than 8 bits, found when the first one is met.
-    """
+    """Writes the parts of a data set, and keeps what there is to tell of all their images."""
 
     parts: dict[str, Part]
     image_size: int
-    value_range: tuple[float, ...] = ()
+    value_range: tuple[float, ...] = ()  # [low, high) of deep images, once one was met
     remarks: Counter = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
     clipped: int = 0
