@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from semisiam.atomic import replacing
 from semisiam.cell import Cell
@@ -65,25 +63,25 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     """
     cell, members = _read_cell(cell_folder), _find_images(images)
     network, svm, about = _load(cell_folder, cell)
-    told = {"left_out": [], "clipped": 0}
-    readable = _read(members, cell.image_size, about.get("value_range"), told)
-    names, found = [], []
+    reader = pixels.Reader(cell.image_size, about.get("value_range", ()))
+    names, rows, found = [*members], [], []
+    readable = reader.read(names, members.values())
     while batch := list(islice(readable, BATCH_SIZE)):
-        names += [name for name, _ in batch]
-        found.append(network.predict_on_batch(np.stack([image for _, image in batch])))
+        rows += [row for row, _, _ in batch]
+        found.append(network.predict_on_batch(np.stack([image for _, _, image in batch])))
     if not found:
-        raise DataError(explain_left_out(told["left_out"], 0))
+        raise DataError(explain_left_out(reader.damaged, 0))
     outputs = {key: np.concatenate([of[key] for of in found]) for key in found[0]}
     embeddings, chances = outputs["embedding"], outputs.get("y_lab")
     predicted = svm.predict(embeddings)
     if chances is None and hasattr(svm, "predict_proba"):
         chances = svm.predict_proba(embeddings)
+    sure = np.nan if chances is None else chances[np.arange(len(rows)), predicted]
     table = pd.DataFrame(embeddings).add_prefix("e")
-    table.insert(0, "file", names)
+    table.insert(0, "file", [names[row] for row in rows])
     table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
-    sure = np.nan if chances is None else chances[np.arange(len(names)), predicted]
     table.insert(2, "confidence", sure)
-    table.attrs = told
+    table.attrs = {"left_out": reader.damaged, "clipped": reader.clipped}
     return table
 
 
@@ -148,22 +146,3 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
     finally:
         keras.config.set_dtype_policy(policy)
     return classifier, svm, about
-
-
-def _read(
-    members: dict[str, Opener], image_size: int, value_range: list[float] | None, told: dict
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Read and resize images, uint8 (S, S, 3), and tell which cannot be read and why."""
-    decoded = zip(members, pixels.decode(members.values()), strict=True)
-    for name, (image, remark) in tqdm(decoded, "images", len(members), leave=False, disable=None):
-        deep = image is not None and image.dtype != np.uint8
-        if deep and value_range:
-            image, clipped = pixels.scale(image, *value_range)
-            told["clipped"] += clipped
-        elif deep:
-            image = None
-            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
-        if image is None:
-            told["left_out"].append(f"{name} {remark}")
-        else:
-            yield name, pixels.resize(image, image_size)

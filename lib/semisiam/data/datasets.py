@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from semisiam.data.files import DataError, cache_folder, enumerate_few, show
 from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_test
-from semisiam.data.pixels import Writer
+from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
@@ -44,7 +44,7 @@ class Dataset:
     train_origin: Part  # with names and digests, as the next two
     unlabelled_origin: Part
     test_origin: Part
-    facts: dict[str, dict[str, list[int]]]  # by part, of `pixels.Writer.write`
+    facts: dict[str, dict[str, list[int]]]  # by part, of `pixels.Reader.write`
     decoding: dict[str, list[float]]  # for `embed`, the `value_range` of deep images if any are
     folder: Path  # of the prepared arrays
 
@@ -222,13 +222,13 @@ def _write(
 ) -> None:
     """Write a data set's arrays into an empty folder."""
     raw, rows = draw_test(source.read(), source.test_share, halving)
-    writer, parts, about, items = Writer(raw.parts, settings["size"]), {}, {}, {}
+    reader, parts, about, items = Reader(settings["size"], parts=raw.parts), {}, {}, {}
     for name, part in raw.parts.items():
-        parts[name], about[name] = writer.write(folder / f"{name}.npy", part)
+        parts[name], about[name] = reader.write(folder / f"{name}.npy", part)
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
-    if writer.damaged and not skip_damaged:
+    if reader.damaged and not skip_damaged:
         total = sum(len(part.names) for part in raw.parts.values())
-        _refuse_damaged(writer.damaged, total, settings)
+        _refuse_damaged(reader.damaged, total, settings)
     classes, present = list(raw.class_names), set(parts["train"].labels)
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
@@ -236,10 +236,10 @@ def _write(
     facts = {
         "settings": settings,
         "class_names": classes,
-        "notes": [*raw.notes, *writer.describe()],
+        "notes": [*raw.notes, *reader.describe()],
         "parts": about,
         "test_rows": rows,
-        "decoding": {"value_range": writer.value_range} if writer.value_range else {},
+        "decoding": {"value_range": reader.value_range} if reader.value_range else {},
     }
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut

@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pandas as pd
+from PIL import Image
 
-IMAGE_SUFFIXES = {  # those that people give to these formats
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
-}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")  # alone are read
+IMAGE_SUFFIXES = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
 OTHER_PICTURES = {  # images too, but in formats that cannot be read here
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".tga", ".ico", ".eps", ".exr", ".fits"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".czi", ".nd2", ".lif", ".lsm"),

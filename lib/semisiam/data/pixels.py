@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.data.files import Opener, enumerate_few
+from semisiam.data.files import FORMATS, Opener, enumerate_few
 from semisiam.data.parts import NOTHING, Part
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 UPRIGHT = {  # by the EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -147,15 +146,42 @@ def resize(image: np.ndarray, image_size: int) -> np.ndarray:
 
 
 @dataclass
-class Writer:
-    """Writes the parts of a data set, and keeps what there is to tell of all their images."""
+class Reader:
+    """Reads images at one size, and keeps what there is to tell of them all."""
 
-    parts: dict[str, Part]
     image_size: int
-    value_range: tuple[float, ...] = ()  # [low, high) of deep images, once one was met
+    value_range: Sequence[float] = ()  # [low, high) of images deeper than 8 bits
+    parts: dict[str, Part] = field(default_factory=dict)  # to find that range in, if need be
     remarks: Counter = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
     clipped: int = 0
+
+    def read(
+        self, names: Sequence[str], images: Iterable[Opener | np.ndarray], what: str = "images"
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Read images one at a time; yields row, original pixels and resized ones, both uint8.
+
+        Images that do not decode are left out and named in `damaged`.
+        """
+        progress = tqdm(decode(images), what, len(names), leave=False, disable=None)
+        for row, (pixels, remark) in enumerate(progress):
+            if pixels is not None and pixels.dtype != np.uint8:
+                pixels, remark = self._scale(pixels, remark)
+            if pixels is None:
+                self.damaged.append(f"{names[row]} {remark}")
+            else:
+                self.remarks[remark] += 1
+                yield row, pixels, resize(pixels, self.image_size)
+
+    def _scale(self, pixels: np.ndarray, remark: str) -> Picture:
+        if not self.value_range and not self.parts:
+            return None, f"is deeper than 8 bits ({remark}), and the cell's images were not"
+        if not self.value_range:  # rare, so it is no loss to look at all images
+            every = (image for part in self.parts.values() for image, _ in decode(part.images))
+            self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
+        levels, clipped = scale(pixels, *self.value_range)
+        self.clipped += clipped
+        return levels, remark
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
         """Stream a part's images to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
@@ -165,22 +191,15 @@ class Writer:
         """
         kept, digests, sizes = [], [], []
         low, high = 255, 0
-        progress = tqdm(decode(part.images), path.stem, len(part.names), leave=False, disable=None)
         with path.open("wb") as file:
             _write_header(file, len(part.names), self.image_size)
-            for row, (pixels, remark) in enumerate(progress):
-                if pixels is None:
-                    self.damaged.append(f"{part.names[row]} {remark}")
-                    continue
-                pixels = self._scale(pixels)
-                resized = resize(pixels, self.image_size)
+            for row, pixels, resized in self.read(part.names, part.images, path.stem):
                 file.write(resized.tobytes())
                 kept.append(row)
                 salt = "x".join(map(str, pixels.shape)).encode()[:16]
                 content = np.ascontiguousarray(pixels)
                 digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
                 sizes.append(pixels.shape[:2])
-                self.remarks[remark] += 1
                 low, high = min(low, resized.min()), max(high, resized.max())
             _write_header(file, len(kept), self.image_size)
         facts = {
@@ -190,16 +209,6 @@ class Writer:
         }
         hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
         return part._replace(images=NOTHING).select(kept)._replace(digests=hashes), facts
-
-    def _scale(self, pixels: np.ndarray) -> np.ndarray:
-        if pixels.dtype == np.uint8:
-            return pixels
-        if not self.value_range:  # rare, so it is no loss to look at all images
-            every = (image for part in self.parts.values() for image, _ in decode(part.images))
-            self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
-        levels, clipped = scale(pixels, *self.value_range)
-        self.clipped += clipped
-        return levels
 
     def describe(self) -> list[str]:
         """Say which images were converted or left out, and how deep ones were scaled."""
