@@ -55,7 +55,7 @@ outputs_option = click.option(
     "--outputs", type=FOLDER, default=ROOT / "outputs", help="Holds one folder per study."
 )
 only_option = click.option(
-    "--only", default="", metavar="SETTINGS", help="E.g. 'backbone=resnet50_v2 split=0,1'."
+    "--only", default="", metavar="SETTINGS", help="Cells like 'backbone=resnet50_v2 split=0,1'."
 )
 
 
@@ -189,7 +189,9 @@ def report(study: Study, outputs: Path) -> None:
 @main.command()
 @click.argument("folder", type=PATH)
 @click.option("--output", type=FOLDER, show_default="in outputs/own", help="For page and encoder.")
-@click.option("-p", "settings", type=(str, str), multiple=True, help="Parameter of the notebook.")
+@click.option(
+    "-p", "settings", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook."
+)
 def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]) -> None:
     """Say what works best on your own images, how sure that is, and what to label next.
 

@@ -61,7 +61,8 @@ def showing(
 
     Yields the function to call with the status of every cell.
     """
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    plain = not sys.stderr.isatty()  # where lines are not to be wrapped
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=plain)
     last: dict[str, Status] = {}
 
     def update(status: dict[str, Status]) -> None:
@@ -69,7 +70,7 @@ def showing(
             changed = last and last[name].state != cell.state
             if changed and cell.state in ("done", "failed"):
                 console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
-            elif changed and cell.state == "running" and not console.is_terminal:
+            elif changed and cell.state == "running" and plain:
                 console.print(describe_cell(name, cell, None))
         last.update(status)
         live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
@@ -89,8 +90,8 @@ def draw(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> Gro
     running = [name for name, cell in status.items() if cell.state == "running"]
     seconds = estimate_seconds(cells, status)
     lines = [describe_cell(name, status[name], seconds.get(name)) for name in running]
-    told = describe_all(cells, status, workers)
-    return Group(ProgressBar(len(status), ended, width=40), told, *lines)
+    told = "", describe_all(cells, status, workers)  # the first ends the line of the bar
+    return Group(ProgressBar(len(status), ended, width=40), *told, *lines)
 
 
 def show(cells: dict[str, Cell], status: dict[str, Status], workers: int, folder: Path) -> None:

@@ -8,8 +8,6 @@ Who works there has `lock` locked: the grid, and with the same descriptor paperm
 The system drops the lock when the last of them is gone, however it ended.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import hashlib
 import os
@@ -23,7 +21,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
@@ -33,9 +31,6 @@ from filelock import lock_descriptor
 from semisiam import ROOT
 from semisiam.atomic import read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
-
-if TYPE_CHECKING:  # pandas takes half a second to import
-    import pandas as pd
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "semisiam")
 RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.json", "model.keras")
@@ -175,8 +170,8 @@ def close_folder(
     *,
     metrics: dict[str, Any],  # plain values
     split: dict[str, Any],  # of `splits.describe_split`; its `content` names the images
-    report: pd.DataFrame,  # class by class
-    history: pd.DataFrame,  # epoch by epoch
+    report: Any,  # a data frame, class by class
+    history: Any,  # a data frame, epoch by epoch
     features: dict[str, np.ndarray],
     model: Any,  # of Keras, kept if the settings say so
 ) -> None:
