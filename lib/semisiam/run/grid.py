@@ -133,16 +133,14 @@ def running_here(workers: int, *, threads: int | None = None, **how: Any) -> Ite
 def run_study(
     cells: dict[str, Cell],
     folder: Path,
-    status: dict[str, Status],
-    executor: futures.Executor,
+    status: dict[str, Status],  # of `read_status`
+    executor: futures.Executor,  # as `run`, of `running_here` or `cluster.running_on`
     run: Run,
-    on_change: Callable[[dict[str, Status]], None],
+    on_change: Callable[[dict[str, Status]], None],  # called twice a second
 ) -> dict[str, Status]:
-    """Run the cells that are not done, and carry on past those that fail.
+    """Run the cells that are not done, past those that fail; returns the status of every cell.
 
-    A cell that somebody else works on is waited for, and run if it is left undone. `status` is from
-    `read_status`, `executor` and `run` from `running_here` or `cluster.running_on`; `on_change` is
-    called twice a second with the status of every cell, which is returned at the end. Raises
+    A cell that somebody else works on is waited for, and run if it is left undone. Raises
     `SettingsError` if the study's folder cannot be written or is too small.
     """
     check_disk(folder, cells, status)
