@@ -15,15 +15,8 @@ from tqdm import tqdm
 from semisiam.data.files import FORMATS, Opener, enumerate_few
 from semisiam.data.parts import NOTHING, Part
 
-UPRIGHT = {  # by the EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
+STEPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -54,10 +47,13 @@ def decode_image(data: bytes) -> Picture:
                 return None, f"holds {frames} frames or pages: save the one you mean on its own"
             tile = image.tile  # loading clears it
             image.load()
-            upright = UPRIGHT.get(image.getexif().get(0x0112))
-            pixels, remark = _convert(data, image, str(tile), upright)
+            orientation, turned = image.getexif().get(0x0112), ""
+            pixels, remark = _convert(data, image, str(tile))
+            if pixels is not None and orientation in STEPS:
+                down, across = STEPS[orientation]
+                pixels = (pixels.swapaxes(0, 1) if orientation >= 5 else pixels)[::down, ::across]
+                turned = "turned upright as its EXIF says"
             first = "the first picture of several (MPO)" if image.format == "MPO" else ""
-            turned = "turned upright as its EXIF says" if upright is not None else ""
             return pixels, ", ".join(filter(None, [first, turned, remark]))
     except Image.UnidentifiedImageError:
         return None, "is not an image that Pillow knows"
@@ -65,17 +61,11 @@ def decode_image(data: bytes) -> Picture:
         return None, f"does not decode ({error})"
 
 
-def _convert(
-    data: bytes, image: Image.Image, tile: str, upright: Image.Transpose | None
-) -> Picture:
+def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
     """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
-    deep = [image] if image.mode[0] in "IF" else _split_rgb16(data) if "'RGB;16" in tile else []
-    if upright is not None:
-        image, deep = image.transpose(upright), [part.transpose(upright) for part in deep]
-    if len(deep) == 2:
-        high, low = (np.asarray(part).astype(np.uint16) for part in deep)
-        return high << 8 | low, "16-bit"
-    if deep:
+    if "'RGB;16" in tile:
+        return _read_rgb16(data, image), "16-bit"
+    if image.mode[0] in "IF":
         if not np.isfinite(pixels := np.asarray(image)).all():
             return None, "holds values that are no finite numbers"
         kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
@@ -92,17 +82,14 @@ def _convert(
     return np.asarray(image.convert("RGB")), ", ".join(remarks)
 
 
-def _split_rgb16(data: bytes) -> list[Image.Image]:
-    """Read the upper and lower bytes of 16-bit colour, of which Pillow gives the upper alone.
-
-    Told that the bytes have the other order, it gives the lower ones.
-    """
-    high, low = (Image.open(io.BytesIO(data), formats=FORMATS) for _ in range(2))
+def _read_rgb16(data: bytes, image: Image.Image) -> np.ndarray:
+    """Read 16-bit colour: Pillow gives its upper bytes, and the lower if told the other order."""
+    low = Image.open(io.BytesIO(data), formats=FORMATS)
     other = "RGB;16L" if "RGB;16B" in str(low.tile) else "RGB;16B"
     for i, tile in enumerate(low.tile):
         args = other if isinstance(tile.args, str) else (other, *tile.args[1:])
         low.tile[i] = tile._replace(args=args)
-    return [high, low]
+    return np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
 
 
 def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
