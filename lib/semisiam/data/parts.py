@@ -94,11 +94,11 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
     if unknown := [name for name in of_test if name not in classes]:
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
-    wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
-    wanted |= {"unlabelled": ["unlabelled"]}
-    chosen = {part: inside for part, inside in wanted.items() if part in ("train", *tops)}
-    parts = {part: choose_images(place, members, inside) for part, inside in chosen.items()}
-    if "unlabelled" in parts:
+    parts = {"train": choose_images(place, members, classes)}
+    if "test" in tops:
+        parts["test"] = choose_images(place, members, [f"test/{name}" for name in classes])
+    if "unlabelled" in tops:
+        parts["unlabelled"] = choose_images(place, members, ["unlabelled"])
         parts["unlabelled"].labels[:] = -1
     loose = set(filter(is_image, members)).difference(*(part.names for part in parts.values()))
     told = f"images outside the class folders left out ({len(loose)}): "

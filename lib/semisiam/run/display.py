@@ -19,9 +19,7 @@ from semisiam.run.worker import Status
 def describe_all(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> str:
     """Count the cells of each state, and say when all are done if that is known."""
     counts, seconds = Counter(s.state for s in status.values()), estimate_seconds(cells, status)
-    told = ", ".join(
-        f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting")
-    )
+    told = ", ".join(f"{counts[s]} {s}" for s in ("done", "running", "failed", "waiting"))
     left = [name for name, s in status.items() if s.state in ("running", "waiting")]
     if not left or not all(name in seconds for name in left):
         return told

@@ -176,13 +176,12 @@ def _get_result(future: futures.Future) -> Status:
 
 def list_gpus() -> list[str]:
     """List the GPUs for cells: those of `CUDA_VISIBLE_DEVICES` if it is set, else all there are."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        with suppress(OSError, subprocess.TimeoutExpired):
-            told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
-            return [str(i) for i in range(len(re.findall("^GPU ", told.stdout, re.MULTILINE)))]
-    names = [name.strip() for name in (visible or "").split(",")]
-    return [name for name in names if name not in ("", "-1")]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.replace(" ", "").split(",") if name not in ("", "-1")]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+        return re.findall(r"^GPU (\d+)", told.stdout, re.MULTILINE)
+    return []
 
 
 def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:
