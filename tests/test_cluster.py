@@ -9,12 +9,19 @@ import time
 
 import psutil
 import pytest
-from tiny_study import check_cells, find, name, start, wait_for, write_notebook, write_study
+from tiny_study import (
+    check_cells,
+    find,
+    name,
+    read_status,
+    start,
+    wait_for,
+    write_notebook,
+    write_study,
+)
 
 from semisiam import ROOT
 from semisiam.atomic import read_json
-from semisiam.cell import Study
-from semisiam.run import grid
 from semisiam.run.folder import find_holder
 
 PRELOAD = """
@@ -94,7 +101,7 @@ def test_the_client_goes_and_comes_back_and_a_worker_dies(dask):
     study = write_study(dask.folder, list(splits), epochs=epochs, learning_rate=0.3)
     client = dask.grid(study)
     wait_for(at_epoch(dask, 0, 2))
-    status = grid.read_status(Study.load(study), dask.folder / "out")
+    status = read_status(study, dask.folder / "out")
     assert status[name(0)].state == "running"
     client.kill()
     client.wait()
@@ -120,7 +127,7 @@ def test_ctrl_c_ends_the_cells_on_the_workers(dask):
     assert "stopped; the same command goes on from here" in dask.output()
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert find_holder(dask.cell(0)) == ""
-    status = grid.read_status(Study.load(study), dask.folder / "out")
+    status = read_status(study, dask.folder / "out")
     assert [cell.state for cell in status.values()] == ["waiting", "waiting"]
     assert status[name(0)].reason.startswith("cut off after epoch ")
 

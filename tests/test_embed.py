@@ -237,7 +237,7 @@ def test_where_there_is_nothing_to_embed(made, tmp_path):
     write_files(tmp_path, {"notes.txt": b"x"})
     for place, message in (
         (tmp_path / "nowhere", "there is no image file or folder"),
-        (tmp_path, r"holds no image \(1 other files\); known are .avif"),
+        (tmp_path, r"holds no image \(1 other files\); known are .apng, .avif"),
     ):
         with pytest.raises(DataError, match=message):
             embed.embed_images(made[1], place)

@@ -20,6 +20,7 @@ from tiny_study import (
     expected_value,
     find,
     name,
+    read_status,
     run_here,
     start,
     wait_for,
@@ -30,7 +31,7 @@ from tiny_study import write_notebook as write_tiny
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.run import folder as records
-from semisiam.run import grid, worker
+from semisiam.run import worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Linux and macOS")
 
@@ -71,9 +72,8 @@ def test_a_study_survives_twenty_kills(tiny):
     assert process.wait(timeout=120) == 0
     assert min(kills.values()) > 0
     check_cells(tiny / "out" / "some", splits, epochs)
-    assert {cell.state for cell in grid.read_status(Study.load(study), tiny / "out").values()} == {
-        "done"
-    }
+    states = {cell.state for cell in read_status(study, tiny / "out").values()}
+    assert states == {"done"}
 
 
 MEASURED = {"seconds", "seconds_tracing", "images_per_second", "started", "revision"}
@@ -173,7 +173,7 @@ def test_a_notebook_started_by_hand_is_kept_apart_from_a_grid(tiny):
         process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert "the same command goes on" in (tiny / "output.txt").read_text()
-    (status,) = grid.read_status(Study.load(study), tiny / "out").values()
+    (status,) = read_status(study, tiny / "out").values()
     assert (status.state, status.reason) == ("waiting", "not finished")
 
 
@@ -229,7 +229,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     assert told.returncode == 1
     assert "1 done, 0 running, 1 failed" in told.stderr
     assert "File too large" in told.stderr or "disk full: OSError" in told.stderr
-    status = grid.read_status(Study.load(study), out)
+    status = read_status(study, out)
     assert [cell.state for cell in status.values()] == ["failed", "done"]
     assert {cell.state for cell in run(tiny, write_study(tiny, [5, 0])).values()} == {"done"}
 
@@ -255,21 +255,21 @@ def test_an_output_folder_that_is_read_only(tiny):
 
 
 def test_damaged_files_are_noticed_and_the_cell_runs_again(tiny):
-    study = Study.load(write_study(tiny, [0]))
-    run(tiny, write_study(tiny, [0]))
+    study = write_study(tiny, [0])
+    run(tiny, study)
     folder = tiny / "out" / "some" / name(0)
     for file in ("history.csv", "metrics.json"):
         whole = (folder / file).read_bytes()
         (folder / file).write_bytes(whole[:-1] + b"?")
-        (status,) = grid.read_status(study, tiny / "out").values()
+        (status,) = read_status(study, tiny / "out").values()
         assert status.reason == f"{file} is damaged: it was changed after it was written"
         (folder / file).write_bytes(whole[:-1])
-        (status,) = grid.read_status(study, tiny / "out").values()
+        (status,) = read_status(study, tiny / "out").values()
         assert f"{file} is damaged: {len(whole) - 1} bytes" in status.reason
         (folder / file).write_bytes(whole)
-    assert grid.read_status(study, tiny / "out")[name(0)].state == "done"
+    assert read_status(study, tiny / "out")[name(0)].state == "done"
     (folder / "done.json").write_text("{")
-    assert "done.json cannot be read" in grid.read_status(study, tiny / "out")[name(0)].reason
+    assert "done.json cannot be read" in read_status(study, tiny / "out")[name(0)].reason
     assert run(tiny, write_study(tiny, [0]))[name(0)].state == "done"
 
 

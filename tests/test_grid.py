@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from rich.console import Console
-from tiny_study import name, run_here, write_notebook, write_study
+from tiny_study import name, read_status, run_here, write_notebook, write_study
 
 from semisiam import ROOT, cli
 from semisiam.atomic import read_json
@@ -40,7 +40,7 @@ def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
     assert result.exit_code == 1
     assert "1 failed:" in result.output
     assert f"{name(1)}\n    why  RuntimeError: seed one is broken\n    log  " in result.output
-    status = grid.read_status(Study.load(study), tiny)
+    status = read_status(study, tiny)
     assert [status[name(i)].state for i in (0, 1, 3)] == ["done", "failed", "done"]
     later = invoke("status", study, "--outputs", tiny)
     assert later.exit_code == 1
@@ -60,7 +60,7 @@ def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):
     assert invoke("status", study, "--outputs", tiny).exit_code == 0
 
     write_study(tiny, [0], epochs=4)
-    status = grid.read_status(Study.load(study), tiny)[name(0)]
+    status = read_status(study, tiny)[name(0)]
     assert (status.state, status.reason) == ("waiting", "run with other settings: epochs 1, now 4")
     assert invoke("grid", study, "--outputs", tiny).exit_code == 0
     assert json.loads(done.read_text())["hash"] == Cell(epochs=4, learning_rate=0.01).hash
@@ -72,7 +72,7 @@ def test_a_damaged_done_file_does_not_count(tiny, text):
     folder = tiny / "some" / name(0)
     folder.mkdir(parents=True)
     (folder / "done.json").write_text(text)
-    assert grid.read_status(Study.load(study), tiny)[name(0)].state == "waiting"
+    assert read_status(study, tiny)[name(0)].state == "waiting"
 
 
 def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_file_system_without_locks_is_told(tiny, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("semisiam.atomic.lock_descriptor", refuse)  # none is at hand here
+    monkeypatch.setattr("semisiam.run.folder.lock_descriptor", refuse)  # none is at hand here
     result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "out")
     assert result.exit_code == 1
     told = f"{name(0)}/lock: its file system has no locks (No locks available); choose a folder"
@@ -255,7 +255,7 @@ def test_one_cell_by_its_index(tiny):
     words = ("grid", study, "--outputs", tiny, "--index")
     assert invoke(*words, 2).exit_code == 0
     assert invoke(*words, 2).exit_code == 0
-    states = [cell.state for cell in grid.read_status(Study.load(study), tiny).values()]
+    states = [cell.state for cell in read_status(study, tiny).values()]
     assert states == ["waiting", "waiting", "done"]
     assert invoke(*words, 0, "--only", "split=1").exit_code == 1
     result = invoke(*words, 3)
@@ -270,7 +270,7 @@ def test_a_dry_run_tells_time_and_disk_and_runs_nothing(tiny):
     assert not (tiny / "out").exists()
     assert invoke("grid", study, "--outputs", tiny / "out", "--index", 0).exit_code == 0
     result = invoke(*words)
-    assert f"    1  waiting {name(1)}  about 2 s  (not run)" in result.output
+    assert f"    1  waiting {name(1)}  about 2 s left  (not run)" in result.output
     assert "2 waiting; about 2 s left, 2 side by side" in result.output  # 2 x 2 s, two at once
     assert "disk: about 0.05 GB needed" in result.output  # 2 x (6 + 8) MB, 18 MB in passing
 
@@ -322,8 +322,8 @@ def test_the_live_table_shows_running_cells():
     cells = Study(name="some", **SETTINGS).cells()
     progress = {"epoch": 2, "epochs": 10, "loss": 0.5, "seconds": 60.0, "images_per_second": 123.4}
     states = [Status("done"), Status("running", progress=progress), *[Status("waiting")] * 4]
-    console = Console(width=120, force_terminal=True, file=io.StringIO())
-    console.print(display.GridDisplay(cells, 2).draw(dict(zip(cells, states, strict=True))))
+    console = Console(width=120, force_terminal=True, highlight=False, file=io.StringIO())
+    console.print(display.draw(cells, dict(zip(cells, states, strict=True)), 2))
     text = console.file.getvalue()
     assert "1 done, 1 running, 0 failed, 4 waiting" in text
     for word in ("epoch 2/10", "loss 0.500", "123 images/s", "8 min left"):

@@ -18,6 +18,8 @@ from semisiam.cli import main
 from semisiam.data.files import DataError
 from semisiam.embed import embed_images
 from semisiam.evidence import page, statistics
+from semisiam.run import folder as folders
+from semisiam.run import grid
 
 SMALL = {"image_size": 32, "updates": 4, "batch_size": 4, "n_folds": 2}
 
@@ -330,6 +332,7 @@ def test_the_networks_see_as_many_images_as_the_updates_take(tmp_path):
 
 def test_two_folders_of_one_name_have_outputs_of_their_own(tmp_path, monkeypatch):
     outputs = []
+    monkeypatch.setattr("semisiam.run.folder.find_outputs", lambda: tmp_path)
     monkeypatch.setattr(page, "write_own", lambda folder, output, given: outputs.append(output))
     for i in range(2):
         assert invoke(write_own(tmp_path / str(i) / "images", n=6 + i))[0] == 0
@@ -342,10 +345,16 @@ def test_ctrl_c_says_that_it_goes_on(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page, "write_own", stop)
-    assert invoke(write_own(tmp_path / "own")) == (
-        130,
-        "stopped; the same command goes on from here",
-    )
+    told = invoke(write_own(tmp_path / "own"), "--output", tmp_path / "out")
+    assert told == (130, "stopped; the same command goes on from here")
+
+
+def test_a_second_run_on_one_output_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "write_own", lambda *_: pytest.fail("it was run"))
+    lock = folders.hold(grid.make_folder(tmp_path / "out" / "folds"))
+    told = invoke(write_own(tmp_path / "own"), "--output", tmp_path / "out")
+    os.close(lock)
+    assert told[0] == 1 and f"another run works in {tmp_path / 'out'}; choose another" in told[1]
 
 
 def test_the_page_has_the_verdict_first_and_nothing_for_readers_of_the_notebook(

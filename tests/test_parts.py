@@ -49,7 +49,7 @@ def test_formats_that_are_not_supported_are_counted(tmp_path):
     heic = {f"cat/{i}.HEIC": b"x" for i in range(12)}
     write_files(tmp_path / "own", heic | {"cat/x.psd": b"x"})
     note = load("folder", 16, data_dir=place).notes[0]
-    assert note == "images of formats that are not supported left out: 12 .heic, 1 .psd"
+    assert note == "images left out (not supported: 12 .heic, 1 .psd)"
     write_files(tmp_path / "own", {f"eel/{i}.heic": b"x" for i in range(3)})
     with pytest.raises(DataError, match=r"no image in eel \(not supported: 3 .heic\): add"):
         load("folder", 16, data_dir=place)

@@ -93,6 +93,15 @@ def test_a_file_of_another_data_set_under_fashions_name(tmp_path, monkeypatch):
         load("fashion_mnist", 28, data_dir=str(tmp_path / "raw"))
 
 
+def test_wrong_files_are_noticed_though_the_right_ones_were_prepared(tmp_path, monkeypatch):
+    packed = make_fashion(monkeypatch)
+    folder = write_files(tmp_path / "raw", packed)
+    load("fashion_mnist", 28, data_dir=str(folder))
+    write_files(folder, {"train-images-idx3-ubyte.gz": packed["t10k-images-idx3-ubyte.gz"]})
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not Fashion-MNIST's"):
+        load("fashion_mnist", 28, data_dir=str(folder))
+
+
 def test_a_truncated_and_a_missing_fashion_file(tmp_path, monkeypatch):
     folder = write_files(tmp_path / "raw", make_fashion(monkeypatch))
     path = folder / "t10k-labels-idx1-ubyte.gz"

@@ -18,7 +18,7 @@ import yaml
 
 from semisiam.atomic import read_json
 from semisiam.cell import Study
-from semisiam.run import grid, worker
+from semisiam.run import grid
 
 NOTEBOOK = """
 import faulthandler, hashlib, os, tempfile, time
@@ -104,12 +104,18 @@ def expected_value(split, epochs):
     return value
 
 
-def run_here(study, outputs, *, workers=2, on_change=lambda status: None, identify=None, **how):
-    """Run a study's cells in processes on this machine; `how` are options of a cell."""
+def read_status(study, outputs):
+    """Read where the cells of a study's YAML stand."""
     study = Study.load(study)
-    with grid.running_here(workers, worker.Options(**how)) as (executor, run, _, _):
-        how = {"identify": identify or (lambda cell: ""), "on_change": on_change}
-        return grid.run_study(study.cells(), outputs / study.name, executor, run, **how)
+    return grid.read_status(study.cells(), outputs / study.name)
+
+
+def run_here(study, outputs, *, workers=2, on_change=lambda status: None, **how):
+    """Run a study's cells in processes on this machine; `how` are options of a cell."""
+    before, study = read_status(study, outputs), Study.load(study)
+    with grid.running_here(workers, **how) as (executor, run, _, _):
+        folder = outputs / study.name
+        return grid.run_study(study.cells(), folder, before, executor, run, on_change)
 
 
 def start(folder, *words, **how):

@@ -1,14 +1,11 @@
-"""Files that are whole or not there, and files that one run at a time has locked."""
+"""Files that are whole or not there."""
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import lock_descriptor
 
 
 @contextmanager
@@ -38,28 +35,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def lock_file(path: Path, seconds: float) -> int | None:
-    """Lock a file, made if need be, trying for some seconds.
-
-    Returns:
-        A descriptor that holds the lock until it is closed, here and in every process that
-        inherits it, however they end; None if somebody else holds it.
-
-    Raises:
-        OSError: it cannot be made, or the file system has no locks, which the error says.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + seconds
-    try:
-        while not lock_descriptor(descriptor, blocking=False):
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.05)
-    except OSError as error:
-        os.close(descriptor)
-        told = f"its file system has no locks ({error.strerror}); choose a folder on another one"
-        raise OSError(error.errno, told, str(path)) from None
-    return descriptor

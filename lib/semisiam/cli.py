@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from semisiam import ROOT
-from semisiam.cell import Cell, Study
+from semisiam.cell import Cell, SettingsError, Study
 
 PAPER_SIZES = {"malaria": 128, "digits": 32}  # the others: 96 (III-B); digits are not the paper's
+PATH, FOLDER = click.Path(path_type=Path), click.Path(file_okay=False, path_type=Path)
+COUNT, MINUTES = click.IntRange(1), click.FloatRange(0, min_open=True)
 
 
 class _Group(click.Group):
@@ -48,36 +50,28 @@ def _load_study(_ctx: click.Context, _param: click.Parameter, path: str) -> Stud
     return Study.load(path)
 
 
-COUNT = click.IntRange(min=1)
 study_argument = click.argument("study", callback=_load_study, metavar="STUDY.yaml")
 outputs_option = click.option(
-    "--outputs",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=ROOT / "outputs",
-    show_default="outputs/ of the checkout",
-    help="Folder that holds one folder per study.",
+    "--outputs", type=FOLDER, default=ROOT / "outputs", help="Holds one folder per study."
 )
 only_option = click.option(
-    "--only",
-    default="",
-    metavar="SETTINGS",
-    help="Only cells with these settings, e.g. 'backbone=resnet50_v2 split=0,1'.",
+    "--only", default="", metavar="SETTINGS", help="Cells like 'backbone=resnet50_v2 split=0,1'."
 )
 
 
 def identify(cell: Cell) -> str:
     """Give the content of a cell's data, "" if the data is not here; see `datasets.identify`."""
-    recorded = (cell.splits_file, cell.split) if cell.splits_file else ()
-    return _identify(recorded, *cell.data_settings.items())
+    split = cell.split if cell.splits_file else 0  # without a file all splits have the same images
+    return _identify(cell.splits_file, split, **cell.data_settings)
 
 
 @cache
-def _identify(recorded: tuple[str, int] | tuple[()], *settings: tuple[str, Any]) -> str:
+def _identify(splits_file: str, split: int, **settings: Any) -> str:
     from semisiam.data import datasets
     from semisiam.method.splits import read_split
 
-    rows = read_split(recorded[0], split=recorded[1]).test_rows if recorded else None
-    return datasets.identify(**dict(settings), test_rows=rows)
+    rows = read_split(splits_file, split=split).test_rows if splits_file else None
+    return datasets.identify(**settings, test_rows=rows)
 
 
 @main.command()
@@ -87,29 +81,12 @@ def _identify(recorded: tuple[str, int] | tuple[()], *settings: tuple[str, Any])
 @click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
 @click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
+@click.option("--scheduler", metavar="ADDRESS|FILE", help="Of a Dask cluster: tcp://HOST:8786.")
+@click.option("--threads", type=COUNT, show_default="all, shared out", help="Of each cell.")
 @click.option(
-    "--scheduler",
-    metavar="ADDRESS|FILE",
-    help="Run the cells on a Dask cluster: tcp://HOST:8786, or the scheduler file.",
+    "--stall-minutes", type=MINUTES, default=240, help="End a cell if no epoch ends for so long."
 )
-@click.option(
-    "--threads",
-    type=COUNT,
-    show_default="the machine's, shared out",
-    help="Threads of each cell. Results repeat to the last digit only with the same number.",
-)
-@click.option(
-    "--stall-minutes",
-    type=click.FloatRange(0, min_open=True),
-    default=240,
-    help="End a cell when no epoch ends for so long; data and evaluation count too.",
-)
-@click.option(
-    "--retries",
-    type=click.IntRange(0),
-    default=1,
-    help="Start a cell again so often if its process dies; not if the notebook raises.",
-)
+@click.option("--retries", type=click.IntRange(0), default=1, help="Of a cell whose process dies.")
 def grid(
     study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
 ) -> None:
@@ -118,33 +95,30 @@ def grid(
     Each cell is one run of notebooks/master.ipynb in a process of its own, in
     OUTPUTS/STUDY/CELL/. A cell that fails is reported at the end and does not stop the others; one
     that somebody else works on is waited for. Run the same command again to run what is not done:
-    a cell that was cut off goes on from its last finished epoch. Ctrl-C ends all cells.
+    a cell that was cut off goes on from its last finished epoch. Ctrl-C ends all cells. Results
+    repeat to the last digit only with the same number of threads.
 
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
     """
-    from semisiam.run import display, grid, worker
+    from semisiam.run import display, grid
 
     scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
-    options = worker.Options(**how | {"threads": how["threads"] or 0})
     cells, folder = grid.choose_cells(study, only, index), outputs / study.name
+    before = grid.read_status(cells, folder, identify)
     if dry_run:
-        before = grid.read_status(study, outputs, cells, identify)
         display.show(cells, before, workers, folder)
         click.echo(grid.check_disk(folder, cells, before))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs with it
-    place = grid.running_here(min(workers, len(cells)), options)
+    place = grid.running_here(min(workers, len(cells)), **how)
     if scheduler:
         from semisiam.run.cluster import running_on
 
-        place = running_on(scheduler, options)
-    with (
-        place as (executor, run, slots, title),
-        display.GridDisplay(cells, slots, title) as show,
-    ):
-        status = grid.run_study(cells, folder, executor, run, identify=identify, on_change=show)
+        place = running_on(scheduler, **how)
+    with place as (executor, run, slots, title), display.showing(cells, slots, title) as show:
+        status = grid.run_study(cells, folder, before, executor, run, show)
     display.show_failed(status, folder)
-    sys.exit(any(not cell.done for cell in status.values()))
+    sys.exit(any(cell.state != "done" for cell in status.values()))
 
 
 @main.command()
@@ -159,10 +133,10 @@ def status(study: Study, outputs: Path, only: str) -> None:
     """
     from semisiam.run import display, grid
 
-    cells = grid.choose_cells(study, only)
-    status = grid.read_status(study, outputs, cells, identify)
-    display.show(cells, status, 2, outputs / study.name)
-    sys.exit(any(not cell.done for cell in status.values()))
+    cells, folder = grid.choose_cells(study, only), outputs / study.name
+    status = grid.read_status(cells, folder, identify)
+    display.show(cells, status, 2, folder)
+    sys.exit(any(cell.state != "done" for cell in status.values()))
 
 
 @main.command()
@@ -176,20 +150,22 @@ def record(study: Study, outputs: Path) -> None:
     Exit code 0 only if every cell of the study is recorded now.
     """
     from semisiam.evidence import results
+    from semisiam.run.folder import OTHER_IMAGES
     from semisiam.run.grid import read_status
 
-    status = read_status(study, outputs, identify=identify)
-    if other := [f"{n}: {s.reason}" for n, s in status.items() if "other images" in s.reason]:
-        raise click.ClickException(f"{other[0]}; run the grid again")
-    if not any(cell.done for cell in status.values()):
-        raise click.ClickException(f"no cell of {study.name} is done: there is nothing to record")
-    undone = {name for name, cell in status.items() if not cell.done}
-    place = ROOT / "outputs" / "published" / study.name
-    target = results.record(outputs / study.name, place, left_out=undone)
+    cells, folder = study.cells(), outputs / study.name
+    status = read_status(cells, folder, identify)
+    undone = {name: cell.reason for name, cell in status.items() if cell.state != "done"}
+    for name, reason in undone.items():
+        if reason.startswith(OTHER_IMAGES):
+            raise SettingsError(f"{name}: {reason}; run the grid again")
+    if len(undone) == len(cells):
+        raise SettingsError(f"no cell of {study.name} is done: there is nothing to record")
+    target = results.record(folder, ROOT / "outputs" / "published" / study.name, left_out=undone)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
-    if missing := sum((n, cell.hash) not in recorded for n, cell in study.cells().items()):
-        raise click.ClickException(f"{missing} cells of {study.name} were never recorded")
+    if missing := sum((name, cell.hash) not in recorded for name, cell in cells.items()):
+        raise SettingsError(f"{missing} cells of {study.name} were never recorded")
 
 
 @main.command()
@@ -203,28 +179,18 @@ def report(study: Study, outputs: Path) -> None:
     from semisiam.evidence.page import write_report
     from semisiam.run.grid import read_status
 
-    status = read_status(study, outputs, identify=identify)
-    undone = [[name, cell.state, cell.reason] for name, cell in status.items() if not cell.done]
+    status = read_status(study.cells(), outputs / study.name, identify)
+    undone = [[name, s.state, s.reason] for name, s in status.items() if s.state != "done"]
     click.echo(write_report(study, outputs / study.name, undone))
     if undone:
-        raise click.ClickException(f"{len(undone)} cells are not done; the report lists them")
+        raise SettingsError(f"{len(undone)} cells are not done; the report lists them")
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
+@click.option("--output", type=FOLDER, show_default="in outputs/own", help="For page and encoder.")
 @click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    show_default="outputs/own, by the folder's name and content",
-    help="Folder of the page, the tables and the kept encoder.",
-)
-@click.option(
-    "-p",
-    "settings",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="A parameter of the notebook, e.g. -p backbone mobilenet_v2 -p weights imagenet.",
+    "-p", "settings", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook."
 )
 def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]) -> None:
     """Say what works best on your own images, how sure that is, and what to label next.
@@ -232,13 +198,15 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     FOLDER has one folder a class and one called `unlabelled`; or images and a table labels.csv with
     the columns file, label and, if wished, group. It runs notebooks/09_own_images and writes one
     page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
-    was tried, for `semisiam embed`. Run it again to go on after a stop.
+    was tried, for `semisiam embed`. To begin with a pretrained network, -p backbone mobilenet_v2
+    -p weights imagenet. Run it again to go on after a stop.
 
     Exit code 0 only if the page was written, 130 after Ctrl-C.
     """
     from semisiam.data import datasets
     from semisiam.evidence.page import read_settings, write_own
-    from semisiam.run.folder import find_outputs
+    from semisiam.run.folder import find_outputs, hold
+    from semisiam.run.grid import make_folder
 
     places, given = find_outputs() / "own", read_settings(dict(settings))
     if given.get("weights", "").endswith(".h5"):
@@ -246,33 +214,25 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     base = {"dataset": "folder", "data_dir": str(folder), "image_size": 64}
     cell = Cell.check(base | {k: v for k, v in given.items() if k in Cell.model_fields and v})
     data = datasets.load(**cell.data_settings)
-    name = f"{folder.resolve().name}-{data.content[:8]}"
-    click.echo(write_own(folder, output or places / name, given))
+    output = output or places / f"{folder.resolve().name}-{data.content[:8]}"
+    if hold(make_folder(output / "folds")) is None:  # until the end, but the notebook clears it
+        raise SettingsError(f"--output: another run works in {output}; choose another")
+    click.echo(write_own(folder, output, given))
 
 
 @main.command()
 @click.argument("name", required=False)
 @click.option(
-    "--dir",
-    "data_dir",
-    default="",
-    show_default="the cache, and a download",
-    help="Folder that holds the archive, or what was unpacked from it; for `folder`, the images.",
+    "--dir", "data_dir", default="", help="Of the archive, or of what was in it; or of your images."
 )
 @click.option(
     "--size",
     type=click.IntRange(8, 1024),
-    show_default="as in the paper: 128 for malaria, 96 else; 32 for digits",
-    help="Height and width to resize to (px).",
+    show_default="the paper's",
+    help="Height and width (px).",
 )
-@click.option(
-    "--test-split",
-    type=click.Choice(["random", "patient"]),
-    default="random",
-    show_default=True,
-    help="How malaria is halved: at random (paper), or with no patient on both sides.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves.")
+@click.option("--test-split", default="random", help="How malaria is halved: random or patient.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
 @click.option("--list", "list_ready", is_flag=True, help="Show what is ready, and stop.")
 def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) -> None:
@@ -281,7 +241,8 @@ def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) 
     NAME is digits, fashion_mnist, stl10, malaria or folder (CLASS/*.png, *.jpg, ... with optional
     folders unlabelled/ and test/CLASS/; or images beside a labels.csv with the columns file, label
     and, if wished, group; images without a label are the unlabelled ones). Downloads and prepared
-    arrays are kept in the folder SEMISIAM_CACHE, by default in the user's cache.
+    arrays are kept in the folder SEMISIAM_CACHE, by default in the user's cache. Halved by patient,
+    malaria has no patient on both sides.
     """
     from semisiam.data import datasets
 
@@ -294,19 +255,14 @@ def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) 
     started = time.perf_counter()
     prepared = datasets.load(name, size or PAPER_SIZES.get(name, 96), **settings)
     seconds = time.perf_counter() - started
-    click.echo(datasets.summarise(prepared))
-    click.echo(f"ready after {seconds:.1f} s")
+    click.echo(f"{datasets.summarise(prepared)}\nready after {seconds:.1f} s")
 
 
 @main.command()
-@click.argument("cell_folder", type=click.Path(path_type=Path))
-@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("cell_folder", type=PATH)
+@click.argument("images", type=PATH)
 @click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default="embeddings.csv",
-    show_default=True,
-    help="File to write, a .csv or an .npz; replaced if it is there.",
+    "--output", type=PATH, default="embeddings.csv", help="A .csv or an .npz, written anew."
 )
 def embed(cell_folder: Path, images: Path, output: Path) -> None:
     """Write embeddings and predicted classes of new images.
@@ -323,9 +279,7 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
     """
     from semisiam import embed
 
-    with embed.writing(output) as temporary:
-        table = embed.embed_images(cell_folder, images)
-        embed.write_table(temporary, table)
+    table = embed.write_embeddings(cell_folder, images, output)
     click.echo(f"{len(table):,} images embedded: {click.format_filename(output)}")
     if clipped := table.attrs["clipped"]:
         click.echo(f"{clipped:,} values outside the range of the cell's deep images were clipped")

@@ -2,8 +2,6 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from semisiam.atomic import replacing
 from semisiam.cell import Cell
@@ -20,6 +17,33 @@ from semisiam.data.files import DataError, Opener
 from semisiam.run.folder import explain_undone
 
 BATCH_SIZE = 256  # images in memory at once
+
+
+def write_embeddings(cell_folder: Path, images: Path, output: Path) -> pd.DataFrame:
+    """Write the table of `embed_images` as .csv or .npz, by the suffix of `output`; returns it.
+
+    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
+    embeddings, float32 (N, 128). Raises `DataError`, at once if `output` cannot be written.
+    """
+    if output.suffix not in (".csv", ".npz"):
+        raise DataError(f"--output {output}: the name must end in .csv or .npz")
+    try:
+        with replacing(output) as temporary:
+            temporary.touch()
+            table = embed_images(cell_folder, images)
+            if output.suffix == ".csv":
+                table.to_csv(temporary, index=False, float_format="%.9g")  # digits for any float32
+                return table
+            np.savez_compressed(
+                temporary,
+                files=table["file"].to_numpy(str),  # as objects they would be pickled
+                predicted_classes=table["predicted_class"].to_numpy(str),
+                confidences=table["confidence"].to_numpy(),
+                embeddings=table.filter(regex=r"^e\d+$").to_numpy(),
+            )
+    except OSError as error:
+        raise DataError(f"--output {output} cannot be written: {error.strerror}") from None
+    return table
 
 
 def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
@@ -39,25 +63,25 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     """
     cell, members = _read_cell(cell_folder), _find_images(images)
     network, svm, about = _load(cell_folder, cell)
-    told = {"left_out": [], "clipped": 0}
-    readable = _read(members, cell.image_size, about.get("value_range"), told)
-    names, found = [], []
+    reader = pixels.Reader(cell.image_size, about.get("value_range", ()))
+    names, rows, found = [*members], [], []
+    readable = reader.read(names, members.values())
     while batch := list(islice(readable, BATCH_SIZE)):
-        names += [name for name, _ in batch]
-        found.append(network.predict_on_batch(np.stack([image for _, image in batch])))
+        rows += [row for row, _, _ in batch]
+        found.append(network.predict_on_batch(np.stack([image for _, _, image in batch])))
     if not found:
-        raise DataError(explain_left_out(told["left_out"], 0))
+        raise DataError(explain_left_out(reader.damaged, 0))
     outputs = {key: np.concatenate([of[key] for of in found]) for key in found[0]}
     embeddings, chances = outputs["embedding"], outputs.get("y_lab")
     predicted = svm.predict(embeddings)
     if chances is None and hasattr(svm, "predict_proba"):
         chances = svm.predict_proba(embeddings)
+    sure = np.nan if chances is None else chances[np.arange(len(rows)), predicted]
     table = pd.DataFrame(embeddings).add_prefix("e")
-    table.insert(0, "file", names)
+    table.insert(0, "file", [names[row] for row in rows])
     table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
-    sure = np.nan if chances is None else chances[np.arange(len(names)), predicted]
     table.insert(2, "confidence", sure)
-    table.attrs = told
+    table.attrs = {"left_out": reader.damaged, "clipped": reader.clipped}
     return table
 
 
@@ -66,40 +90,6 @@ def explain_left_out(left_out: list[str], n_embedded: int) -> str:
     total = n_embedded + len(left_out)
     few = files.enumerate_few(left_out, 10, "\n  ")
     return f"{len(left_out):,} of {total:,} images are not embedded:\n  {few}\nmend or remove them"
-
-
-@contextmanager
-def writing(output: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `output` that takes its place when the block succeeds.
-
-    Raises `DataError` at once if `output` is no .csv or .npz or cannot be written.
-    """
-    if output.suffix not in (".csv", ".npz"):
-        raise DataError(f"--output {output}: the name must end in .csv or .npz")
-    try:
-        with replacing(output) as temporary:
-            temporary.touch()
-            yield temporary
-    except OSError as error:
-        raise DataError(f"--output {output} cannot be written: {error.strerror}") from None
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write the table of `embed_images` as .csv or .npz, by the suffix of `path`.
-
-    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
-    embeddings, float32 (N, 128).
-    """
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False, float_format="%.9g")  # enough digits for any float32
-        return
-    np.savez_compressed(
-        path,
-        files=table["file"].to_numpy(str),  # as objects they would be pickled
-        predicted_classes=table["predicted_class"].to_numpy(str),
-        confidences=table["confidence"].to_numpy(),
-        embeddings=table.filter(regex=r"^e\d+$").to_numpy(),
-    )
 
 
 def _read_cell(folder: Path) -> Cell:
@@ -156,22 +146,3 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
     finally:
         keras.config.set_dtype_policy(policy)
     return classifier, svm, about
-
-
-def _read(
-    members: dict[str, Opener], image_size: int, value_range: list[float] | None, told: dict
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Read and resize images, uint8 (S, S, 3), and tell which cannot be read and why."""
-    decoded = zip(members, pixels.decode(members.values()), strict=True)
-    for name, (image, remark) in tqdm(decoded, "images", len(members), leave=False, disable=None):
-        deep = image is not None and image.dtype != np.uint8
-        if deep and value_range:
-            image, clipped = pixels.scale(image, *value_range)
-            told["clipped"] += clipped
-        elif deep:
-            image = None
-            remark = f"is deeper than 8 bits ({remark}), and the cell's images were not"
-        if image is None:
-            told["left_out"].append(f"{name} {remark}")
-        else:
-            yield name, pixels.resize(image, image_size)

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from semisiam.data.files import DataError, cache_folder, enumerate_few, show
 from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_test
-from semisiam.data.pixels import Writer
+from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
 PREPARED_VERSION = 2  # raise when the same files would be prepared to other arrays
@@ -27,39 +27,26 @@ Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set at one image size S; images are uint8 (N, S, S, 3) in 0-255 and read-only.
-
-    train, train_labels: the pool that labelled sets are drawn from; labels int64 (N,), from 0.
-    unlabelled: D_u; the very array `train` where the data set has no images without labels.
-    test, test_labels: used once, at the end.
-    groups, test_groups: what images share, e.g. their patient, str (N,); empty if nobody said.
-    notes: what a reader of any result must know (reduced scale, conversions, classes left out).
-    test_rows: int64, places of the test images among all labelled ones; empty if not drawn.
-    content: 16 hex digits that identify the images of all parts and their order, at any size.
-    train_origin, unlabelled_origin, test_origin: the parts, with names and digests, see `Part`.
-    facts: by part, sizes before resizing (height, width) and the range of values after it.
-    decoding: empty, or for `embed` the `value_range` [low, high) of deep images, see `pixels`.
-    folder: where the prepared arrays are kept.
-    """
+    """A data set at one image size S; images are uint8 (N, S, S, 3) in 0-255 and read-only."""
 
     name: str
     class_names: tuple[str, ...]
-    train: np.ndarray
-    train_labels: np.ndarray
-    unlabelled: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
-    groups: np.ndarray
-    test_groups: np.ndarray
-    notes: tuple[str, ...]
-    test_rows: np.ndarray
-    content: str
-    train_origin: Part
+    train: np.ndarray  # the pool that labelled sets are drawn from
+    train_labels: np.ndarray  # int64 (N,), from 0
+    unlabelled: np.ndarray  # D_u; the very array `train` where all images have labels
+    test: np.ndarray  # used once, at the end
+    test_labels: np.ndarray  # int64 (N,), from 0
+    groups: np.ndarray  # what images of train share, e.g. a patient, str (N,); empty if unknown
+    test_groups: np.ndarray  # the same of test
+    notes: tuple[str, ...]  # what a reader of any result must know, e.g. of reduced scale
+    test_rows: np.ndarray  # int64, test images among all labelled ones; empty if not drawn
+    content: str  # 16 hex digits that identify the images of all parts in order, at any size
+    train_origin: Part  # with names and digests, as the next two
     unlabelled_origin: Part
     test_origin: Part
-    facts: dict[str, dict[str, list[int]]]
-    decoding: dict[str, list[float]]
-    folder: Path
+    facts: dict[str, dict[str, list[int]]]  # by part, of `pixels.Reader.write`
+    decoding: dict[str, list[float]]  # for `embed`, the `value_range` of deep images if any are
+    folder: Path  # of the prepared arrays
 
 
 def load(
@@ -79,17 +66,11 @@ def load(
     """Open a data set at one image size, preparing it first if need be.
 
     Args:
-        name: one of `SOURCES`.
-        image_size: height and width after resizing (px), see `pixels.resize`.
-        data_dir: folder of the raw files; "" for the cache, which is filled by a download.
-        unlabelled_limit: use at most this many unlabelled images (0: all), drawn at random and,
-            where they have labels, stratified; D_l is then drawn from the same subset.
-        test_limit: likewise for test images.
-        test_split: how malaria is halved, `random` (the paper) or `patient`.
-        unlabelled_classes: `same` as those of D_l, or `fewer`, `more` or `other`: see
-            `_choose_classes`.
+        name, image_size, data_dir, unlabelled_limit, test_limit, test_split, seed: as in `Cell`.
+            Limits draw at random, stratified where there are labels; D_l is then drawn from the
+            same subset.
+        unlabelled_classes: as in `Cell`, see `_choose_classes`.
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
-        seed: of the subsets and of halves that are not official.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
         local: download nothing and leave the arrays of images empty, see `identify`.
 
@@ -267,13 +248,13 @@ def _write(
 ) -> None:
     """Write a data set's arrays into an empty folder."""
     raw, rows = draw_test(source.read(), source.test_share, halving)
-    writer, parts, about, items = Writer(raw.parts, settings["size"]), {}, {}, {}
+    reader, parts, about, items = Reader(settings["size"], parts=raw.parts), {}, {}, {}
     for name, part in raw.parts.items():
-        parts[name], about[name] = writer.write(folder / f"{name}.npy", part)
+        parts[name], about[name] = reader.write(folder / f"{name}.npy", part)
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
-    if writer.damaged and not skip_damaged:
+    if reader.damaged and not skip_damaged:
         total = sum(len(part.names) for part in raw.parts.values())
-        _refuse_damaged(writer.damaged, total, settings)
+        _refuse_damaged(reader.damaged, total, settings)
     classes, present = list(raw.class_names), set(parts["train"].labels)
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
@@ -281,10 +262,10 @@ def _write(
     facts = {
         "settings": settings,
         "class_names": classes,
-        "notes": [*raw.notes, *writer.describe()],
+        "notes": [*raw.notes, *reader.describe()],
         "parts": about,
         "test_rows": rows,
-        "decoding": {"value_range": writer.value_range} if writer.value_range else {},
+        "decoding": {"value_range": reader.value_range} if reader.value_range else {},
     }
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
     for path in folder.iterdir():  # the rename must not outlive the content in a power cut

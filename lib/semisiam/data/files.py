@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pandas as pd
+from PIL import Image
 
-IMAGE_SUFFIXES = {  # those that people give to these formats
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
-}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")  # alone are read
+IMAGE_SUFFIXES = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
 OTHER_PICTURES = {  # images too, but in formats that cannot be read here
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".tga", ".ico", ".eps", ".exr", ".fits"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".czi", ".nd2", ".lif", ".lsm"),
@@ -167,18 +166,19 @@ def is_picture(name: str) -> bool:
 
 
 def count_unsupported(names: Iterable[str]) -> str:
-    """Say how many images of each unsupported format there are, or nothing if none."""
+    """Say in brackets how many images of each unsupported format there are; "" if none."""
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    return ", ".join(f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES)
+    counts = [f"{n:,} {s}" for s, n in sorted(suffixes.items()) if s in OTHER_PICTURES]
+    return f" (not supported: {', '.join(counts)})" if counts else ""
 
 
 def tell_left_out(names: Iterable[str]) -> list[str]:
     """Note which files are no images, or images of formats that are not supported."""
-    notes, others = [], sorted(name for name in names if not is_picture(name))
-    if counts := count_unsupported(names):
-        notes.append(f"images of formats that are not supported left out: {counts}")
+    unsupported, others = count_unsupported(names), [n for n in names if not is_picture(n)]
+    notes = [f"images left out{unsupported}"] if unsupported else []
     if others:
-        notes.append(f"files that are not images left out ({len(others)}): {enumerate_few(others)}")
+        few = enumerate_few(sorted(others))
+        notes.append(f"files that are not images left out ({len(others)}): {few}")
     return notes
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from semisiam.data import files
-from semisiam.data.files import DataError, Opener, enumerate_few, is_image
+from semisiam.data.files import DataError, Opener, count_unsupported, enumerate_few, is_image
 
 LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
@@ -23,21 +23,13 @@ NOTHING = np.zeros(0, np.int64)
 
 
 class Part(NamedTuple):
-    """The images of one part of a data set, in order: as read, then as prepared.
+    """The images of one part of a data set, in order: as read, then as prepared."""
 
-    images: as read, files or arrays, see `pixels.decode`. Prepared, uint8 (N, S, S, 3),
-        memory-mapped and read-only. Empty where only named.
-    names: where each image came from, e.g. a file name; str (N,).
-    labels: int64 (N,), classes from 0; -1 where there is none.
-    groups: what each image shares with others, e.g. its patient; str (N,), or empty.
-    digests: prepared, hashes of the original pixels, uint8 (N, 16); equal ones are duplicates.
-    """
-
-    images: Iterable[Opener | np.ndarray] | np.ndarray
-    names: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray = NOTHING
-    digests: np.ndarray = NOTHING
+    images: Iterable[Opener | np.ndarray] | np.ndarray  # prepared: uint8 (N, S, S, 3), on disk
+    names: np.ndarray  # where each image came from, e.g. a file name; str (N,)
+    labels: np.ndarray  # int64 (N,), classes from 0; -1 where there is none
+    groups: np.ndarray = NOTHING  # what an image shares with others, e.g. its patient; str (N,)
+    digests: np.ndarray = NOTHING  # prepared: of the original pixels, uint8 (N, 16)
 
     def select(self, rows: np.ndarray) -> "Part":
         """Copy those rows, int or bool, of everything that is not empty."""
@@ -55,7 +47,7 @@ class Raw(NamedTuple):
 def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
-        raise DataError(f"{place} holds no image{_count_others(members)}: {LAYOUT}")
+        raise DataError(f"{place} holds no image{count_unsupported(members)}: {LAYOUT}")
     raw = (_read_table if "labels.csv" in members else _read_classes)(place, members)
     single = np.flatnonzero(np.bincount(raw.parts["train"].labels) == 1)
     if "test" not in raw.parts and len(single):
@@ -65,10 +57,6 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
         )
     left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
     return raw._replace(notes=[*left_out, *raw.notes])
-
-
-def _count_others(names: Iterable[str]) -> str:
-    return f" (not supported: {counts})" if (counts := files.count_unsupported(names)) else ""
 
 
 def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str]) -> Part:
@@ -81,7 +69,7 @@ def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str
     names = [name for name in members if is_image(name) and inside[name] in folders]
     full = {inside[name] for name in names}
     if missing := [folder for folder in folders if folder not in full]:
-        others = _count_others(name for name in members if inside[name] in missing)
+        others = count_unsupported(name for name in members if inside[name] in missing)
         raise DataError(
             f"{place} has no image in {', '.join(missing)}{others}: add images or remove the folder"
         )
@@ -106,11 +94,11 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
     if unknown := [name for name in of_test if name not in classes]:
         raise DataError(f"{place}/test has {', '.join(unknown)}, which is no class")
-    wanted = {"train": classes, "test": [f"test/{name}" for name in classes]}
-    wanted |= {"unlabelled": ["unlabelled"]}
-    chosen = {part: inside for part, inside in wanted.items() if part in ("train", *tops)}
-    parts = {part: choose_images(place, members, inside) for part, inside in chosen.items()}
-    if "unlabelled" in parts:
+    parts = {"train": choose_images(place, members, classes)}
+    if "test" in tops:
+        parts["test"] = choose_images(place, members, [f"test/{name}" for name in classes])
+    if "unlabelled" in tops:
+        parts["unlabelled"] = choose_images(place, members, ["unlabelled"])
         parts["unlabelled"].labels[:] = -1
     loose = set(filter(is_image, members)).difference(*(part.names for part in parts.values()))
     told = f"images outside the class folders left out ({len(loose)}): "
@@ -171,15 +159,11 @@ def _parse_table(path: Path) -> pd.DataFrame:
 
 
 class Halving(NamedTuple):
-    """How a data set without an official test set gets one: drawn by `seed`, or as recorded.
-
-    test_split: `random`, `patient` (malaria) or `group` (a folder whose label table has groups).
-    test_rows: recorded places of the test images among all images in order, instead of a draw.
-    """
+    """How a data set without an official test set gets one: drawn by `seed`, or as recorded."""
 
     seed: int = 0
-    test_split: str = "random"
-    test_rows: Sequence[int] | None = None
+    test_split: str = "random"  # or "patient" (malaria) or "group" (of a label table)
+    test_rows: Sequence[int] | None = None  # recorded places among all images in order
 
     def __str__(self) -> str:
         """Describe it for notes; equal texts mean equal halves."""
@@ -196,13 +180,12 @@ def draw_test(raw: Raw, share: float, halving: Halving) -> tuple[Raw, list[int]]
     """
     if "test" in raw.parts:
         return raw, []
-    images, what = raw.parts["train"], "a half"
-    if share < 1 / 2:  # one's own images, whose groups are kept together
-        what = "a third of the labelled images,"
-        halving = halving._replace(test_split="group") if len(images.groups) else halving
+    images, own = raw.parts["train"], share < 1 / 2
+    if own and len(images.groups):
+        halving = halving._replace(test_split="group")
     is_test = _choose_test(images, share, halving)
     halves = {"train": images.select(~is_test), "test": images.select(is_test)}
-    said = f"test set: {what} {halving}"
+    said = f"test set: {'a third of the labelled images,' if own else 'a half'} {halving}"
     if len(images.groups) and halving.test_split != "group":
         shared = np.intersect1d(halves["train"].groups, halves["test"].groups)
         n_groups = len(np.unique(images.groups))

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -12,19 +12,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.data.files import Opener, enumerate_few
+from semisiam.data.files import FORMATS, Opener, enumerate_few
 from semisiam.data.parts import NOTHING, Part
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-UPRIGHT = {  # by the EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
+STEPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -55,10 +47,13 @@ def decode_image(data: bytes) -> Picture:
                 return None, f"holds {frames} frames or pages: save the one you mean on its own"
             tile = image.tile  # loading clears it
             image.load()
-            upright = UPRIGHT.get(image.getexif().get(0x0112))
-            pixels, remark = _convert(data, image, str(tile), upright)
+            orientation, turned = image.getexif().get(0x0112), ""
+            pixels, remark = _convert(data, image, str(tile))
+            if pixels is not None and orientation in STEPS:
+                down, across = STEPS[orientation]
+                pixels = (pixels.swapaxes(0, 1) if orientation >= 5 else pixels)[::down, ::across]
+                turned = "turned upright as its EXIF says"
             first = "the first picture of several (MPO)" if image.format == "MPO" else ""
-            turned = "turned upright as its EXIF says" if upright is not None else ""
             return pixels, ", ".join(filter(None, [first, turned, remark]))
     except Image.UnidentifiedImageError:
         return None, "is not an image that Pillow knows"
@@ -66,17 +61,11 @@ def decode_image(data: bytes) -> Picture:
         return None, f"does not decode ({error})"
 
 
-def _convert(
-    data: bytes, image: Image.Image, tile: str, upright: Image.Transpose | None
-) -> Picture:
+def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
     """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
-    deep = [image] if image.mode[0] in "IF" else _split_rgb16(data) if "'RGB;16" in tile else []
-    if upright is not None:
-        image, deep = image.transpose(upright), [part.transpose(upright) for part in deep]
-    if len(deep) == 2:
-        high, low = (np.asarray(part).astype(np.uint16) for part in deep)
-        return high << 8 | low, "16-bit"
-    if deep:
+    if "'RGB;16" in tile:
+        return _read_rgb16(data, image), "16-bit"
+    if image.mode[0] in "IF":
         if not np.isfinite(pixels := np.asarray(image)).all():
             return None, "holds values that are no finite numbers"
         kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
@@ -93,25 +82,21 @@ def _convert(
     return np.asarray(image.convert("RGB")), ", ".join(remarks)
 
 
-def _split_rgb16(data: bytes) -> list[Image.Image]:
-    """Read the upper and lower bytes of 16-bit colour, of which Pillow gives the upper alone.
-
-    Told that the bytes have the other order, it gives the lower ones.
-    """
-    high, low = (Image.open(io.BytesIO(data), formats=FORMATS) for _ in range(2))
+def _read_rgb16(data: bytes, image: Image.Image) -> np.ndarray:
+    """Read 16-bit colour: Pillow gives its upper bytes, and the lower if told the other order."""
+    low = Image.open(io.BytesIO(data), formats=FORMATS)
     other = "RGB;16L" if "RGB;16B" in str(low.tile) else "RGB;16B"
     for i, tile in enumerate(low.tile):
         args = other if isinstance(tile.args, str) else (other, *tile.args[1:])
         low.tile[i] = tile._replace(args=args)
-    return [high, low]
+    return np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
 
 
 def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
     """Find the one range [low, high) of deep images' values that is to become 0-255.
 
-    It is a whole depth (8, 10, 12, 14 or 16 bits) if all values lie in it and the middle 99.8 %
-    of them fill at least half; else it is those 99.8 %, or all where those are one value. Of each
-    image up to 2,000 values count.
+    It is a whole depth (8 to 16 bits) if all values lie in it and the middle 99.8 % of them fill at
+    least half; else it is those 99.8 %, or all where they are one value. 2,000 values an image do.
     """
     least, most, some = np.inf, -np.inf, []
     for pixels in deep:
@@ -140,32 +125,50 @@ def scale(pixels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]
 def resize(image: np.ndarray, image_size: int) -> np.ndarray:
     """Resize to a square, bilinear and antialiased; grey is repeated to three channels.
 
-    Args:
-        image: uint8 (H, W) or (H, W, 3) in 0-255; the aspect is not kept.
-        image_size: S (px).
-
-    Returns:
-        uint8 (S, S, 3); the image itself where it has that size already.
+    Takes uint8 (H, W) or (H, W, 3) in 0-255, whose aspect is not kept, and S, a size in px; returns
+    uint8 (S, S, 3).
     """
-    if image.shape[:2] != (image_size, image_size):
-        picture = Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
-        image = np.asarray(picture)
-    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    picture = Image.fromarray(image).convert("RGB")
+    return np.asarray(picture.resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
 @dataclass
-class Writer:
-    """Writes the parts of a data set, and keeps what there is to tell of all their images.
+class Reader:
+    """Reads images at one size, and keeps what there is to tell of them all."""
 
-    value_range: [low, high) of the images deeper than 8 bits, found when the first one is met.
-    """
-
-    parts: dict[str, Part]
     image_size: int
-    value_range: tuple[float, ...] = ()
+    value_range: Sequence[float] = ()  # [low, high) of images deeper than 8 bits
+    parts: dict[str, Part] = field(default_factory=dict)  # to find that range in, if need be
     remarks: Counter = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
     clipped: int = 0
+
+    def read(
+        self, names: Sequence[str], images: Iterable[Opener | np.ndarray], what: str = "images"
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Read images one at a time; yields row, original pixels and resized ones, both uint8.
+
+        Images that do not decode are left out and named in `damaged`.
+        """
+        progress = tqdm(decode(images), what, len(names), leave=False, disable=None)
+        for row, (pixels, remark) in enumerate(progress):
+            if pixels is not None and pixels.dtype != np.uint8:
+                pixels, remark = self._scale(pixels, remark)
+            if pixels is None:
+                self.damaged.append(f"{names[row]} {remark}")
+            else:
+                self.remarks[remark] += 1
+                yield row, pixels, resize(pixels, self.image_size)
+
+    def _scale(self, pixels: np.ndarray, remark: str) -> Picture:
+        if not self.value_range and not self.parts:
+            return None, f"is deeper than 8 bits ({remark}), and the cell's images were not"
+        if not self.value_range:  # rare, so it is no loss to look at all images
+            every = (image for part in self.parts.values() for image, _ in decode(part.images))
+            self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
+        levels, clipped = scale(pixels, *self.value_range)
+        self.clipped += clipped
+        return levels, remark
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
         """Stream a part's images to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
@@ -175,22 +178,15 @@ class Writer:
         """
         kept, digests, sizes = [], [], []
         low, high = 255, 0
-        progress = tqdm(decode(part.images), path.stem, len(part.names), leave=False, disable=None)
         with path.open("wb") as file:
             _write_header(file, len(part.names), self.image_size)
-            for row, (pixels, remark) in enumerate(progress):
-                if pixels is None:
-                    self.damaged.append(f"{part.names[row]} {remark}")
-                    continue
-                pixels = self._scale(pixels)
-                resized = resize(pixels, self.image_size)
+            for row, pixels, resized in self.read(part.names, part.images, path.stem):
                 file.write(resized.tobytes())
                 kept.append(row)
                 salt = "x".join(map(str, pixels.shape)).encode()[:16]
                 content = np.ascontiguousarray(pixels)
                 digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
                 sizes.append(pixels.shape[:2])
-                self.remarks[remark] += 1
                 low, high = min(low, resized.min()), max(high, resized.max())
             _write_header(file, len(kept), self.image_size)
         facts = {
@@ -200,16 +196,6 @@ class Writer:
         }
         hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
         return part._replace(images=NOTHING).select(kept)._replace(digests=hashes), facts
-
-    def _scale(self, pixels: np.ndarray) -> np.ndarray:
-        if pixels.dtype == np.uint8:
-            return pixels
-        if not self.value_range:  # rare, so it is no loss to look at all images
-            every = (image for part in self.parts.values() for image, _ in decode(part.images))
-            self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
-        levels, clipped = scale(pixels, *self.value_range)
-        self.clipped += clipped
-        return levels
 
     def describe(self) -> list[str]:
         """Say which images were converted or left out, and how deep ones were scaled."""

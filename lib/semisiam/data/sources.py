@@ -21,16 +21,12 @@ from semisiam.data.parts import Part, Raw, choose_images, hold_out, read_layout
 
 
 class Source(NamedTuple):
-    """Where a data set comes from: `identity` changes when its files do.
+    """Where a data set comes from."""
 
-    test_share: of the labelled images, drawn for test where there are no test images; 0: there are.
-    local: whether all files are here, so that `read` downloads nothing.
-    """
-
-    identity: str
+    identity: str  # changes when its files do
     read: Callable[[], Raw]
-    test_share: float = 0
-    local: bool = True
+    test_share: float = 0  # of labelled images, drawn for test; 0: there are test images
+    local: bool = True  # whether `read` downloads nothing
 
 
 def digits(folder: Path | None) -> Source:
@@ -68,8 +64,11 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt install datase
 def fashion_mnist(folder: Path | None) -> Source:
     """Zalando's 60,000 + 10,000 grey images of 28x28 pixels; D_u is the training set."""
     names = [file for file, about in files.OFFICIAL.items() if about["dataset"] == "fashion_mnist"]
-    local = all(_find_idx(folder, file).is_file() for file in names)
-    return Source("official", partial(_read_fashion, folder), local=local)
+    found = [path.stat() for file in names if (path := _find_idx(folder, file)).is_file()]
+    # whatever may be in a folder that is named
+    identity = str([(of.st_size, of.st_mtime_ns) for of in found]) if folder else "official"
+    local = len(found) == len(names)
+    return Source(identity, partial(_read_fashion, folder), local=local)
 
 
 def _read_fashion(folder: Path | None) -> Raw:

@@ -4,9 +4,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,17 @@ from distributed.utils import sync
 
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError
-from semisiam.run.grid import Run
-from semisiam.run.worker import Options, Status, count_cpus, run_cell
+from semisiam.run.grid import Place
+from semisiam.run.worker import Status, count_cpus, run_cell
 
 CONNECT = 5  # s
 
 
 @contextmanager
-def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run, int, str]]:
+def running_on(scheduler: str, **how: Any) -> Iterator[Place]:
     """Run cells on a Dask cluster, by its scheduler's address or scheduler file (.json).
 
-    Yields what `grid.running_here` does, and a title. Raises `SettingsError` if nothing that is a
-    scheduler answers, or it went away.
+    Raises `SettingsError` if nothing that is a scheduler answers, or it went away.
     """
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves
@@ -38,7 +35,7 @@ def running_on(scheduler: str, options: Options) -> Iterator[tuple[Executor, Run
     told += f"by side; dashboard {client.dashboard_link}"
     executor = client.get_executor(pure=False)
     try:
-        run = partial(run_on_worker, options=replace(options, cwd=str(Path.cwd())))
+        run = partial(run_on_worker, cwd=str(Path.cwd()), **how)
         yield executor, run, max(1, sum(slots)), told
         if client.status != "running":
             raise SettingsError(
@@ -72,7 +69,7 @@ def _connect(scheduler: str) -> Client:
     return made[0]
 
 
-def run_on_worker(cell: Cell, folder: Path, content: str, options: Options) -> Status:
+def run_on_worker(cell: Cell, folder: Path, *, threads: int | None = None, **how: Any) -> Status:
     """Run one cell on a worker, until its task is cancelled; see `worker.run_cell`."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -83,12 +80,13 @@ def run_on_worker(cell: Cell, folder: Path, content: str, options: Options) -> S
         task = worker.state.tasks.get(key)
         return task is None or task.state in ("cancelled", "resumed")
 
-    return run_cell(cell, folder, content, _share_threads(options, worker), stopped=stopped)
+    threads = threads or _share_cpus(worker)
+    return run_cell(cell, folder, threads=threads, stopped=stopped, **how)
 
 
-def _share_threads(options: Options, worker: Any) -> Options:
+def _share_cpus(worker: Any) -> int:
     """Share the host's processors among the cells that its workers run side by side."""
     known = sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"].values()
     host = next((w["host"] for w in known if w["id"] == worker.id), None)
     slots = sum(w["nthreads"] for w in known if w["host"] == host)
-    return replace(options, threads=options.threads or max(1, count_cpus() // max(1, slots)))
+    return max(1, count_cpus() // max(1, slots))

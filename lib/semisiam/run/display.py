@@ -1,13 +1,15 @@
 """What the terminal shows of a grid: a live table, plain lines elsewhere, and the failures."""
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 
 from semisiam.cell import Cell
 from semisiam.run.grid import estimate_seconds
@@ -17,9 +19,7 @@ from semisiam.run.worker import Status
 def describe_all(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> str:
     """Count the cells of each state, and say when all are done if that is known."""
     counts, seconds = Counter(s.state for s in status.values()), estimate_seconds(cells, status)
-    told = ", ".join(
-        f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting")
-    )
+    told = ", ".join(f"{counts[s]} {s}" for s in ("done", "running", "failed", "waiting"))
     left = [name for name, s in status.items() if s.state in ("running", "waiting")]
     if not left or not all(name in seconds for name in left):
         return told
@@ -35,83 +35,77 @@ def describe_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def describe_cell(name: str, status: Status) -> list[str]:
-    """Say where a cell stands: state and name, epoch, loss, images per second, time left, why."""
+def describe_cell(name: str, status: Status, left: float | None) -> str:
+    """Say where a cell stands, with the seconds that it still takes, if they are known."""
     told, progress = [f"{status.state:8}{name}"], status.progress
     if progress and status.state == "running":
-        left = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
         told.append(f"epoch {progress['epoch']}/{progress['epochs']}")
         told.append(f"loss {progress['loss']:.3f}")
         told.append(f"{progress['images_per_second']:.0f} images/s")
-        told.append(f"{describe_seconds(left)} left" if left else "evaluating")
-    return [*told, f"({status.reason})"] if status.reason and status.state != "failed" else told
+    if left:
+        told.append(f"about {describe_seconds(left)} left")
+    elif left == 0 and status.state == "running":
+        told.append("evaluating")
+    if status.reason and status.state != "failed":
+        told.append(f"({status.reason})")
+    return "  ".join(told)
 
 
-class GridDisplay:
-    """A live table on a terminal, or one plain line per started or finished cell elsewhere.
+@contextmanager
+def showing(
+    cells: dict[str, Cell], workers: int, title: str = ""
+) -> Iterator[Callable[[dict[str, Status]], None]]:
+    """Show a grid: a live table on a terminal, a line per started or finished cell elsewhere.
 
-    Enter it to get the function to call with the status of every cell.
+    Yields the function to call with the status of every cell.
     """
+    plain = not sys.stderr.isatty()  # where lines are not to be wrapped
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=plain)
+    last: dict[str, Status] = {}
 
-    def __init__(self, cells: dict[str, Cell], workers: int, title: str = ""):
-        self.cells, self.workers, self.title = cells, workers, title
-        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self.live = Live(console=self.console, auto_refresh=False, transient=True)
-        self.last: dict[str, Status] = {}
-
-    def __enter__(self) -> "GridDisplay":
-        if self.title:
-            self.console.print(self.title)
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
-        self.console.print(describe_all(self.cells, self.last, self.workers))
-
-    def __call__(self, status: dict[str, Status]) -> None:
-        """Show the status of every cell."""
+    def update(status: dict[str, Status]) -> None:
         for name, cell in status.items():
-            changed = self.last and self.last[name].state != cell.state
+            changed = last and last[name].state != cell.state
             if changed and cell.state in ("done", "failed"):
-                self.console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
-            elif changed and cell.state == "running" and not self.live.is_started:
-                self.console.print(*describe_cell(name, cell))
-        self.last = dict(status)
-        if self.live.is_started:
-            self.live.update(self.draw(status), refresh=True)
+                console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
+            elif changed and cell.state == "running" and plain:
+                console.print(describe_cell(name, cell, None))
+        last.update(status)
+        live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
 
-    def draw(self, status: dict[str, Status]) -> Group:
-        """Draw a bar for all cells, and a line for each that runs."""
-        bar, running = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
-        ended = sum(cell.state in ("done", "failed") for cell in status.values())
-        line = describe_all(self.cells, status, self.workers)
-        bar.add_row(ProgressBar(len(status), ended, width=40), line)
-        for name, cell in status.items():
-            if cell.state == "running":
-                running.add_row(*describe_cell(name, cell))
-        return Group(bar, running)
+    if title:
+        console.print(title)
+    try:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield update
+    finally:
+        console.print(describe_all(cells, last, workers))
+
+
+def draw(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> Group:
+    """Draw a bar for all cells, and a line for each that runs."""
+    ended = sum(cell.state in ("done", "failed") for cell in status.values())
+    running = [name for name, cell in status.items() if cell.state == "running"]
+    seconds = estimate_seconds(cells, status)
+    lines = [describe_cell(name, status[name], seconds.get(name)) for name in running]
+    told = "", describe_all(cells, status, workers)  # the first ends the line of the bar
+    return Group(ProgressBar(len(status), ended, width=40), *told, *lines)
 
 
 def show(cells: dict[str, Cell], status: dict[str, Status], workers: int, folder: Path) -> None:
     """Print a line for each cell with its index, the counts, the time left, and the failures."""
-    lines, seconds = [], estimate_seconds(cells, status)
+    seconds = estimate_seconds(cells, status)
     for index, (name, cell) in enumerate(status.items()):
-        told = describe_cell(name, cell)
-        if cell.state == "waiting" and name in seconds:
-            told.insert(1, f"about {describe_seconds(seconds[name])}")
-        lines.append("  ".join([f"{index:5}", *told]))
-    lines.append(describe_all(cells, status, workers))
-    Console().out(*lines, sep="\n", highlight=False)
+        print(f"{index:5}  {describe_cell(name, cell, seconds.get(name))}")
+    print(describe_all(cells, status, workers))
     show_failed(status, folder)
 
 
 def show_failed(status: dict[str, Status], folder: Path) -> None:
     """Print which cells failed, why, and where the log is, one line each to copy from."""
     failed = {name: cell for name, cell in status.items() if cell.state == "failed"}
-    lines = [f"\n{len(failed)} failed:"] if failed else []
+    if failed:
+        print(f"\n{len(failed)} failed:", file=sys.stderr)
     for name, cell in failed.items():
         log = os.path.relpath(folder / name / "log.txt")
-        lines.append(f"{name}\n    why  {cell.reason}\n    log  {log}")
-    Console(stderr=True).out(*lines, sep="\n", end="\n" * bool(lines), highlight=False)
+        print(f"{name}\n    why  {cell.reason}\n    log  {log}", file=sys.stderr)

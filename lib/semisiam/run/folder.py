@@ -1,44 +1,41 @@
 """A cell's folder: what a run leaves behind, whether it is done, and who works there.
 
-A cell is done if and only if `done.json` is there, carries the hash of its settings and the
-identity of its images, and the files it lists are as they were. It is written last. Every file is
-written under a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
+A cell is done if and only if `done.json`, written last, is there, carries the hash of its settings
+and the identity of its images, and the files it lists are as they were. Each file is written under
+a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
 
 Who works there has `lock` locked: the grid, and with the same descriptor papermill and the kernel.
 The system drops the lock when the last of them is gone, however it ended.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import hashlib
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
 import yaml
+from filelock import lock_descriptor
 
 from semisiam import ROOT
-from semisiam.atomic import lock_file, read_json, replacing, write_json
+from semisiam.atomic import read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, RESULTS_VERSION, Cell, SettingsError
-
-if TYPE_CHECKING:  # pandas takes half a second to import
-    import pandas as pd
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "semisiam")
 RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.json", "model.keras")
 NEEDED = ("metrics.json", "history.csv")
+OTHER_IMAGES = "run on other images"
 OTHER_CODE = "run by other code, or its params.yaml was changed"
 SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
 LOCK = "SEMISIAM_LOCK"  # the descriptor that a kernel inherits from the grid
@@ -47,17 +44,17 @@ _held: list[int] = []  # the descriptor of a kernel that was started by hand
 
 
 class Stopwatch:
-    """Seconds of each stage of a run: `lap(stage)` adds the time since the last lap."""
+    """Seconds of each stage of a run, and in `total`."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._started = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """Add the time since the last lap to `stage`, and note the total."""
+        """Add the time since the last lap to `stage` and to the total."""
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self.seconds["total"] = now - self._started
+        for name in (stage, "total"):
+            self.seconds[name] += now - self._last
         self._last = now
 
 
@@ -71,9 +68,9 @@ def find_outputs() -> Path:
 def find_folder(cell: Cell) -> Path:
     """Where the notebook that runs `cell` keeps its results.
 
-    `output_dir` if set (the grid sets it); else beside the executed notebook if papermill's command
-    line tells where that is; else `outputs/one` of the checkout. Raises `SettingsError` if a
-    program runs the notebook, which would write every cell there.
+    `output_dir` if set (the grid sets it); else beside the executed notebook, if papermill was
+    started by hand; else `outputs/one`. Raises `SettingsError` if another program runs it, which
+    would write every cell there.
     """
     if cell.output_dir:
         return Path(cell.output_dir)
@@ -122,9 +119,26 @@ def start_over(folder: Path, cell: Cell) -> None:
         temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
 
 
-def hold(folder: Path, seconds: float) -> int | None:
-    """Lock a cell's folder and write who did; see `atomic.lock_file`."""
-    if (descriptor := lock_file(folder / "lock", seconds)) is not None:
+def hold(folder: Path, seconds: float = 0) -> int | None:
+    """Lock a cell's folder, trying for some seconds, and write there who did.
+
+    Returns a descriptor that holds the lock until it is closed, here and in every process that
+    inherits it, however they end; None if somebody else holds it. Raises `OSError` if the lock
+    cannot be made, or the file system has none, which the error says.
+    """
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + seconds
+    try:
+        while not lock_descriptor(descriptor, blocking=False):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.05)
+    except OSError as error:
+        os.close(descriptor)
+        told = f"its file system has no locks ({error.strerror}); choose a folder on another one"
+        raise OSError(error.errno, told, str(folder / "lock")) from None
+    with suppress(OSError):  # a full disk is told by what must be written
         os.pwrite(descriptor, f"{name_process()}\n".encode(), 0)
     return descriptor
 
@@ -136,11 +150,10 @@ def name_process() -> str:
 
 def find_holder(folder: Path) -> str:
     """Name who works on a cell, as `name_process` does; empty if nobody works there."""
-    lock = folder / "lock"
     with suppress(OSError):  # none there, or not ours to write: no run of ours is there
-        lock.stat()
-        if (descriptor := lock_file(lock, 0)) is None:
-            return lock.read_text().partition("\n")[0] or "another host"
+        (folder / "lock").stat()
+        if (descriptor := hold(folder)) is None:
+            return (folder / "lock").read_text().partition("\n")[0] or "another host"
         os.close(descriptor)
     return ""
 
@@ -155,19 +168,14 @@ def close_folder(
     folder: Path,
     cell: Cell,
     *,
-    metrics: dict[str, Any],
-    split: dict[str, Any],
-    report: pd.DataFrame,
-    history: pd.DataFrame,
+    metrics: dict[str, Any],  # plain values
+    split: dict[str, Any],  # of `splits.describe_split`; its `content` names the images
+    report: Any,  # a data frame, class by class
+    history: Any,  # a data frame, epoch by epoch
     features: dict[str, np.ndarray],
-    model: Any,
+    model: Any,  # of Keras, kept if the settings say so
 ) -> None:
-    """Write the results of a cell into its folder, `done.json` last.
-
-    Args are what `master` has at its end: plain `metrics`; the `split` of `splits.describe_split`,
-    whose `content` names the images; `report` class by class and `history` epoch by epoch; arrays
-    as `features`; and the Keras `model` to keep, if the settings say so.
-    """
+    """Write the results of a cell into its folder, `done.json` last."""
     for name, table in {"report": report, "history": history}.items():
         with replacing(folder / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -177,8 +185,7 @@ def close_folder(
     if cell.keep_model:
         with replacing(folder / "model.keras") as temporary:
             model.save(temporary)
-    with replacing(folder / "split.json") as temporary:
-        temporary.write_text(json.dumps(split) + "\n", "utf-8")
+    write_json(folder / "split.json", split)
     write_json(folder / "metrics.json", metrics)
     write_done(folder, cell, split.get("content", ""))
 
@@ -212,18 +219,16 @@ def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
     `content` is the identity of its images, `Dataset.content`; "" if nobody knows it. Files up to
     64 KiB are compared by sha256, larger ones by size.
     """
-    try:
-        done = json.loads((folder / "done.json").read_text("utf-8"))
-    except FileNotFoundError:
+    if not (folder / "done.json").exists():
         return "not run" if not (folder / "params.yaml").exists() else "not finished"
-    except (OSError, ValueError) as error:
-        return f"done.json cannot be read: {error}"
-    if not isinstance(done, dict) or done.get("hash") != cell.hash:
-        return _explain_stale(folder, cell, done if isinstance(done, dict) else {})
+    if not (done := read_json(folder / "done.json")):
+        return "done.json cannot be read"
+    if done.get("hash") != cell.hash:
+        return _explain_stale(folder, cell, done)
     if content:
         ran = done.get("content") or read_json(folder / "split.json").get("content", content)
         if ran != content:
-            return f"run on other images: content {ran}, now {content}"
+            return f"{OTHER_IMAGES}: content {ran}, now {content}"
     return _find_damage(folder, done.get("files", {}))
 
 
@@ -231,10 +236,9 @@ def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
     if (ran := done.get("results_version", RESULTS_VERSION)) != RESULTS_VERSION:
         return f"run by code of results version {ran}, now {RESULTS_VERSION}"
     try:
-        old = dict(yaml.safe_load((folder / "params.yaml").read_text("utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        old = Cell.read(folder / "params.yaml").model_dump()
+    except (OSError, SettingsError):
         return "run with other settings, which cannot be read any more"
-    old = Cell().model_dump() | old
     now = cell.model_dump(exclude=NOT_RESULTS).items()
     changed = [f"{name} {old[name]}, now {value}" for name, value in now if old[name] != value]
     return "run with other settings: " + "; ".join(changed) if changed else OTHER_CODE

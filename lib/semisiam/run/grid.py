@@ -5,37 +5,36 @@ import queue
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from semisiam.atomic import read_json, replacing
+from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
-from semisiam.run.folder import explain_undone, find_holder, name_process, read_progress
-from semisiam.run.worker import Options, Status, count_cpus, run_cell
+from semisiam.run import folder as records
+from semisiam.run.worker import Status, count_cpus, run_cell
 
 COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
 CELL_MB = 8  # notebook, embeddings and tables
 
-Identify = Callable[[Cell], str]  # the content of a cell's data, "" if nobody knows it
-Run = Callable[[Cell, Path, str], Status]  # a cell, its folder, its content
+Run = Callable[[Cell, Path], Status]  # a cell in its folder
+Place = tuple[futures.Executor, Run, int, str]  # for `run_study`; cells side by side; a title
 
 
 def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict[str, Cell]:
     """Choose cells by settings, `name=value[,value...]` parted by spaces, and by place, from 0.
 
-    Raises:
-        SettingsError: a name or value that no cell has, or nothing chosen.
+    Raises `SettingsError` for a name or value that no cell has, or if nothing is chosen.
     """
     cells = every = study.cells()
     for word in only.split():
@@ -62,35 +61,34 @@ def _read_value(name: str, text: str) -> Any:
     kind = Cell.model_fields[name].annotation
     if NoneType in get_args(kind) and text.lower() in ("none", "null", "~"):
         return None
-    try:
+    with suppress(ValidationError):
         return TypeAdapter(kind).validate_python(text)
-    except ValidationError:
-        return text
+    return text
 
 
 def read_status(
-    study: Study,
-    outputs: Path,
-    cells: dict[str, Cell] | None = None,
-    identify: Identify = lambda cell: "",
+    cells: dict[str, Cell], folder: Path, identify: Callable[[Cell], str] = lambda cell: ""
 ) -> dict[str, Status]:
-    """Read from disk where each cell of a study (or those given) stands, by name."""
-    cells = study.cells() if cells is None else cells
-    folder = outputs / study.name
-    return {name: read_cell_status(folder / name, cell, identify) for name, cell in cells.items()}
+    """Read from disk where the cells of a study, in `folder`, stand.
+
+    `identify` gives the content of a cell's images, "" if nobody knows it.
+    """
+    status = {}
+    for name, cell in cells.items():  # to identify images may take long: only where a cell was run
+        content = identify(cell) if (folder / name / "done.json").exists() else ""
+        status[name] = read_cell_status(folder / name, cell, content)
+    return status
 
 
-def read_cell_status(folder: Path, cell: Cell, identify: Identify) -> Status:
-    """Read from disk where one cell stands."""
-    reason = explain_undone(folder, cell, _find_content(folder, cell, identify))
-    if not reason:
+def read_cell_status(folder: Path, cell: Cell, content: str) -> Status:
+    """Read from disk where one cell stands; see `folder.explain_undone`."""
+    if not (reason := records.explain_undone(folder, cell, content)):
         metrics = read_json(folder / "metrics.json")
         seconds = (metrics.get("seconds") or {}).get("total", 0.0)
         return Status("done", COLLAPSED if metrics.get("collapsed") else "", seconds)
-    progress = read_progress(folder, cell)
-    if holder := find_holder(folder):
-        return Status("running", f"on {holder}", progress=progress)
-    failed = read_json(folder / "failed.json")
+    if (now := _look(folder, cell)).state == "running":
+        return now
+    failed, progress = read_json(folder / "failed.json"), now.progress
     if failed.get("hash") == cell.hash:
         return Status("failed", failed["reason"], failed["seconds"], progress)
     if progress:
@@ -98,32 +96,29 @@ def read_cell_status(folder: Path, cell: Cell, identify: Identify) -> Status:
     return Status("waiting", reason, progress=progress)
 
 
-def _find_content(folder: Path, cell: Cell, identify: Identify) -> str:
-    """Identify the images, which may take long, only where it matters: a cell was run."""
-    return identify(cell) if (folder / "done.json").exists() else ""
+def _look(folder: Path, cell: Cell) -> Status:
+    """Say whether somebody works on a cell that is not done, and how far it is."""
+    holder = records.find_holder(folder)
+    state = "running" if holder else "waiting"
+    reason = f"on {holder}" if holder not in ("", records.name_process()) else ""
+    return Status(state, reason, progress=records.read_progress(folder, cell))
 
 
 @contextmanager
-def running_here(
-    workers: int, options: Options
-) -> Iterator[tuple[futures.Executor, Run, int, str]]:
-    """Run cells on this machine, at most one a GPU where there are GPUs.
-
-    Yields executor and function for `run_study`, how many run side by side, and no title.
-    """
+def running_here(workers: int, *, threads: int | None = None, **how: Any) -> Iterator[Place]:
+    """Run cells on this machine, at most one a GPU where there are GPUs; see `worker.run_cell`."""
     gpus = list_gpus()
     workers = min(workers, len(gpus)) if gpus else workers
-    threads = max(1, count_cpus() // workers)
+    threads = threads or max(1, count_cpus() // workers)
     free: queue.SimpleQueue[str] = queue.SimpleQueue()
     for gpu in gpus or [""] * workers:
         free.put(gpu)
     stop = threading.Event()
 
-    def run(cell: Cell, folder: Path, content: str) -> Status:
+    def run(cell: Cell, folder: Path) -> Status:
         gpu = free.get()
-        how = replace(options, threads=options.threads or threads)
         try:
-            return run_cell(cell, folder, content, how, gpu=gpu, stopped=stop.is_set)
+            return run_cell(cell, folder, threads=threads, gpu=gpu, stopped=stop.is_set, **how)
         finally:
             free.put(gpu)
 
@@ -138,30 +133,24 @@ def running_here(
 def run_study(
     cells: dict[str, Cell],
     folder: Path,
-    executor: futures.Executor,
+    status: dict[str, Status],  # of `read_status`
+    executor: futures.Executor,  # as `run`, of `running_here` or `cluster.running_on`
     run: Run,
-    *,
-    identify: Identify,
-    on_change: Callable[[dict[str, Status]], None],
+    on_change: Callable[[dict[str, Status]], None],  # called twice a second
 ) -> dict[str, Status]:
-    """Run the cells that are not done, and carry on past those that fail.
+    """Run the cells that are not done, past those that fail; returns the status of every cell.
 
-    A cell that somebody else works on is waited for, and run if it is left undone. `executor` and
-    `run` are from `running_here` or `cluster.running_on`; `on_change` is called twice a second with
-    the status of every cell, which is returned at the end. Raises `SettingsError` if the study's
-    folder cannot be written or is too small.
+    A cell that somebody else works on is waited for, and run if it is left undone. Raises
+    `SettingsError` if the study's folder cannot be written or is too small.
     """
-
-    def submit(name: str) -> futures.Future:
-        content = _find_content(folder / name, cells[name], identify)
-        return executor.submit(run, cells[name], folder / name, content)
-
-    folder = make_folder(folder)
-    status = {name: read_cell_status(folder / name, c, identify) for name, c in cells.items()}
     check_disk(folder, cells, status)
+    folder, status = make_folder(folder), dict(status)
+    for name, cell in status.items():
+        if cell.reason.startswith(records.OTHER_IMAGES):  # its run would find it done
+            (folder / name / "done.json").unlink(missing_ok=True)
     elsewhere = {name for name, cell in status.items() if cell.state == "running"}
-    left = [name for name, cell in status.items() if not cell.done and name not in elsewhere]
-    ours = {name: submit(name) for name in left}
+    left = [name for name, cell in status.items() if cell.state not in ("done", "running")]
+    ours = {name: executor.submit(run, cells[name], folder / name) for name in left}
     on_change(status)
     while ours or elsewhere:
         futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
@@ -171,7 +160,7 @@ def run_study(
         status |= {name: _look(folder / name, cells[name]) for name in (*ours, *elsewhere)}
         for name in [name for name in elsewhere if status[name].state != "running"]:
             elsewhere.discard(name)
-            ours[name] = submit(name)
+            ours[name] = executor.submit(run, cells[name], folder / name)
         on_change(status)
     return status
 
@@ -185,22 +174,14 @@ def _get_result(future: futures.Future) -> Status:
         return Status("failed", f"its worker could not run it: {type(error).__name__}: {error}")
 
 
-def _look(folder: Path, cell: Cell) -> Status:
-    if not (holder := find_holder(folder)):
-        return Status("waiting")
-    elsewhere = "" if holder == name_process() else f"on {holder}"
-    return Status("running", elsewhere, progress=read_progress(folder, cell))
-
-
 def list_gpus() -> list[str]:
     """List the GPUs for cells: those of `CUDA_VISIBLE_DEVICES` if it is set, else all there are."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        with suppress(OSError, subprocess.TimeoutExpired):
-            told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
-            return [str(i) for i in range(len(re.findall("^GPU ", told.stdout, re.MULTILINE)))]
-    names = [name.strip() for name in (visible or "").split(",")]
-    return [name for name in names if name not in ("", "-1")]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.replace(" ", "").split(",") if name not in ("", "-1")]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+        return re.findall(r"^GPU (\d+)", told.stdout, re.MULTILINE)
+    return []
 
 
 def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[str, float]:
@@ -211,22 +192,21 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
     took: dict[tuple, list[float]] = {}
     kinds = {name: tuple(getattr(cell, key) for key in KIND) for name, cell in cells.items()}
     for name, cell in status.items():
-        if cell.done and cell.seconds:
+        if cell.state == "done" and cell.seconds:
             for kind in (kinds[name], ()):
                 took.setdefault(kind, []).append(cell.seconds)
     seconds = {}
-    for name, cell in status.items():
-        known, progress = took.get(kinds[name]) or took.get(()), cell.progress
-        if progress and cell.state in ("running", "waiting"):
+    for name in [name for name, cell in status.items() if cell.state in ("running", "waiting")]:
+        if progress := status[name].progress:
             seconds[name] = (progress["epochs"] - progress["epoch"]) * progress["seconds"]
-        elif known and cell.state in ("running", "waiting"):
+        elif known := took.get(kinds[name]) or took.get(()):
             seconds[name] = sum(known) / len(known)
     return seconds
 
 
 def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
     """Tell what disk space cells still need and is free; raises `SettingsError` if too little."""
-    left = [cell for name, cell in cells.items() if not status[name].done]
+    left = [cell for name, cell in cells.items() if status[name].state != "done"]
     sizes = [CELL_MB + (cell.keep_model and MODEL_MB.get(cell.backbone, 0)) for cell in left]
     passing = 3 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)  # a checkpoint
     needed = (sum(sizes) + passing) * 10**6
@@ -242,9 +222,7 @@ def make_folder(folder: Path) -> Path:
     """Make a study's folder, absolute; raises `SettingsError` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "writable") as temporary:
-            temporary.touch()
-        (folder / "writable").unlink(missing_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise SettingsError(f"cannot write to {folder}: {error.strerror}") from None
     return folder.resolve()

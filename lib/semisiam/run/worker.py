@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,73 +33,48 @@ CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.
 
 @dataclass(frozen=True)
 class Status:
-    """Where one cell stands: `done`, `running`, `failed` or `waiting`, and why.
+    """Where one cell stands, and why."""
 
-    `progress` is that of `folder.read_progress`.
-    """
-
-    state: str
+    state: str  # done, running, failed or waiting
     reason: str = ""
     seconds: float = 0.0
-    progress: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def done(self) -> bool:
-        """Whether the cell's results are there, and whole."""
-        return self.state == "done"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How cells are run: with so many `threads` (0: all), which changes the order of sums.
-
-    A cell is ended when `stall_minutes` pass without the end of an epoch; `retries` count when
-    papermill or its kernel dies, not when the notebook raises. Relative paths start at `cwd`.
-    """
-
-    threads: int = 0
-    stall_minutes: float = 240.0
-    retries: int = 1
-    cwd: str = ""
+    progress: dict[str, Any] = field(default_factory=dict)  # of `folder.read_progress`
 
 
 def run_cell(
     cell: Cell,
-    folder: Path,
-    content: str,
-    options: Options,
+    folder: Path,  # gets `log.txt` and, on failure, `failed.json` too
     *,
-    gpu: str = "",
-    stopped: Callable[[], bool] = lambda: False,
+    threads: int | None = None,  # all there are; they change the order of sums
+    stall_minutes: float = 240,  # without the end of an epoch, then the cell is ended
+    retries: int = 1,  # when papermill or its kernel dies, not when the notebook raises
+    cwd: str | None = None,  # where relative paths start
+    gpu: str = "",  # what `CUDA_VISIBLE_DEVICES` is set to; "" leaves it
+    stopped: Callable[[], bool] = lambda: False,  # asked twice a second; True ends the cell
 ) -> Status:
     """Run the master notebook on one cell in a process of its own.
 
-    Args:
-        cell: the settings.
-        folder: the cell's folder, which also gets `log.txt` and, on failure, `failed.json`.
-        content: identity of the images that a done cell must have been run on; "" for any.
-        options: how it is run.
-        gpu: what `CUDA_VISIBLE_DEVICES` is set to; "" leaves it.
-        stopped: asked twice a second; the cell is ended once it is True.
-
-    Returns:
-        `done` or `failed`; `running` if somebody else works on the cell; `waiting` if stopped.
+    Returns `done` or `failed`; `running` if somebody else works on the cell; `waiting` if stopped.
     """
+    environment = os.environ | dict.fromkeys(THREADS, str(threads or count_cpus()))
+    environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
     started = time.monotonic()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for _ in range(1 + options.retries):
+        for _ in range(1 + retries):
             if (lock := hold(folder, ORPHAN)) is None:
                 return Status("running", f"on {find_holder(folder)}")
             try:
-                if not explain_undone(folder, cell, content):
+                if not explain_undone(folder, cell):
                     return Status("done")
                 for name in ("failed.json", "cell.ipynb"):  # an early death would be told by them
                     (folder / name).unlink(missing_ok=True)
                 start_over(folder, cell.model_copy(update={"output_dir": str(folder)}))
-                reason, died = _run_once(folder, options, lock, gpu, stopped)
+                with _start(folder, environment | {LOCK: str(lock)}, cwd) as child:
+                    reason = _watch(child, folder / "progress.json", stall_minutes, stopped)
                 if not (undone := explain_undone(folder, cell)):
                     return Status("done", seconds=time.monotonic() - started)
+                reason, died = (reason, False) if reason else _explain_exit(folder, child)
             finally:
                 os.close(lock)
             if stopped():
@@ -113,32 +88,29 @@ def run_cell(
     return Status("failed", **failed)
 
 
-def _run_once(
-    folder: Path, options: Options, lock: int, gpu: str, stopped: Callable[[], bool]
-) -> tuple[str, bool]:
-    """Run papermill; say why it failed, "" if it did not, and whether a process of it died."""
+@contextmanager
+def _start(
+    folder: Path, environment: dict[str, str], cwd: str | None
+) -> Iterator[subprocess.Popen]:
+    """Start papermill on the master, with `log.txt` for what it says."""
     # papermill would take what stands in braces in a path for a parameter
     paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
     command = [sys.executable, "-m", "semisiam.run.child", *paths, "-f", folder / "params.yaml"]
-    threads = str(options.threads or count_cpus())
-    environment = os.environ | dict.fromkeys(THREADS, threads) | {LOCK: str(lock)}
-    environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
     with (
         (folder / "log.txt").open("wb") as log,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,  # kernels leave theirs
         subprocess.Popen(
             [*command, "--log-output", "--no-progress-bar"],
-            cwd=options.cwd or None,
+            cwd=cwd,
             env=environment | {"TMPDIR": temp},
             stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
             stdout=log,
             stderr=subprocess.STDOUT,
-            pass_fds=[lock],
+            pass_fds=[int(environment[LOCK])],
             start_new_session=True,  # Ctrl-C reaches the grid alone, which then ends its children
         ) as child,
     ):
-        reason = _watch(child, folder / "progress.json", options.stall_minutes, stopped)
-    return (reason, False) if reason or not child.returncode else _explain_exit(folder, child)
+        yield child
 
 
 def _watch(
@@ -167,7 +139,9 @@ def _watch(
 
 
 def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
-    """Say why papermill failed, and whether it or its kernel died rather than raised an error."""
+    """Say why papermill failed, "" if it did not, and whether it or its kernel died."""
+    if not child.returncode:
+        return "", False
     if child.returncode < 0:
         return f"papermill was ended by signal {-child.returncode}", True
     log = (folder / "log.txt").read_text("utf-8", "replace").strip()
