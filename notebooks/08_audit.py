@@ -106,9 +106,9 @@ live = (100 * live).assign(updates=live["updates"]).round(1)
 live
 
 # %% [markdown]
-# In %: the class head on $D_l$, in `training` and `inference` mode; the pretext head on test images
-# (`check`); the SVM's three test accuracies, *clean fit* on $D_l$ without marks; test images that
-# follow a mark (`trigger`).
+# In %. `training`, `inference`: the class head on $D_l$ in both modes. `check`: the pretext head on
+# test images. Then three test accuracies of the SVM; its *clean fit* is on $D_l$ without marks.
+# `trigger`: test images that follow a mark.
 
 # %% [markdown]
 # ## 1. Is the baseline at chance because it learnt nothing?
@@ -116,8 +116,8 @@ live
 # **No. Moving averages of batch normalisation hide what it learnt**
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)).
 #
-# In the row `supervised, slow`, only inference uses them. Momentum plays no part in training:
-# *re-estimated* on $D_l$, without labels, slow and quick baselines agree.
+# See `supervised, slow`: training mode does not use these averages, inference mode does. Momentum
+# plays no part in training: *re-estimated* on $D_l$, without labels, both baselines agree.
 
 # %% alt="Accuracies as trained and re-estimated; the slow baseline moves most"
 fig, ax = plt.subplots(figsize=(6.5, 1.8))
@@ -129,8 +129,8 @@ plt.show()
 # %% [markdown]
 # ### Recorded: the paper's own baseline
 #
-# Table III, MobileNetV2: Fashion-MNIST at 96 px, 600 labels, 100 epochs. In %; `left` of the
-# initial statistics.
+# Table III, MobileNetV2: Fashion-MNIST at 96 px, 600 labels, 100 epochs. In %; `left` is the share
+# of the initial statistics.
 
 # %%
 recorded = ROOT / "outputs" / "published"
@@ -144,7 +144,8 @@ names |= {"bn_initial_share": "left"} | results.MEASURES
 both = both.rename(columns=names).set_index("attack", append=True).droplevel(1)
 
 # %% tags=["nbval-check-output"]
-groups = (100 * both[[*list(names.values())[:5]]].astype(float)).groupby(["momentum", "attack"])
+shown = ["training", "inference", "left", *readings]
+groups = (100 * both[shown].astype(float)).groupby(["momentum", "attack"])
 groups.mean().assign(std=groups["re-estimated"].std(), n=groups.size()).round(1)
 
 # %% alt="MobileNetV2 at 600 labels: 10 as trained with momentum 0.999, 76 re-estimated"
@@ -161,7 +162,7 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 others = whole.query("backbone != 'mobilenet_v2'")
-fits = {"accuracy": "as trained", "accuracy_clean_fit": "clean fit"}
+fits = results.MEASURES | {"accuracy_clean_fit": "clean fit"}
 ours = pd.DataFrame({how: results.summarise(others, fit)["mean"] for fit, how in fits.items()})
 printed = results.summarise(others)[["n", "published_mean", "published_std"]]
 ours.join(printed).droplevel(["dataset", "percent", "mode"]).round(1)
@@ -204,11 +205,12 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# We set this limit after looking; one gain of 39 points stands against it.
+# We set this limit after looking; one gain (39 points) contradicts it.
 #
 # ### Recorded: malaria, 137 labels
 #
-# In the paper every backbone gains here. First a subset of 35 patients, without collapsed cells:
+# In the paper every backbone gains much here. First a subset of 35 patients; means are without
+# collapsed cells:
 
 # %% tags=["nbval-check-output"]
 malaria = results.collect(recorded / "audit_malaria").assign(percent=1.0)
@@ -234,9 +236,8 @@ pixels = 100 * pixels[pixels["backbone"] == "pixels"].set_index("test_split")["a
 rows = {"ours": twice.agg(["mean", "std", "count"]).T}
 rows |= {"published": printed[["mean", "std"]].assign(count=paper.SPLITS)}
 rows |= {"pixels": pixels.groupby("test_split").agg(["mean", "std", "count"])}
-print(
-    "gained: {mean:.1f} ({low:.1f} to {high:.1f})".format(**compare_paired(twice.T.diff().iloc[1]))
-)
+gained = compare_paired(twice["re-estimated"] - twice["as trained"])
+print("gained by re-estimation: {mean:+.1f} ({low:+.1f} to {high:+.1f}) points".format(**gained))
 pd.concat(rows).round(1)
 
 # %% alt="Malaria, 137 labels: re-estimated, InceptionV3 comes near the published siamese network"
@@ -265,7 +266,7 @@ plt.show()
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?
 #
-# **At a reduced scale no part is clearly above 0, and the task adds least.**
+# **At a reduced scale no part clearly adds anything; the task adds least.**
 #
 # We add them one at a time, as [Oliver et al.](https://arxiv.org/abs/1804.09170) ask: *equal
 # updates*, on labelled images alone; *no task*, where unlabelled images serve batch normalisation
@@ -278,16 +279,16 @@ ax.set_title(f"live: {dataset}, {label_fraction:.0%} labelled, one labelled set"
 plt.show()
 
 # %% [markdown]
-# Compare with the *second* row. Mind the narrow axis.
+# What unlabelled images add is the difference to *equal updates*. Mind the narrow axis.
 #
 # ### Recorded: MobileNetV2 on Fashion-MNIST, reduced
 #
-# 32 px, 100 labels, 2,000 unlabelled images, momentum 0.99, a ninetieth of the paper's updates (%):
+# 32 px, 100 labels, 2,000 unlabelled images, momentum 0.99, a ninetieth of the paper's updates.
 
 # %% tags=["nbval-check-output"]
-controls = results.read_controls(recorded / "audit_controls")
-cells = results.collect(recorded / "audit_controls")
-histories = results.read_details(recorded / "audit_controls", cells["cell"], "history")
+folder = recorded / "audit_controls"
+controls = results.read_controls(folder)
+histories = results.read_details(folder, results.collect(folder)["cell"], "history")
 last = histories.groupby("cell")["accuracy_unlabelled"].last()
 learnt = 100 * last[last.index.str.endswith("-rotation")].mean()
 print(f"rotation head, training images: {learnt:.0f}, where chance is 25")
@@ -308,8 +309,7 @@ ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="con
 plt.show()
 
 # %% [markdown]
-# - **Shown** ($n = 3$): both baselines collapse as trained (no dots). A gain over that says
-#   nothing.
+# - **Shown** ($n = 3$): both baselines collapse as trained (no dots); a gain over that is empty.
 # - **Suggestive** ($n = 3$, task learnt): re-estimated, every interval contains 0.
 # - **Untested**: the parts of the gain at the paper's scale.
 
@@ -326,8 +326,8 @@ ax.set_title(f"live: {dataset}, {label_fraction:.0%} labelled, one labelled set"
 plt.show()
 
 # %% [markdown]
-# A clean fit gets part of the loss back; the rest is in the encoder. By `trigger` in the first
-# table, marks turn a third of the test images, and hardly any after a median filter on $D_l$.
+# A clean fit gets part of the loss back; the rest is in the encoder. See `trigger` in the first
+# table: marks turn about a third of the test images, but hardly any after a median filter on $D_l$.
 #
 # ### Recorded: at the paper's scale
 #
@@ -361,8 +361,8 @@ turned.join(share_by_class(attacked)).round(1)
 # ### Recorded: kinds of attack, and defences
 #
 # The study of section 3. `marked-semi` is the paper's attack. `marked-both` marks unlabelled images
-# too, by hidden class; `searched` marks the easiest places, `half-marked` half of $D_l$; `median`
-# and `jpeg` are filters.
+# too, by their hidden class; `searched`, where marks are easiest to learn; `half-marked`, half of
+# $D_l$. `median` and `jpeg` are filters.
 
 # %% tags=["nbval-check-output"]
 kinds = ["rotation", "marked-semi", "marked-both", "random-marks", "searched", "half-marked"]
@@ -400,8 +400,8 @@ print("not 0 after Holm's correction:", (changes["re-estimated"]["p_holm"] < 0.0
 # **No task is clearly better than equal updates**: see the first table, and the last rows of the
 # figure in section 3.
 #
-# A task's label says which transform was applied. It can only teach what images have: blood cells
-# have no upright.
+# A pretext label says which transform was applied. A task can only teach what its images have:
+# blood cells have no upright.
 
 # %% alt="One digit under all transforms of three tasks"
 tasks = ["rotation", "rotation_flip", "jigsaw"]
@@ -432,7 +432,7 @@ Code(inspect.getsource(pretext.transform), language="python")
 # %% [markdown]
 # ## Summary
 #
-# Most of the largest published gains is over baselines that had learnt, but were read wrongly
+# The largest published gains are mostly over baselines that had learnt, but were read wrongly
 # (*shown*). What the task adds at the paper's scale is *untested*.
 #
 # ## Exercises
