@@ -367,8 +367,8 @@ by_fold = pd.DataFrame(
 # %% [markdown]
 # The folds share most of their training images, so they are not independent. A plain 95 %
 # t-interval would be too narrow. The *corrected resampled t* of [Nadeau and
-# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds. Will it still
-# exclude 0 if all four favour one side? An example, then yours:
+# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds. In this
+# example all four favour one side, and even so it contains 0. Then yours:
 
 # %% tags=["nbval-check-output"]
 estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
