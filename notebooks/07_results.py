@@ -144,8 +144,9 @@ fig.legend(*figures.label_once(axes[0, 0]), loc="outside upper right", ncols=4)
 plt.show()
 
 # %% [markdown]
-# The study's questions, over all backbones and fractions; `draws` are of the attack's places. Then
-# each difference with $p$ below 0.05; an *interaction* is how much more the attack costs `semi`.
+# The study's questions; `draws` are of the attack's places. Then each difference with $p$ below
+# 0.05: `mean` is over all backbones and fractions, an *interaction* is how much more the attack
+# costs `semi`.
 
 # %%
 tables.give_verdicts(cells, histories)
@@ -353,8 +354,8 @@ results.in_order(table).round(1)
 # %% [markdown]
 # ## Summary
 #
-# The largest printed gains are MobileNetV2's, over baselines that guess (*shown*). So it is at 32
-# px on Fashion-MNIST (*suggestive*, $n = 5$). Siamese networks at the paper's scale: *untested*.
+# The largest printed gains are MobileNetV2's, most over baselines that guess (*shown*). Its gains
+# at 32 px are *suggestive* ($n = 5$). Siamese networks at the paper's scale are *untested*.
 #
 # ## Exercises
 #
