@@ -313,14 +313,14 @@ print("the two networks take", "less than a minute" if minutes < 1 else f"{minut
 
 
 # %%
-def predict_held_out(cell, images, labels, unlabelled, folds, place, content, on_fold=lambda n: 0):
+def predict_held_out(cell, images, labels, unlabelled, folds, place, content, tell=lambda text: 0):
     """Train a cell once a fold and predict the images held out: two readings, int64 (N,)."""
     encoder, network = training.start_network(cell, len(np.unique(labels)))
     state = training.list_state(network)
     start = [variable.numpy() for variable in state]
     predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
     for number, held_out in enumerate(folds, start=1):
-        on_fold(number)
+        tell(f"{cell.mode}, fold {number} of {len(folds)}")
         for variable, value in zip(state, start, strict=True):
             variable.assign(value)
         known = images[~held_out], labels[~held_out]
@@ -342,8 +342,7 @@ checkpoints.mkdir(parents=True, exist_ok=True)
 # %%
 known = images, labels, trained_on, folds, checkpoints, data.content
 for mode, cell in cells.items():
-    told = f"{mode}, fold {{}} of {n_folds}".format
-    twice = predict_held_out(cell, *known, on_fold=lambda fold, told=told: print(told(fold)))
+    twice = predict_held_out(cell, *known, tell=print)
     predicted[mode], predicted[f"{mode}, re-estimated"] = twice.values()
 
 # %% [markdown]

@@ -340,7 +340,7 @@ def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):
 def test_the_networks_see_as_many_images_as_the_updates_take(tmp_path):
     place = write_own(tmp_path / "own", n_unlabelled=40)
     found = {}
-    run_cells(found, end="few = unlabelled", **SMALL | {"folder": str(place)})
+    run_cells(found, end="def predict_held_out", **SMALL | {"folder": str(place)})
     assert len(found["trained_on"]) == 16
     steps = {"semi": 4, "supervised": 2}
     assert {mode: c.epochs * steps[mode] for mode, c in found["cells"].items()} == dict(
