@@ -328,8 +328,7 @@ for kind, a in {"clean": "none", "attacked": "pixel"}.items():
     print(f"{kind}: published gain {gain:+.1f}, over the re-estimated baseline {left:+.1f}")
 
 # %% [markdown]
-# *Shown* (n = 5 labelled sets): for the paper's two largest gains, most of the gain needs no
-# unlabelled image.
+# *Shown* (n = 5 labelled sets): most of the paper's two largest gains needs no unlabelled image.
 #
 # ### All gains: published and run again
 #

@@ -162,7 +162,8 @@ left.set_axis_off()
 left.set_title(
     f"{len(tiles):,} images of the pool; coloured: with label (one split of {data.name})"
 )
-right.barh(data.class_names, np.bincount(data.train_labels[labelled]), color=colours)
+right.barh(range(n_classes), np.bincount(data.train_labels[labelled]), color=colours)
+right.set_yticks(range(n_classes), data.class_names, parse_math=False)  # a name may hold a $
 right.invert_yaxis()
 right.set(xlabel="labelled images", ylabel="class")
 plt.show()

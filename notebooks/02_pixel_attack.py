@@ -332,12 +332,13 @@ def explore_mark(images, classify, names, label, row, column, value, size):
     left.imshow(marked, interpolation="nearest")
     middle = (size - 1) / 2
     figures.ring(left, row + middle, column + middle, radius=1.5 + size / 2)
-    left.set(title=f"class {names[label]}, marked", xlabel="column (px)", ylabel="row (px)")
+    left.set(xlabel="column (px)", ylabel="row (px)")
+    left.set_title(f"class {names[label]}, marked", parse_math=False)  # a name may hold a $
     shares = classify(np.stack([images[label], marked]))
     for kind, of_kind, shift in zip(("clean", "attacked"), shares, (-0.2, 0.2), strict=True):
         at = np.arange(len(names)) + shift
         right.barh(at, of_kind, 0.4, color=figures.COLOURS[kind], label=kind)
-    right.set_yticks(range(len(names)), names)
+    right.set_yticks(range(len(names)), names, parse_math=False)
     right.set(xlim=(0, 1), xlabel="class probability", ylabel="class", title="the network says")
     right.invert_yaxis()
     right.legend()

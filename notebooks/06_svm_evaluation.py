@@ -273,9 +273,10 @@ recalls = {
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), sharey=True)
 for ax, reading in zip(axes, table.columns, strict=True):
     pair = [recalls[mode, reading] for mode in ("supervised", "semi")]
-    ax.vlines(data.class_names, *pair, color="0.8", zorder=0)
+    ax.vlines(range(len(pair[0])), *pair, color="0.8", zorder=0)
     for mode, recall in zip(("supervised", "semi"), pair, strict=True):
-        ax.plot(data.class_names, recall, "o", color=figures.COLOURS[mode], label=mode)
+        ax.plot(recall, "o", color=figures.COLOURS[mode], label=mode)
+    ax.set_xticks(range(len(pair[0])), data.class_names, parse_math=False)  # a name may hold a $
     ax.set(xlabel="class", ylabel="recall", ylim=(0, 1), title=reading)
 axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()

@@ -16,6 +16,7 @@
 # %%
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,7 +29,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import SVC
 
-# %%
 from semisiam import ROOT
 from semisiam.cell import Cell
 from semisiam.data import datasets
@@ -74,7 +74,7 @@ if updates < 1:
 # unlabelled. Images may have any size, in colour or grey.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def write_digits(folder, per_class, n_unlabelled, seed):
     """Write some digits as one would lay out images of one's own."""
     digits = load_digits()
@@ -88,7 +88,6 @@ def write_digits(folder, per_class, n_unlabelled, seed):
             Image.fromarray(images[number]).save(folder / name / f"{number:04}.png")
 
 
-# %% tags=["nbval-check-output"]
 scratch = tempfile.TemporaryDirectory()
 root = Path(folder).expanduser() if folder else Path(scratch.name) / "digits"
 if not folder:
@@ -99,28 +98,22 @@ for name in [name for name in files if "/" not in name[:-1]][:12]:
     print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
-# `load` resizes the images once and keeps the arrays. It sets a third of the labelled images aside
-# as a test set. Labels are too few for that here, so we join both parts.
+# `load` resizes the images once and keeps the arrays. It sets a third of the labelled ones aside
+# for a test. Labels are too few for that here, so we join both parts.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def pool(train, test):
     """Put both parts of the labelled images together, unless they have no such entry."""
     return np.concatenate([train, test]) if len(train) else train
 
 
-# %% tags=["nbval-check-output"]
 data = datasets.load("folder", image_size, data_dir=str(root), seed=seed)
 images, labels = pool(data.train, data.test), pool(data.train_labels, data.test_labels)
 names = pool(data.train_origin.names, data.test_origin.names)
 unlabelled = data.unlabelled if data.unlabelled is not data.train else data.train[:0]
 print(f"{len(images)} labelled, {len(unlabelled)} unlabelled images of {image_size} px")
 print(f"classes: {', '.join(data.class_names)}")
-
-# %% [markdown]
-# To compare with and without unlabelled images, we need more of them than of labelled ones.
-
-# %%
 if len(unlabelled) <= len(images):
     raise DataError(
         f"{root} has {len(unlabelled)} unlabelled images and {len(images)} labelled ones: put more "
@@ -133,12 +126,10 @@ if len(unlabelled) <= len(images):
 # Is every image in the right class? Could *you* tell the classes at this size? Do the unlabelled
 # images show the same things? These three questions decide more than any setting.
 
-# %%
+# %% alt="Labelled images of each class above, unlabelled ones below."
 n_shown = min(10, len(data.class_names))
 first = [np.flatnonzero(labels == c)[:2] for c in range(n_shown)]
 some = np.random.default_rng(seed).permutation(len(unlabelled))[:20]
-
-# %% alt="Labelled images of each class above, unlabelled ones below."
 fig, axes = plt.subplots(2, 1, figsize=(8, 4))
 titles = [*data.class_names[:n_shown], *[""] * n_shown]
 chosen = [of_class[i] for i in range(2) for of_class in first if len(of_class) > i]
@@ -163,6 +154,9 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # Images of one slide, patient, plate or video look alike. If a network learns from some of them and
 # is judged on others, its accuracy is too good. Groups keep them together. Give them as the column
 # `group` of `labels.csv`, or as a pattern in the file names.
+#
+# Also look for *twins* that are in no common group: a correlation over 0.98 between the pixels of
+# two images is rare unless they show the same thing.
 
 
 # %%
@@ -178,34 +172,23 @@ def find_groups(names, pattern, given):
     return np.array([match.group() for match in found]) if pattern else given
 
 
-# %% tags=["nbval-check-output"]
-group = find_groups(names, groups, pool(data.groups, data.test_groups))
-print(f"{len(np.unique(group))} groups" if len(group) else "no groups: each image is its own")
-
-# %% [markdown]
-# Without groups, look for images that are nearly the same. A correlation over 0.98 between the
-# pixels of two images is rare unless they show the same thing.
-
-
-# %%
-def find_twins(images, threshold=0.98):
-    """List pairs of images whose pixels correlate more than that, the most alike first."""
+def find_twins(images, group=(), threshold=0.98):
+    """List pairs of images of two groups whose pixels correlate more, the most alike first."""
     flat = model.embed(model.build_frozen("pixels", images.shape[1]), images)
     flat = flat - flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     alike = np.triu(flat @ flat.T, k=1)
-    pairs = np.argwhere(alike > threshold)
+    apart = group[:, None] != group if len(group) else True
+    pairs = np.argwhere((alike > threshold) & apart)
     return pairs[np.argsort(-alike[*pairs.T])]
 
 
-# %%
-twins = find_twins(images)
-if len(group):
-    twins = twins[group[twins[:, 0]] != group[twins[:, 1]]]
-where = " in different groups" if len(group) else ""
-print(f"{len(twins)} pairs of labelled images{where} are nearly the same")
-for a, b in twins[:3]:
-    print(f"    {names[a]} and {names[b]}")
+# %% tags=["nbval-check-output"]
+group = find_groups(names, groups, pool(data.groups, data.test_groups))
+print(f"{len(np.unique(group))} groups" if len(group) else "no groups: each image is its own")
+twins = find_twins(images, group)
+print(f"{len(twins)} pairs of labelled images are nearly the same")
+print(*[f"    {names[a]} and {names[b]}" for a, b in twins[:3]], sep="\n")
 
 # %% [markdown]
 # ## Every labelled image is held out once
@@ -213,7 +196,7 @@ for a, b in twins[:3]:
 # An image that a network learnt from does not tell how good it is on others. So we train once per
 # *fold*: some labelled images are held out, and predicted by a network that never saw them.
 # [StratifiedGroupKFold](https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.StratifiedGroupKFold.html)
-# keeps classes even and groups together. Take six images, two classes and three groups:
+# keeps classes even and groups together. Six images, two classes and three groups; then yours:
 
 
 # %%
@@ -223,10 +206,8 @@ def draw_folds(labels, group, n_folds, seed):
         raise DataError(f"n_folds = {n_folds}: at least 2 are needed")
     counts = np.bincount(labels)
     if counts.min() < n_folds:
-        name = data.class_names[counts.argmin()]
-        raise DataError(
-            f"{n_folds} folds, but {name} has {counts.min()} labelled images: use fewer"
-        )
+        told = f"{data.class_names[counts.argmin()]} has {counts.min()} labelled images"
+        raise DataError(f"{n_folds} folds, but {told}: use fewer")
     of = group if len(group) else np.arange(len(labels))
     if len(np.unique(of)) < n_folds:
         raise DataError(f"{n_folds} folds, but there are {len(np.unique(of))} groups: use fewer")
@@ -239,36 +220,29 @@ six, slides = np.array([0, 1, 0, 1, 0, 1]), np.array(list("aabbcc"))
 for held_out in draw_folds(six, slides, 2, seed=0):
     print("trained on", slides[~held_out], " held out", slides[held_out])
 
-# %% [markdown]
-# No letter is on both sides. Now yours:
 
 # %% tags=["nbval-check-output"]
-folds = draw_folds(labels, group, n_folds, seed)
-n_labelled = min(int((~held_out).sum()) for held_out in folds)
-print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
-
-
-# %%
 def check_folds(labels, folds):
     """Refuse folds that hold out nothing, or leave a class without an image to train on."""
     for held_out in folds:
         if not held_out.any():
             raise DataError(f"{len(folds)} folds are too many for groups so uneven: use fewer")
-        absent = set(labels) - set(labels[~held_out])
-        if absent:
+        if absent := set(labels) - set(labels[~held_out]):
             named = ", ".join(data.class_names[c] for c in absent)
             raise DataError(f"one group holds all images of {named}: label images of more groups")
 
 
-# %%
+folds = draw_folds(labels, group, n_folds, seed)
 check_folds(labels, folds)
+n_labelled = min(int((~held_out).sum()) for held_out in folds)
+print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 
 # %% [markdown]
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on the pixels, at 32 × 32, and an SVM on the outputs of an untrained network. They take seconds;
-# training takes minutes and must beat them.
+# on 32 × 32 pixels, and an SVM on an untrained network. They take seconds; training takes minutes
+# and must beat them.
 
 
 # %%
@@ -277,7 +251,6 @@ def make_classifier(kind):
     return SVC(kernel="linear") if kind == "svm" else RandomForestClassifier(500, random_state=0)
 
 
-# %%
 def predict_folds(features, kind="svm"):
     """Predict each image from the features of the others, fold by fold."""
     predicted = np.zeros_like(labels)
@@ -294,8 +267,6 @@ frozen = {"pixels": base | {"mode": "frozen", "backbone": "pixels"}}
 frozen["untrained"] = base | {"mode": "frozen", "backbone": backbone}
 if weights != "none":
     frozen["pretrained"] = frozen["untrained"] | {"weights": weights}
-
-# %%
 features, predicted = {}, {}
 for name, settings in frozen.items():
     encoder, _ = training.start_network(Cell.check(settings), len(data.class_names))
@@ -310,16 +281,15 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 # ## The two networks
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from the
-# unlabelled ones. Both get the same number of updates, as nearly as whole epochs allow. So they
-# differ only in the unlabelled images and their task.
-# Of more unlabelled images than these updates take, some are drawn.
+# unlabelled ones; if there are more than its updates take, some are drawn. Both get the same number
+# of updates, as nearly as whole epochs allow. How long will that take? A few steps tell.
 
 # %%
 drawn = np.random.default_rng(seed).permutation(len(unlabelled))
 drawn = drawn[: max(updates * batch_size, len(images))]
 trained_on = unlabelled[np.sort(drawn)] if len(drawn) < len(unlabelled) else unlabelled
 
-# %% tags=["nbval-check-output"]
+# %%
 shared = base | {"backbone": backbone, "bn_momentum": bn_momentum}
 cells = {}
 for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
@@ -328,27 +298,40 @@ for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
     cells[mode] = one.model_copy(update={"epochs": max(1, round(updates / steps))})
     print(f"{mode:10}  {cells[mode].epochs} epochs of {steps} updates")
 
-# %% [markdown]
-# How long will that take? A few steps tell.
-
-# %%
 few = unlabelled[: 8 * batch_size]
 probe = cells["semi"].model_copy(update={"epochs": 2})
-
-# %%
-encoder, network = training.start_network(probe, len(data.class_names))
-some_labelled = slice(0, None, max(1, len(images) // len(few) + 1))
-seconds = training.train(probe, network, images[some_labelled], labels[some_labelled], few)
-a_step = seconds["seconds"].iloc[-1] / 8
-
-# %%
-minutes = 1.6 * n_folds * updates * a_step / 60
+network = training.start_network(probe, len(data.class_names))[1]
+every = len(images) // len(few) + 1
+seconds = training.train(probe, network, images[::every], labels[::every], few)["seconds"].iloc[-1]
+minutes = 1.6 * n_folds * updates * seconds / 8 / 60
 print("the two networks take", "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes")
 
 # %% [markdown]
-# Every fold trains both. An interrupted run continues, as the state after each epoch is kept. Each
-# network predicts twice: as trained, and with batch normalisation's statistics re-estimated on the
+# Every fold trains both, from the same initial weights. An interrupted run continues, as the state
+# after each epoch is kept. Each network predicts twice: as trained, and re-estimated on the
 # labelled images ([04_batch_normalisation](04_batch_normalisation.ipynb)).
+
+
+# %%
+def predict_held_out(cell, images, labels, unlabelled, folds, place, content, tell=lambda text: 0):
+    """Train a cell once a fold and predict the images held out: two readings, int64 (N,)."""
+    encoder, network = training.start_network(cell, len(np.unique(labels)))
+    state = training.list_state(network)
+    start = [variable.numpy() for variable in state]
+    predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
+    for number, held_out in enumerate(folds, start=1):
+        tell(f"{cell.mode}, fold {number} of {len(folds)}")
+        for variable, value in zip(state, start, strict=True):
+            variable.assign(value)
+        known = images[~held_out], labels[~held_out]
+        kept = {"checkpoint": place / f"{cell.mode}-{number}.npz"}
+        kept |= {"content": f"{content} {np.flatnonzero(held_out).tolist()}"}
+        training.train(cell, network, *known, unlabelled, **kept)
+        twice = trials.predict_twice(encoder, *known, images[held_out], cell.batch_size)
+        for how, of_fold in twice.items():
+            predicted[how][held_out] = of_fold
+    return predicted
+
 
 # %%
 own = ROOT / "outputs" / "own" / f"{root.resolve().name}-{data.content[:8]}"
@@ -357,25 +340,16 @@ checkpoints = place / "folds"
 checkpoints.mkdir(parents=True, exist_ok=True)
 
 # %%
+known = images, labels, trained_on, folds, checkpoints, data.content
 for mode, cell in cells.items():
-    twice = trials.predict_held_out(
-        cell,
-        images,
-        labels,
-        trained_on,
-        folds,
-        checkpoints=checkpoints,
-        content=data.content,
-        on_fold=lambda fold, mode=mode: print(f"{mode}, fold {fold} of {n_folds}"),
-    )
+    twice = predict_held_out(cell, *known, tell=print)
     predicted[mode], predicted[f"{mode}, re-estimated"] = twice.values()
 
 # %% [markdown]
 # ## How good is each?
 #
-# *Accuracy* is the share of held-out images that are right. *Balanced accuracy* takes that share
-# for each class, then the mean. Always saying the largest class does not raise it, so we choose by
-# it.
+# *Accuracy* is the share of held-out images that are right, *balanced accuracy* its mean over
+# classes. We choose by the second: always saying the largest class does not raise it.
 
 
 # %%
@@ -392,33 +366,21 @@ by_fold = pd.DataFrame(
 # %% [markdown]
 # The folds share most of their training images, so they are not independent. A plain 95 %
 # t-interval would be too narrow. The *corrected resampled t* of [Nadeau and
-# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds:
+# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds. In this
+# example all four favour one side, and even so it contains 0. Then yours:
 
 # %% tags=["nbval-check-output"]
-shared_share = 1 / (n_folds - 1)  # held-out over training images
+estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
 example = np.array([3, 5, 1, 3])
 for name, share in (("plain", 0), ("corrected", 1 / 3)):
     found = statistics.compare_paired(example, shared=share)
     print("{}: mean {mean:.1f}, {low:.1f} to {high:.1f}".format(name, **found))
 
-# %% [markdown]
-# The plain interval excludes 0, the corrected one contains it. So four folds that all favour one
-# side are no proof yet. Now yours:
-
-
 # %%
-def estimate(values):
-    """Estimate a mean over folds, with the corrected interval."""
-    return statistics.compare_paired(values.to_numpy(), shared=shared_share)
-
-
-# %%
-rows = {name: estimate(by_fold[name]) for name in by_fold}
-table = pd.DataFrame(rows).T[["mean", "low", "high"]].clip(0, 100)
+table = pd.DataFrame({name: estimate(of) for name, of in by_fold.items()}).T
+table = table[["mean", "low", "high"]].clip(0, 100).rename(columns={"mean": "balanced"})
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
-
-# %%
-table = table.rename(columns={"mean": "balanced"}).sort_values("balanced", ascending=False)
+table = table.sort_values("balanced", ascending=False)
 print(table.round(1).to_string())
 
 # %%
@@ -429,13 +391,12 @@ print(f"guessing: balanced {chance:.1f}; accuracy {largest:.1f} by always saying
 # %% alt="Balanced accuracy of each candidate, with interval; guessing as a line." tags=["verdict"]
 fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1))
 for y, (name, row) in enumerate(table.iterrows()):
-    kind = name.split(",")[0]
-    colour = figures.COLOURS.get(kind, "0.5")
+    colour = figures.COLOURS.get(name.split(",")[0], "0.5")
     ax.plot([row["low"], row["high"]], [y, y], color=colour)
     ax.plot(row["balanced"], y, "o", color=colour)
 ax.axvline(chance, color="0.6", linestyle=":", label="guessing")
 ax.set_yticks(range(len(table)), table.index)
-ax.set(xlim=(0, 100), xlabel="balanced accuracy on held-out images (%)")
+ax.set(xlim=(0, 100), xlabel="balanced accuracy on held-out images (%)", ylabel="candidate")
 ax.set_title(f"{len(images)} labelled images of {image_size} px, {n_folds} folds, 95 %")
 ax.invert_yaxis()
 ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
@@ -444,9 +405,8 @@ plt.show()
 # %% [markdown]
 # ## How sure is that?
 #
-# Compare *differences* within the folds, not intervals: every candidate had the same images. Below,
-# each of the others is subtracted from the best. The best was chosen on these folds, so its own
-# number is a little too good.
+# Compare *differences* within the folds: every candidate had the same images. Below, each is
+# subtracted from the best. That was chosen on these folds, so its number is a little too good.
 
 # %%
 best = table.index[0]
@@ -463,31 +423,20 @@ def say_help(low, high):
     return "they did harm" if high < 0 else "that cannot be told from these labels"
 
 
-def pick(mode):
-    """Name the better reading of a network."""
-    return max((mode, f"{mode}, re-estimated"), key=lambda name: by_fold[name].mean())
-
-
-# %%
-helped = estimate(by_fold[pick("semi")] - by_fold[pick("supervised")])
-equals = [name for name in lead.index if lead.loc[name, "low"] <= 0]
-is_reference = best.split(",")[0] in frozen
+# %% tags=["verdict"]
 told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
 verdict = [f"**Best here: {best}**, {told}."]
-if is_reference:
+if best.split(",")[0] in frozen:
     verdict.append("**A reference wins: no training was needed, and it is kept.**")
-
-# %%
-if equals:
+if equals := [name for name in lead.index if lead.loc[name, "low"] <= 0]:
     verdict.append(f"It cannot be told from: {'; '.join(equals)}.")
-verdict.append(
-    f"Did the unlabelled images help? {helped['mean']:+.1f} points "
-    f"({helped['low']:+.1f} to {helped['high']:+.1f}): {say_help(helped['low'], helped['high'])}."
-)
+better = {mode: by_fold[[mode, f"{mode}, re-estimated"]].mean().idxmax() for mode in cells}
+helped = estimate(by_fold[better["semi"]] - by_fold[better["supervised"]])
+answer = "{mean:+.1f} points ({low:+.1f} to {high:+.1f}): ".format(**helped)
+answer += say_help(helped["low"], helped["high"])
+verdict.append(f"Did the unlabelled images help? {answer}.")
 if len(twins):
     verdict.append(f"Careful: {len(twins)} pairs of labelled images are nearly the same.")
-
-# %% tags=["verdict"]
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]
@@ -496,21 +445,19 @@ Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabel
 #
 # ## Which classes?
 #
-# These are the held-out predictions of the best: which classes it confuses, and some mistakes. Look
-# at the mistakes: some may be wrong labels.
+# The held-out predictions of the best: which classes it confuses, and some mistakes. Some may be
+# wrong labels.
 
 # %% alt="Confusion matrix of the best: true classes in rows, predicted ones in columns."
-guess = predicted[best]
+guess, n_classes = predicted[best], len(data.class_names)
 report = evaluation.report_classes(labels, guess, data.class_names)
-matrix = pd.crosstab(labels, guess).reindex(
-    index=range(len(data.class_names)), columns=range(len(data.class_names)), fill_value=0
-)
+matrix = np.zeros((n_classes, n_classes), int)
+np.add.at(matrix, (labels, guess), 1)
 fig, ax = plt.subplots(figsize=(5.5, 5))
-figures.confusion(ax, matrix.to_numpy(), data.class_names)
+figures.confusion(ax, matrix, data.class_names)
 ax.set_title(f"{best}, held-out images")
 plt.show()
 
-# %% alt="Held-out images that were predicted wrongly, with true and predicted class."
 wrong = np.flatnonzero(guess != labels)[:10]
 titles = [f"{data.class_names[labels[i]]} > {data.class_names[guess[i]]}" for i in wrong]
 if len(wrong):
@@ -540,27 +487,11 @@ kind = "forest" if best.endswith("forest") else "svm"
 embeddings, others = model.embed(encoder, images), model.embed(encoder, unlabelled)
 classifier = make_classifier(kind).fit(embeddings, labels)
 
-# %%
-metrics = {
-    "name": kept.name,
-    "hash": kept.hash,
-    "best": best,
-    "classifier": kind,
-    "n_labelled": len(labels),
-    "n_unlabelled": len(unlabelled),
-    "class_names": list(data.class_names),
-    "balanced_accuracy": table["balanced"].to_dict(),
-    "accuracy": float((guess == labels).mean()),
-    "notes": [*data.notes, f"accuracies: {n_folds} folds; kept: trained on all labelled images"],
-    **data.decoding,
-    **records.describe_machine(),
-}
-
 # %% [markdown]
 # ## What to label next
 #
 # An image near the border between two classes tells the most. The *margin* is how far the first
-# class is ahead of the second in the classifier's scores; the smallest come first.
+# class is ahead of the second in score; the smallest come first.
 
 
 # %%
@@ -577,14 +508,10 @@ def measure_margins(classifier, features):
 
 
 # %%
-next_ones = pd.DataFrame(
-    {
-        "file": data.unlabelled_origin.names,
-        "label": "",
-        "predicted_class": np.array(data.class_names)[classifier.predict(others)],
-        "margin": measure_margins(classifier, others),
-    }
-).sort_values("margin", kind="stable")
+next_ones = pd.DataFrame({"file": data.unlabelled_origin.names, "label": ""})
+next_ones["predicted_class"] = np.array(data.class_names)[classifier.predict(others)]
+next_ones["margin"] = measure_margins(classifier, others)
+next_ones = next_ones.sort_values("margin", kind="stable")
 
 # %% alt="Twenty unlabelled images near a border between classes, with their predicted class."
 fig, ax = plt.subplots(figsize=(8, 3.4))
@@ -596,12 +523,22 @@ plt.show()
 # %% [markdown]
 # `label_next.csv` lists them all. Fill in the column `label`, add those rows to your `labels.csv`
 # (or move the files into their class folders), and run again.
+#
+# ## New images
+#
+# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
+# file, its predicted class and its embedding.
 
 # %%
+metrics = {"name": kept.name, "hash": kept.hash, "best": best, "classifier": kind}
+metrics |= {"n_labelled": len(labels), "n_unlabelled": len(unlabelled)}
+metrics |= {"class_names": list(data.class_names), "accuracy": float((guess == labels).mean())}
+metrics |= {"balanced_accuracy": table["balanced"].to_dict()}
+notes = [*data.notes, f"accuracies: {n_folds} folds; kept: trained on all labelled images"]
 records.close_folder(
     records.open_folder(kept),
     kept,
-    metrics=metrics,
+    metrics=metrics | {"notes": notes} | data.decoding | records.describe_machine(),
     split={"content": data.content, "files": names.tolist()},
     report=report,
     history=history,
@@ -609,40 +546,34 @@ records.close_folder(
     model=model.build_classifier(network, encoder),
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
-
-# %% tags=["nbval-check-output"]
 for path in [*checkpoints.iterdir()]:
     path.unlink()
 checkpoints.rmdir()
 print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 
-# %% [markdown]
-# ## New images
-#
-# `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
-# file, its predicted class and its embedding.
-
 # %% [markdown] tags=["not-on-page"]
 # ## Summary
 #
-# - Try pixels and an untrained network first: they cost nothing, and with few labels they may be
-#   the best.
+# - Try pixels and an untrained network first: with few labels they may be the best.
 # - Every labelled image is held out once, with its group. Differences are taken within folds, and
 #   their intervals are corrected because folds share images.
 # - "Cannot be told" is an answer, too: label more images.
-# - The best is kept, with a list of what to label next.
 #
 # ## Exercises
 #
-# Predict first, then change the parameters cell and run all.
+# Predict first. Solutions are in the hidden cells; click to unfold them.
 #
-# 1. `lambda_u = 0.0`: the unlabelled images still pass through the network, but nothing is asked of
-#    them. Which candidates can change?
-# 2. `digits_per_class = 40`: which gains more, the networks or the pixels?
-# 3. Write it: a function that lists the classes whose held-out recall is under 50 %.
+# **1. Predict.** How would ten folds change the correction of the interval in our example?
+
+# %% jupyter={"source_hidden": true} tags=["solution", "not-on-page", "nbval-check-output"]
+for n in (4, 10):
+    print(f"{n} folds: wider by {np.sqrt(1 + n / (n - 1)):.2f}")
+
+# %% [markdown] tags=["not-on-page"]
+# **2. Write it.** List the classes whose held-out recall is under 50 %.
 
 # %% jupyter={"source_hidden": true} tags=["solution", "not-on-page"]
 weak = report.loc[report["recall"] < 0.5, "class"].tolist()

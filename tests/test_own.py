@@ -14,6 +14,7 @@ from archives import encode, make_images, write_files
 from click.testing import CliRunner
 from sklearn.svm import SVC
 
+from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.data.files import DataError
 from semisiam.embed import embed_images
@@ -58,11 +59,11 @@ def write_own(place, n=6, n_unlabelled=30, classes=("cat", "dog")):
 def own():
     """The functions of the notebook, and what they find around them: `data`, `by_fold`, `folds`."""
     found = {"data": SimpleNamespace(class_names=("cat", "dog", "eel"))}
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef)
     for cell in pairing.source("09_own_images").cells:
         if cell.cell_type == "code":
-            kinds = {type(node) for node in ast.parse(cell.source).body}
-            if kinds <= {ast.Import, ast.ImportFrom, ast.FunctionDef}:
-                exec(cell.source, found)
+            body = [node for node in ast.parse(cell.source).body if isinstance(node, kinds)]
+            exec(compile(ast.Module(body, []), cell.source[:20], "exec"), found)
     return SimpleNamespace(**found)
 
 
@@ -88,6 +89,8 @@ def test_twins_are_found_the_most_alike_first(own):
     assert [sorted(pair) for pair in own.find_twins(images)[:1].tolist()] == [[0, 4]]
     assert {tuple(pair) for pair in own.find_twins(images).tolist()} == {(0, 2), (0, 4), (2, 4)}
     assert len(own.find_twins(images[:2])) == 0
+    group = np.array(list("abcda"))  # the first and the last, the most alike, belong together
+    assert {tuple(pair) for pair in own.find_twins(images, group).tolist()} == {(0, 2), (2, 4)}
 
 
 def test_every_image_is_held_out_once_with_its_group(own):
@@ -131,6 +134,23 @@ def test_a_group_that_holds_a_whole_class_is_refused(own):
     labels, group = np.array([0, 0, 1, 1, 1, 1]), np.array(list("aabbcc"))
     with pytest.raises(DataError, match="one group holds all images of cat: label images of more"):
         own.check_folds(labels, own.draw_folds(labels, group, 2, seed=0))
+
+
+@pytest.mark.parametrize("mode", ["supervised", "semi"])
+def test_no_fold_knows_of_another(own, mode, tmp_path):
+    labels = np.arange(12) % 2
+    images = make_images(12, 32, 32, 3) // np.where(labels == 0, 1, 8)[:, None, None, None]
+    images, unlabelled = images.astype(np.uint8), make_images(12, 32, 32, 3, seed=1)
+    folds = [np.arange(12) < 6, np.arange(12) >= 6]
+    cell = Cell(dataset="folder", mode=mode, epochs=2, batch_size=6)
+    first, turned = (
+        own.predict_held_out(cell, images, labels, unlabelled, of, tmp_path, "content")
+        for of in (folds, folds[::-1])
+    )
+    assert set(first) == {"as trained", "re-estimated"}
+    for how in first:
+        assert (first[how] == turned[how]).all()
+    assert (first["re-estimated"] == labels).mean() > 0.8
 
 
 def test_balanced_accuracy_counts_classes_not_images(own):
@@ -322,7 +342,7 @@ def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):
 def test_the_networks_see_as_many_images_as_the_updates_take(tmp_path):
     place = write_own(tmp_path / "own", n_unlabelled=40)
     found = {}
-    run_cells(found, end="few = unlabelled", **SMALL | {"folder": str(place)})
+    run_cells(found, end="def predict_held_out", **SMALL | {"folder": str(place)})
     assert len(found["trained_on"]) == 16
     steps = {"semi": 4, "supervised": 2}
     assert {mode: c.epochs * steps[mode] for mode, c in found["cells"].items()} == dict(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -136,69 +135,3 @@ def describe_training(
         else:
             facts["pretext_check"] = score
     return facts
-
-
-def run_control(cell: Cell, data: Any) -> dict[str, Any]:
-    """Train and score one cell on a `Dataset` as `master` does, in short and writing nothing.
-
-    `attack_unlabelled` and `bn_recalibrate` are left to `master`. Returns `updates`; `training` and
-    `inference`, the class head's accuracy on D_l in both modes; `as trained`, `re-estimated` and
-    `clean fit`, test accuracies of the SVM; `trigger`, the mean over classes of what
-    `evaluation.score_trigger` calls `flipped`. All but the first in [0, 1].
-    """
-    n_unlabelled, test, test_labels = len(data.unlabelled), data.test, data.test_labels
-    labelled = prepare_labelled(cell, data.train, data.train_labels, n_unlabelled)
-    encoder, network = training.start_network(cell, len(data.class_names))
-    history = training.train(cell, network, labelled.images, labelled.labels, data.unlabelled)
-    facts = describe_training(
-        cell, encoder, network, history, labelled, n_unlabelled, test, test_labels
-    )
-    known = labelled.images, labelled.labels
-    svm = evaluation.fit_svm(model.embed(encoder, labelled.images), labelled.labels)
-    rows = score_trigger(
-        cell, lambda x: svm.predict(model.embed(encoder, x)), labelled, test, test_labels
-    )
-    on_clean = _predict(encoder, labelled.clean, labelled.labels, test)
-    readings = predict_twice(encoder, *known, test, cell.batch_size) | {"clean fit": on_clean}
-    accuracies = {how: float((p == test_labels).mean()) for how, p in readings.items()}
-    trigger = float(np.mean([row["flipped"] for row in rows]))
-    head = facts["labelled_accuracy"]
-    return {"updates": facts["n_updates"]} | head | accuracies | {"trigger": trigger}
-
-
-def predict_held_out(
-    cell: Cell,
-    images: np.ndarray,
-    labels: np.ndarray,
-    unlabelled: np.ndarray,
-    folds: list[np.ndarray],
-    *,
-    checkpoints: Path | None = None,
-    content: str = "",
-    on_fold: Callable[[int], None] = lambda fold: None,
-) -> dict[str, np.ndarray]:
-    """Train a cell once per fold without the held-out images, and predict their classes (III-C).
-
-    Every fold starts from the same initial weights, so that the network is built only once. Takes
-    all images with a label, uint8 (N, S, S, 3), the labels, int64 (N,), and D_u; `folds`, bool (N,)
-    each, are True where held out, the others are the fold's D_l. `checkpoints`, a folder, and
-    `content` are as in `training.train`; `on_fold` gets each fold's number, from 1, as it begins.
-
-    Returns `as trained` and `re-estimated`, int64 (N,) each, see `predict_twice`.
-    """
-    encoder, network = training.start_network(cell, len(np.unique(labels)))
-    state = training.list_state(network) if network else []
-    start = [variable.numpy() for variable in state]
-    predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
-    for fold, held_out in enumerate(folds, start=1):
-        on_fold(fold)
-        for variable, value in zip(state, start, strict=True):
-            variable.assign(value)
-        known = images[~held_out], labels[~held_out]
-        path = checkpoints / f"{cell.mode}-{fold}.npz" if checkpoints else None
-        of = f"{content} {np.flatnonzero(held_out).tolist()}"
-        training.train(cell, network, *known, unlabelled, checkpoint=path, content=of)
-        readings = predict_twice(encoder, *known, images[held_out], cell.batch_size)
-        for how, of_fold in readings.items():
-            predicted[how][held_out] = of_fold
-    return predicted
