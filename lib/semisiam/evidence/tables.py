@@ -24,15 +24,11 @@ VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength",
 def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Answer a study's questions, by data set, from the better of both readings.
 
-    Args:
-        cells: from `results.collect`.
-        histories: of these cells.
-
     Returns:
         As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
-        places, where it counts), strength (see `statistics.rate_strength`; corrected for all
-        differences of the study), over (which combinations): the mean of several, or each of them
-        if one has more splits than the mean.
+        places, where it counts), strength (see `rate_strength`; corrected for all differences of
+        the study), over (which combinations): the mean of several, or each of them if one has more
+        splits than the mean.
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one
@@ -66,24 +62,13 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
 
 
 def lay_out(
-    cells: pd.DataFrame,
-    dataset: str,
-    percent: float,
-    references: pd.DataFrame,
-    check: pd.DataFrame,
+    cells: pd.DataFrame, dataset: str, percent: float, free: pd.DataFrame, check: pd.DataFrame
 ) -> pd.DataFrame:
     """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
 
-    Args:
-        cells: from `results.collect`.
-        dataset: the data set.
-        percent: the labelled share.
-        references: from `results.summarise_references`, shown below.
-        check: from `results.check_pretext`, shown below each backbone.
-
-    Returns:
-        Indexed by architecture and line: published, then the readings; `60.1 ± 2.0 (5)` is mean ±
-        std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
+    `free`, from `summarise_references`, stands below; `check`, from `check_pretext`, below each
+    backbone. Indexed by architecture and line: published, then the readings. `60.1 ± 2.0 (5)` is
+    mean ± std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
     """
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
     backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
@@ -100,8 +85,8 @@ def lay_out(
         for kind in ("test", "training"):
             texts = _fill(check[kind].dropna(), deltas, "{:.0f}".format)
             lines[NAMES[backbone], f"pretext task, {kind}"] = ["", "", *texts, "", ""]
-    for name in references.index.unique("reference"):
-        texts = _fill(references, [(dataset, percent, name, a) for a in ATTACKS])
+    for name in free.index.unique("reference"):
+        texts = _fill(free, [(dataset, percent, name, a) for a in ATTACKS])
         lines[name, "no training"] = texts + [""] * 4
     table = pd.DataFrame(lines, pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])).T
     return table[table.ne("").any(axis=1)].rename_axis(["Architecture", ""]).rename(columns=NAMES)
@@ -132,11 +117,10 @@ def write_interval(row: pd.Series) -> str:
 
 
 def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
-    """Gather every gain by unlabelled images with its interval, for `figures.differences`.
+    """Gather gains with their intervals, for `figures.differences`: by data set, then by source.
 
-    Returns:
-        By data set, then by source (published, where the paper has it, and each reading): indexed
-        by text, e.g. `MobileNetV2, 1 %, no attack`, with mean, low and high (points).
+    Sources are published, where the paper has it, and each reading: mean, low and high (points),
+    indexed by text, e.g. `MobileNetV2, 1 %, no attack`.
     """
     found = {read: compare_modes(cells, measure) for measure, read in MEASURES.items()}
     keys = found["as trained"].index
@@ -172,14 +156,9 @@ def write_estimate(values: pd.Series) -> str:
 def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> pd.DataFrame:
     """Lay out one of Tables VII-X as text, the published scores beside where there are any.
 
-    Args:
-        cells: from `collect`.
-        classes: from `average_classes`.
-        key: dataset, percent, backbone, attack.
-
-    Returns:
-        One line a class, then mean ± std over classes and the accuracy over splits; columns
-        mode, source (ours, published; not if all are ours) and score.
+    `classes` is from `average_classes`; `key` is dataset, percent, backbone, attack. One line a
+    class, then mean ± std over classes and the accuracy over splits; columns mode, source (ours,
+    published; not if all are ours) and score.
     """
     means = cells.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
