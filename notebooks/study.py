@@ -57,6 +57,7 @@ def name_variant(cell):
 trained = cells[cells["mode"] != "frozen"]
 trained = trained.assign(variant=[name_variant(planned[name]) for name in trained["cell"]])
 variants = dict(iter(trained.groupby("variant", sort=False)))
+COMBINATION = [*ROW, "mode", "variant"] if any(variants) else [*ROW, "mode"]
 
 # %% [markdown] tags=["not-on-page"]
 # Two helpers: one keeps and shows a table, the other a figure.
@@ -185,7 +186,7 @@ ALT = "Test accuracy of each cell, with and without attack, beside guessing the 
 beside = []
 for key, of in trained.groupby(["dataset", "percent"]):
     table = gather(of)
-    shown = table.rename(index=lambda row: fill(row, 32))
+    shown = table.rename(index=lambda row: fill(row.replace(" = ", "\xa0=\xa0"), 32))
     lines = sum(1 + row.count("\n") for row in shown.index.unique())
     fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * lines))
     figures.dots(ax, shown, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
@@ -229,8 +230,8 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # rotation head is right, in percent: near chance, nothing was learnt from unlabelled images.
 
 # %% tags=["nbval-check-output"]
-check = results.check_pretext(cells, histories)
 for variant, group in variants.items():
+    check = results.check_pretext(group, histories)
     free = results.summarise_references(group, references)
     for dataset, percent in sorted(set(zip(group["dataset"], group["percent"], strict=True))):
         of = group[(group["dataset"] == dataset) & (group["percent"] == percent)]
@@ -245,16 +246,19 @@ for variant, group in variants.items():
         show(file, caption, shown, pd.concat(means, names=["reading"]), look="")
 
 # %% tags=["nbval-check-output"]
-lower = {
-    v: results_of for v, g in variants.items() if len(results_of := statistics.compare_readings(g))
-}
-for variant, table in lower.items():
-    text = table.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
+change = results.read_percent(trained, "accuracy_recalibrated")
+change -= results.read_percent(trained, "accuracy")
+once = trained.assign(change=change)[trained["duplicate_of"] == ""].dropna(subset="change")
+groups = once.groupby(COMBINATION)["change"]
+lower = groups.agg(n="count", lower=lambda values: (values < 0).sum(), mean="mean")
+if len(lower):
+    lower = results.in_order(lower)
+    text = lower.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
     text["mean"] = text["mean"].map(write_signed)
     caption = (
         "What re-estimating changes, in points: in how many of n cells it lowers, and its mean"
     )
-    show(name_file("readings", variant), f"{caption}. {variant}", text.astype(str), table)
+    show("readings", caption, text.astype(str), lower)
 
 # %% [markdown]
 # ## Differences
@@ -388,16 +392,16 @@ for variant, group in variants.items():
 # %%
 MEASURED = {"knn_accuracy": "neighbours", "silhouette": "silhouette", "fisher_ratio": "Fisher"}
 MEASURED |= {"effective_rank": "rank", "dead_units": "dead"}
-for variant, group in variants.items():
-    columns = [f"separability.{column}" for column in MEASURED]
-    sound = group.astype(dict.fromkeys(columns, float))
+columns = [f"separability.{column}" for column in MEASURED]
+if len(trained):
+    sound = trained.astype(dict.fromkeys(columns, float))
     sound[columns] = sound[columns].mask(sound["collapsed"], axis=0)
-    groups = sound.groupby([*ROW, "attack", "mode"])
+    groups = sound.groupby([*ROW, "attack", *COMBINATION[3:]])
     data = results.in_order(groups[columns].mean().set_axis(MEASURED.values(), axis=1))
     data["neighbours"] *= 100
     text = data.round(2).assign(cells=groups.size(), collapsed=groups["collapsed"].sum())
     text = text.rename(index=NAMES).reset_index().astype(str).replace("nan", "–")
-    show(name_file("separability", variant), variant or "By combination", text, data)
+    show("separability", "By combination", text, data)
 
 # %% [markdown]
 # ## Where the time went
@@ -450,10 +454,10 @@ def list_distinct(values):
 
 
 # %%
-for variant, group in variants.items():
-    text = group.groupby([*ROW, "mode"])[list(SCALE)].agg(list_distinct).rename(columns=SCALE)
+if len(trained):
+    text = trained.groupby(COMBINATION)[list(SCALE)].agg(list_distinct).rename(columns=SCALE)
     text = results.in_order(text).rename(index=NAMES).reset_index()
-    show(name_file("scale", variant), variant or "By combination", text, look="")
+    show("scale", "By combination", text, look="")
 
 # %%
 made = [c for c in cells if c == "revision" or c.startswith(("hardware.", "versions."))]

@@ -12,14 +12,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from semisiam.evidence.paper import ATTACKS, MODES, ROW, SPLITS, read_printed
-from semisiam.evidence.results import (
-    MEAN,
-    by_split,
-    find_mixture,
-    in_order,
-    read_percent,
-    select,
-)
+from semisiam.evidence.results import MEAN, by_split, find_mixture, in_order, select
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -208,18 +201,6 @@ def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFram
     table = compare(cells, measure).query("what == 'gain' and backbone != 'mean'").droplevel("what")
     table = table.rename_axis(index={"at": "attack"})
     return table.assign(difference=table["mean"] - table["published"])
-
-
-def compare_readings(cells: pd.DataFrame) -> pd.DataFrame:
-    """Count where re-estimation lowers: it is not neutral where labels are few.
-
-    Returns n (cells that did not collapse), `lower` (of these) and mean (re-estimated - as trained,
-    points), indexed by ROW and mode.
-    """
-    cells = select(cells)
-    change = read_percent(cells, "accuracy_recalibrated") - read_percent(cells, "accuracy")
-    groups = cells.assign(change=change).dropna(subset="change").groupby([*ROW, "mode"])["change"]
-    return in_order(groups.agg(n="count", lower=lambda values: (values < 0).sum(), mean="mean"))
 
 
 def compare_controls(
