@@ -136,26 +136,21 @@ def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
     (first splits alone) of the cells in `folder` that are not in `left_out`. What was recorded
     there before by code of this results version stays: a study may come from several machines.
     """
-    runs = {
+    here = {run["cell"]: run for run in _read_runs(folder) if run["cell"] not in left_out}
+    for run in here.values():
+        run["settings"] = {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}
+    before = {
         run["cell"]: run
         for run in _read_runs(target)
-        if Cell.check(run["settings"]).hash == run["metrics"]["hash"]
-    }
-    here = collect(folder, left_out)["cell"]
-    before = sorted(set(runs) - set(here))
-    for run in _read_runs(folder):
-        if run["cell"] not in left_out:
-            settings = {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}
-            runs[run["cell"]] = run | {"settings": settings}
-    tables = {
-        kind: pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
-        for kind in ("report", "history", "tsne")
+        if Cell.check(run["settings"]).hash == run["metrics"]["hash"] and run["cell"] not in here
     }
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "cells.json", [runs[name] for name in sorted(runs)])
+    write_json(target / "cells.json", [run for _, run in sorted((before | here).items())])
     shown = pick_first(collect(target))["cell"]
-    tables["tsne"] = tables["tsne"][tables["tsne"]["cell"].isin(shown)]
-    for kind, table in tables.items():
+    for kind in ("report", "history", "tsne"):
+        table = pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
+        if kind == "tsne":
+            table = table[table["cell"].isin(shown)]
         table = table.sort_values("cell", kind="stable")
         table.to_csv(target / f"{kind}.csv", index=False, float_format="%.5g")
     return target
@@ -175,11 +170,11 @@ def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
     them, as text; "" if there are none.
     """
     shown = cells[SCALE].map(repr)
-    keys = {"mode": [*within, "mode"], "n_labelled": [*within, "label_fraction"], "": within}
+    keys = {name: [*within, "mode"] for name in OF_MODE}
+    keys["n_labelled"] = [*within, "label_fraction"]
     found = {}  # each once, in order
     for name in SCALE:
-        kind = "mode" if name in OF_MODE else name if name in keys else ""
-        for _, group in cells.groupby(keys[kind], sort=False):
+        for _, group in cells.groupby(keys.get(name, within), sort=False):
             values = group["cell"].groupby(shown.loc[group.index, name])
             texts = [f"{value} ({len(of)}, e.g. {of.iloc[0]})" for value, of in values]
             if len(texts) > 1:
@@ -220,8 +215,7 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
         MixtureError: see `select`.
     """
     cells, keys = select(cells), [*ROW, "mode", "attack"]
-    ours = by_split(cells, measure).groupby(keys).agg(["mean", "std", "count"])
-    ours = ours.rename(columns={"count": "n"})
+    ours = by_split(cells, measure).groupby(keys).agg(mean="mean", std="std", n="count")
     collapsed = cells.groupby(keys)["collapsed"].sum().astype(int)
     ours["collapsed"] = collapsed if measure == "accuracy" else 0
     printed = read_printed("accuracy").set_index(keys)[["mean", "std"]].add_prefix("published_")
@@ -243,7 +237,7 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
     groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
-    return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"})
+    return groups.agg(mean="mean", std="std", n="count")
 
 
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Results written out as text: the paper's Tables I-X, differences, and verdicts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -72,10 +72,10 @@ def lay_out(
     """
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
     backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
-    sources = {"published": _read_published()}
-    sources |= {
-        name: (summarise(cells, m), compare_modes(cells, m)) for m, name in MEASURES.items()
-    }
+    printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
+    sources = {"published": (printed, _read_deltas())}
+    for measure, name in MEASURES.items():
+        sources[name] = summarise(cells, measure), compare_modes(cells, measure)
     lines = {}
     for backbone in [name for name in NAMES if name in backbones]:
         deltas = [(dataset, percent, backbone, a) for a in ATTACKS]
@@ -92,16 +92,9 @@ def lay_out(
     return table[table.ne("").any(axis=1)].rename_axis(["Architecture", ""]).rename(columns=NAMES)
 
 
-def _read_published() -> tuple[pd.DataFrame, pd.DataFrame]:
-    means = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
-    return means, weigh_deltas().set_index([*ROW, "attack"])[["delta", "p"]].set_axis(
-        ["mean", "p"], axis=1
-    )
-
-
-def _fill(table: pd.DataFrame, keys: Iterable[tuple], write: Callable | None = None) -> list[str]:
-    write = write or write_estimate
-    return [write(table.loc[key]) if key in table.index else "" for key in keys]
+def _read_deltas() -> pd.DataFrame:
+    """Read the printed gains in the shape of `compare_modes`."""
+    return weigh_deltas().set_index([*ROW, "attack"]).rename(columns={"delta": "mean"})
 
 
 def name_row(percent: float, backbone: str, at: str) -> str:
@@ -124,7 +117,7 @@ def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
     """
     found = {read: compare_modes(cells, measure) for measure, read in MEASURES.items()}
     keys = found["as trained"].index
-    printed = weigh_deltas().set_index(keys.names).rename(columns={"delta": "mean"})
+    printed = _read_deltas()
     sources = {"published": printed[printed.index.isin(keys)]} | found
     gathered = {}
     for dataset in keys.unique("dataset"):
@@ -151,6 +144,10 @@ def write_estimate(values: pd.Series) -> str:
     text += "" if np.isnan(values.get("std", np.nan)) else f" ± {values['std']:.1f}"
     text += f" ({values['n']:.0f})" if "n" in values else ""
     return " ".join([text, *collapsed])
+
+
+def _fill(table: pd.DataFrame, keys: list[tuple], write: Callable = write_estimate) -> list[str]:
+    return [write(table.loc[key]) if key in table.index else "" for key in keys]
 
 
 def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> pd.DataFrame:
