@@ -11,13 +11,14 @@
 # %%
 from html import escape
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
-from semisiam.cell import Study
+from semisiam.cell import Cell, Study
 from semisiam.evidence import figures, results, statistics, tables
 from semisiam.evidence.paper import ROW
 from semisiam.evidence.results import NAMES, OF_NAME
@@ -34,28 +35,29 @@ undone: list = []  # name, state and reason of each cell that is not done
 
 
 # %%
-def split_variants(cells):
-    """Split cells by the study's axes outside the tables: by description, `bn_momentum = 0.99`."""
-    axes = [axis for axis in study.varied if axis not in OF_NAME]
-    if not axes:
-        return {"": cells}
-    groups = cells.groupby([cells[axis].map(str) for axis in axes], sort=False)
-    return {
-        ", ".join(f"{a} = {v}" for a, v in zip(axes, key, strict=True)): group
-        for key, group in groups
-    }
-
-
-# %%
 study, folder = Study.load(study_file), Path(cells_folder)
-hashes = {name: cell.hash for name, cell in study.cells().items()}
+planned = study.cells()
+hashes = {name: cell.hash for name, cell in planned.items()}
 found = results.collect(folder, left_out={name for name, *_ in undone})
 cells = found[found["hash"] == found["cell"].map(hashes)].reset_index(drop=True)
 references = pd.concat([cells, results.collect(Path(references_folder))], ignore_index=True)
-trained = cells[cells["mode"] != "frozen"]
-variants = split_variants(trained) if len(trained) else {}
 reports, histories = (results.read_details(folder, cells["cell"], k) for k in ("report", "history"))
 chance = results.find_chance(cells, reports) if len(cells) else pd.Series()
+
+
+# %%
+def name_variant(cell):
+    """Name what tables do not tell: axes, and what a variant changes, as `bn_momentum = 0.99`."""
+    base = {name: field.default for name, field in Cell.model_fields.items()} | study.base
+    told = [name for name in study.varied if name not in OF_NAME]
+    told = [n for n in told if n in study.axes or getattr(cell, n) != base[n]]
+    return ", ".join(f"{name} = {getattr(cell, name)}" for name in told)
+
+
+trained = cells[cells["mode"] != "frozen"]
+trained = trained.assign(variant=[name_variant(planned[name]) for name in trained["cell"]])
+variants = dict(iter(trained.groupby("variant", sort=False)))
+COMBINATION = [*ROW, "mode", "variant"] if any(variants) else [*ROW, "mode"]
 
 # %% [markdown] tags=["not-on-page"]
 # Two helpers: one keeps and shows a table, the other a figure.
@@ -90,8 +92,11 @@ def show(name, caption, shown, data=None, look="sortable"):
 
 
 # %%
-def draw(name, fig, alt):
+def draw(name, fig, alt, title=""):
     """Show a figure with a text for who cannot see it, and keep it."""
+    if title:  # long ones in several lines: matplotlib would make room by shrinking the axes
+        inches = fig.get_figwidth()
+        fig.suptitle(fill(title, int(12 * inches)), x=0.02, ha="left", fontsize=10)
     for kind in ("svg", "png") if kept_folder else ():
         metadata = {"Date": None} if kind == "svg" else None
         fig.savefig(Path(kept_folder) / f"{name}.{kind}", metadata=metadata)
@@ -139,30 +144,33 @@ CAPTION = (
     "differences of this study. Suggestive: run, but not that firm. Untested: not run, or the "
     "pretext task was not learnt. Draws: of the attack's places."
 )
-for variant, group in variants.items():
-    verdicts = tables.give_verdicts(group, histories)
-    if verdicts.empty:
-        warn("No labelled set has run in both modes, or with and without attack: no difference.")
-    else:
-        caption = f"{variant}. {CAPTION}" if variant else CAPTION
-        show(name_file("verdicts", variant), caption, verdicts, look="verdict")
+verdicts = [tables.give_verdicts(g, histories).assign(variant=v) for v, g in variants.items()]
+verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame()
+if len(verdicts):
+    several = [] if any(variants) else ["variant"]
+    show("verdicts", CAPTION, verdicts.drop(columns=several), look="verdict")
+elif variants:
+    warn("No labelled set has run in both modes, or with and without attack: no difference.")
 
 
 # %%
 def spread(values, names):
     """Put the attacks beside each other, no attack first."""
     wide = values.unstack("attack").reindex(columns=["none", "pixel"]).rename(columns=NAMES)
-    return wide.set_axis([names(*key) for key in wide.index])
+    return wide.set_axis([names(*key) for key in wide.index]).dropna(how="all")
+
+
+def name_cells(backbone, mode, variant, _split):
+    return ", ".join(filter(None, [NAMES[backbone], NAMES[mode].lower(), variant]))
 
 
 def gather(of):
     """Every accuracy of one data set and fraction, references first."""
-    values = 100 * of.set_index(["backbone", "mode", "split", "attack"])[tables.BETTER]
-    values = results.in_order(values.groupby(level=[0, 1, 2, 3]).mean().to_frame())[tables.BETTER]
+    keys = ["backbone", "mode", "variant", "split", "attack"]
+    values = results.in_order(100 * of.groupby(keys)[[tables.BETTER]].mean())[tables.BETTER]
     free = results.summarise_references(of, references)["mean"]
-    rows = [spread(values, lambda backbone, mode, _: f"{NAMES[backbone]}, {NAMES[mode].lower()}")]
-    rows += [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
-    return pd.concat(rows[::-1])
+    rows = [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
+    return pd.concat([*rows, spread(values, name_cells)])
 
 
 def compare_with(table, guess):
@@ -174,18 +182,16 @@ def compare_with(table, guess):
 
 
 # %%
+ALT = "Test accuracy of each cell, with and without attack, beside guessing the largest class"
 beside = []
-for variant, group in variants.items():
-    for key, of in group.groupby(["dataset", "percent"]):
-        table = gather(of)
-        fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * table.index.nunique()))
-        figures.dots(ax, table, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
-        ax.set_title(name(key, variant), pad=22)
-        alt = (
-            "Test accuracy of each cell, with and without attack, beside guessing the largest class"
-        )
-        draw(name_file("accuracies", *key, variant), fig, f"{alt}: {name(key, variant)}")
-        beside.append(f"{name(key, variant)}. {compare_with(table, chance[key[0]])}")
+for key, of in trained.groupby(["dataset", "percent"]):
+    table = gather(of)
+    shown = table.rename(index=lambda row: fill(row.replace(" = ", "\xa0=\xa0"), 32))
+    lines = sum(1 + row.count("\n") for row in shown.index.unique())
+    fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * lines))
+    figures.dots(ax, shown, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
+    draw(name_file("accuracies", *key), fig, f"{ALT}: {name(key)}", name(key))
+    beside.append(f"{name(key)}. {compare_with(table, chance[key[0]])}")
 display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 
 # %% [markdown]
@@ -210,8 +216,8 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
         for what, images in zip(("clean", "attacked"), arrays.get("examples", ()), strict=False):
             fig, ax = plt.subplots(figsize=(5.4, 0.9))
             figures.examples(ax, images, [""] * len(images), columns=8)
-            ax.set_title(f"{NAMES[cell.dataset]}, {what}")
-            draw(name_file("examples", cell.dataset, what), fig, f"Labelled images, {what}")
+            title = f"{NAMES[cell.dataset]}, {what}"
+            draw(name_file("examples", cell.dataset, what), fig, f"Labelled images, {what}", title)
 
 # %% [markdown]
 # ## Accuracy
@@ -224,8 +230,8 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # rotation head is right, in percent: near chance, nothing was learnt from unlabelled images.
 
 # %% tags=["nbval-check-output"]
-check = results.check_pretext(cells, histories)
 for variant, group in variants.items():
+    check = results.check_pretext(group, histories)
     free = results.summarise_references(group, references)
     for dataset, percent in sorted(set(zip(group["dataset"], group["percent"], strict=True))):
         of = group[(group["dataset"] == dataset) & (group["percent"] == percent)]
@@ -240,16 +246,19 @@ for variant, group in variants.items():
         show(file, caption, shown, pd.concat(means, names=["reading"]), look="")
 
 # %% tags=["nbval-check-output"]
-lower = {
-    v: results_of for v, g in variants.items() if len(results_of := statistics.compare_readings(g))
-}
-for variant, table in lower.items():
-    text = table.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
+change = results.read_percent(trained, "accuracy_recalibrated")
+change -= results.read_percent(trained, "accuracy")
+once = trained.assign(change=change)[trained["duplicate_of"] == ""].dropna(subset="change")
+groups = once.groupby(COMBINATION)["change"]
+lower = groups.agg(n="count", lower=lambda values: (values < 0).sum(), mean="mean")
+if len(lower):
+    lower = results.in_order(lower)
+    text = lower.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
     text["mean"] = text["mean"].map(write_signed)
     caption = (
         "What re-estimating changes, in points: in how many of n cells it lowers, and its mean"
     )
-    show(name_file("readings", variant), f"{caption}. {variant}", text.astype(str), table)
+    show("readings", caption, text.astype(str), lower)
 
 # %% [markdown]
 # ## Differences
@@ -303,8 +312,8 @@ for variant, of in gathered.items():
         figures.differences(ax, sources)
         if np.nanmax([0, *reach]):
             ax.set_xlim(-1.05 * np.nanmax(reach), 1.05 * np.nanmax(reach))
-        ax.set_title(f"{NAMES[dataset]} {variant}", pad=36)
-        draw(name_file("gains", dataset, variant), fig, f"Gains on {NAMES[dataset]} with intervals")
+        alt = f"Gains on {NAMES[dataset]} with intervals"
+        draw(name_file("gains", dataset, variant), fig, alt, f"{NAMES[dataset]} {variant}")
 
 # %% [markdown]
 # Notebook `07_results` compares a study with the paper's claims: give it this study's name.
@@ -320,7 +329,7 @@ for variant, of in gathered.items():
 def pairs(kind, table, plot, what):
     """Draw the first cell of each mode, for every combination."""
     firsts = results.pick_first(trained).sort_values("mode", ascending=False)
-    for variant, group in split_variants(firsts).items():
+    for variant, group in firsts.groupby("variant", sort=False):
         for key, of in group.groupby([*ROW, "attack"]):
             for cell in of.drop_duplicates("mode").itertuples():
                 rows = table[table["cell"] == cell.cell]
@@ -328,12 +337,9 @@ def pairs(kind, table, plot, what):
                     fig, ax = plt.subplots(figsize=(4.4, 2.8))
                     plot(ax, rows, cell)
                     mode = NAMES[cell.mode] + (", collapsed" if cell.collapsed else "")
-                    ax.set_title(f"{mode}\n{name(key, variant)}", fontsize=8)
-                    draw(
-                        name_file(kind, *key, cell.mode, variant),
-                        fig,
-                        f"{what}: {name(key)}, {mode}",
-                    )
+                    file = name_file(kind, *key, cell.mode, variant)
+                    title = f"{mode}: {name(key, variant)}"
+                    draw(file, fig, f"{what}: {name(key)}, {mode}", title)
 
 
 # %%
@@ -386,16 +392,16 @@ for variant, group in variants.items():
 # %%
 MEASURED = {"knn_accuracy": "neighbours", "silhouette": "silhouette", "fisher_ratio": "Fisher"}
 MEASURED |= {"effective_rank": "rank", "dead_units": "dead"}
-for variant, group in variants.items():
-    columns = [f"separability.{column}" for column in MEASURED]
-    sound = group.astype(dict.fromkeys(columns, float))
+columns = [f"separability.{column}" for column in MEASURED]
+if len(trained):
+    sound = trained.astype(dict.fromkeys(columns, float))
     sound[columns] = sound[columns].mask(sound["collapsed"], axis=0)
-    groups = sound.groupby([*ROW, "attack", "mode"])
+    groups = sound.groupby([*ROW, "attack", *COMBINATION[3:]])
     data = results.in_order(groups[columns].mean().set_axis(MEASURED.values(), axis=1))
     data["neighbours"] *= 100
     text = data.round(2).assign(cells=groups.size(), collapsed=groups["collapsed"].sum())
     text = text.rename(index=NAMES).reset_index().astype(str).replace("nan", "–")
-    show(name_file("separability", variant), variant or "By combination", text, data)
+    show("separability", "By combination", text, data)
 
 # %% [markdown]
 # ## Where the time went
@@ -448,10 +454,10 @@ def list_distinct(values):
 
 
 # %%
-for variant, group in variants.items():
-    text = group.groupby([*ROW, "mode"])[list(SCALE)].agg(list_distinct).rename(columns=SCALE)
+if len(trained):
+    text = trained.groupby(COMBINATION)[list(SCALE)].agg(list_distinct).rename(columns=SCALE)
     text = results.in_order(text).rename(index=NAMES).reset_index()
-    show(name_file("scale", variant), variant or "By combination", text, look="")
+    show("scale", "By combination", text, look="")
 
 # %%
 made = [c for c in cells if c == "revision" or c.startswith(("hardware.", "versions."))]

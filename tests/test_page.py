@@ -1,8 +1,12 @@
 """A study's report: self-contained, complete, honest about what is missing."""
 
+import json
 import re
+import shutil
+import sys
 from html.parser import HTMLParser
 
+import findings
 import pandas as pd
 import pytest
 import yaml
@@ -10,6 +14,7 @@ from click.testing import CliRunner
 from made_up import write_cell
 from PIL import Image
 
+from semisiam import ROOT
 from semisiam.cell import Study
 from semisiam.cli import main
 from semisiam.evidence.page import ReportError, write_report
@@ -216,3 +221,42 @@ def test_variants_and_backbones_of_different_scale_have_tables_each(tmp_path):
     assert "mean of all" not in page.text  # 96 and 128 px are never averaged
     assert "92.3 ± 1.2" in page.cells  # published, InceptionV3
     assert "96 and 128 px a side" in page.text
+
+
+def test_a_recorded_study_of_many_variants_has_no_warning_and_no_path(tmp_path, monkeypatch):
+    """Its titles once held all that varies, so that figures had no room to be drawn."""
+    kept = tmp_path / "published" / "audit_controls"
+    shutil.copytree(findings.PUBLISHED / kept.name, kept)
+    cells = json.loads((kept / "cells.json").read_text())
+    kinds = ("-rotation", "-marked-semi", "-median", "-four-pixels")  # the whole takes minutes
+    few = [cell for cell in cells if cell["cell"].endswith(kinds)]
+    assert len(few) == 5 * 3  # `-median` is the end of `-marked-median`, too
+    (kept / "cells.json").write_text(json.dumps(few))
+    monkeypatch.setattr(findings, "PUBLISHED", kept.parent)
+    page = Page(findings.report_recorded(kept.name, tmp_path / "site"))
+    assert "Warning" not in page.text
+    for path in (str(ROOT), sys.prefix, "site-packages", str(tmp_path), "/tmp/"):
+        assert path not in page.source
+    assert page.text.count("Does it cost the siamese network?") == 2
+    assert "defence = median" in page.cells
+    assert max(len(file.name) for file in (tmp_path / "site").rglob("*.csv")) < 100
+
+
+def test_a_variant_has_its_own_check_and_its_own_reading(tmp_path):
+    settings = {
+        "base": {"dataset": "digits", "label_fraction": 0.05, "mode": "semi"},
+        "axes": {"split": [0, 1, 2]},
+        "variants": {"rotation": {}, "no-task": {"pretext": "none"}},
+    }
+    study, folder = load(tmp_path / "tasks.yaml", settings), tmp_path / "tasks"
+    for name, cell in study.cells().items():
+        again = (0.50, 0.58, 0.61)[cell.split]  # -10, -2, +1 points
+        write_cell(folder, 0.6, again, name=name, **cell.model_dump())
+    write_report(study, folder, [])
+    kept = folder / "report"
+    assert "pretext task, training" in (kept / "accuracy-digits-5pct.tex").read_text()
+    assert "pretext task" not in (kept / "accuracy-digits-5pct-pretext___none.tex").read_text()
+    readings = pd.read_csv(kept / "readings.csv", keep_default_na=False)
+    assert readings["variant"].tolist() == ["", "pretext = none"]
+    assert readings[["n", "lower"]].to_numpy().tolist() == [[3, 2]] * 2
+    assert readings["mean"].tolist() == pytest.approx([-11 / 3] * 2)

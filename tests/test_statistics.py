@@ -10,7 +10,6 @@ from semisiam.evidence.statistics import (
     compare_controls,
     compare_modes,
     compare_paired,
-    compare_readings,
     compare_summaries,
     correct_holm,
     interval,
@@ -226,14 +225,6 @@ def test_costs_tell_their_draws_of_places(tmp_path):
     draws = compare(results.collect(tmp_path))["draws"]
     assert draws["gain", *ROW, "none"] == 0
     assert draws["cost", *ROW, "semi"] == draws["gain", *ROW, "pixel"] == 1
-
-
-def test_where_re_estimation_lowers(tmp_path):
-    for split, again in enumerate((0.50, 0.58, 0.61)):  # -10, -2, +1 points
-        write_cell(tmp_path, 0.6, again, mode="semi", label_fraction=0.01, split=split, **BASE)
-    row = compare_readings(results.collect(tmp_path)).loc[(*ROW, "semi")]
-    assert (row["n"], row["lower"]) == (3, 2)
-    assert row["mean"] == pytest.approx(-11 / 3)
 
 
 def test_controls_are_paired_over_splits(tmp_path):

@@ -18,8 +18,7 @@ from matplotlib.ticker import MaxNLocator
 def use_style() -> None:
     """Make figures come out as ours, whatever MPLBACKEND or the user's settings say.
 
-    matplotlib's own defaults, then `semisiam.mplstyle`; in a notebook also the inline backend, as
-    PNG. Elsewhere nothing is shown, only saved, so a backend without windows.
+    In a notebook with the inline backend, as PNG; elsewhere they are only saved, without windows.
     """
     plt.rcdefaults()
     plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
@@ -36,22 +35,10 @@ def use_style() -> None:
 
 use_style()
 
-COLOURS = {
-    "supervised": "#0072B2",
-    "semi": "#D55E00",
-    "clean": "#009E73",
-    "attacked": "#CC79A7",
-    "published": "0.45",
-    "class": "#56B4E9",
-    "rotation": "#E69F00",
-    "joint": "black",
-}
-
-
-TEN = [
-    *("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE"),
-    *("#882255", "#44AA99", "#999933", "#AA4499", "#999999"),
-]
+COLOURS = {"supervised": "#0072B2", "semi": "#D55E00", "clean": "#009E73", "attacked": "#CC79A7"}
+COLOURS |= {"class": "#56B4E9", "rotation": "#E69F00", "joint": "black", "published": "0.45"}
+TEN = ["#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE"]
+TEN += ["#882255", "#44AA99", "#999933", "#AA4499", "#999999"]
 
 
 def class_colours(n_classes: int) -> list:
@@ -83,8 +70,8 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
 def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     """Draw the training losses of one cell over its epochs (Figures 10 and 11).
 
-    `history` has the columns of history.csv: `epoch`, `loss_labelled` and, for a semi-supervised
-    cell, `loss` (the joint loss, equation 1) and `loss_unlabelled` (rotation). In nats.
+    `history` is a history.csv; a semi-supervised cell has three losses there: of classification, of
+    rotation and their sum (equation 1). In nats.
     """
     drawn = {"loss_labelled": ("classification", COLOURS["class"], "-")}
     if "loss_unlabelled" in history and history["loss_unlabelled"].notna().any():
@@ -121,8 +108,7 @@ def confusion(ax: Axes, matrix: np.ndarray, class_names: list[str]) -> Axes:
 def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str]) -> Axes:
     """Scatter a t-SNE projection, float (M, 2), coloured by class, int (M,) (Figures 5 to 9).
 
-    The axes of a t-SNE have no unit, so they carry the number of points instead. The legend
-    stands right of the panel.
+    Its axes have no unit. The legend stands right of the panel.
     """
     colours = class_colours(len(class_names))
     dots = []
@@ -181,10 +167,9 @@ def ring(ax: Axes, row: float, column: float, radius: float = 2) -> Axes:
 
 
 def dots(ax: Axes, table: pd.DataFrame, chance: float | None = None) -> Axes:
-    """Draw two accuracies in %, one row a control, as a dot and a ring with a line between them.
+    """Draw the two columns of `table`, accuracies in %, as a dot and a ring with a line between.
 
-    `table` has the two as its columns. Rows may repeat a name, for one dot a split; `chance`, in %,
-    is drawn as a line.
+    Rows of one name, e.g. one a split, share a line; `chance`, in %, is a line across.
     """
     names = list(dict.fromkeys(table.index))
     rows = np.array([names.index(name) for name in table.index])
@@ -203,10 +188,9 @@ def dots(ax: Axes, table: pd.DataFrame, chance: float | None = None) -> Axes:
 def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
     """Draw differences with their intervals, one row each, around the line of no difference.
 
-    Args:
-        ax: the panel; the legend stands above it, so a title needs a pad of 22 points.
-        tables: by description, drawn in this order below each other in each row; indexed by the
-            rows' texts, with mean, low and high (points). A missing interval is not drawn.
+    `tables` are by description, drawn in this order below each other in each row; indexed by the
+    rows' texts, with mean, low and high (points). A missing interval is not drawn. The legend
+    stands above the panel, so a title of it needs a pad of 22 points.
     """
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
     others = [label for label in tables if label != "published"]
@@ -217,9 +201,8 @@ def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
         places = [rows.index(row) + shift for row in table.index]
         reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
         reach = np.nan_to_num(np.array(reach, float))
-        ax.errorbar(
-            table["mean"], places, xerr=reach, fmt="o", color=colours[label], label=label, ms=4
-        )
+        look = {"fmt": "o", "color": colours[label], "label": label, "ms": 4}
+        ax.errorbar(table["mean"], places, xerr=reach, **look)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlabel("semi-supervised - supervised (points, 95 % interval)")

@@ -31,15 +31,10 @@ class ReportError(ValueError):
 
 
 def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
-    """Run notebook `OWN` on a folder of images and write `own.html`, the verdict first.
+    """Run notebook `OWN` on a folder of images and write `output / "own.html"`, the verdict first.
 
-    Args:
-        folder: the images, in one of the layouts that the notebook explains.
-        output: where page, tables and the kept encoder go; a run that was cut off goes on there.
-        parameters: others of the notebook.
-
-    Raises:
-        ReportError: the notebook stopped; nothing that was computed is lost.
+    `parameters` are others of the notebook. A run that was cut off goes on where it was. Raises
+    `ReportError` if the notebook stopped.
     """
     given = parameters | {"folder": str(folder.resolve()), "output_dir": str(output.resolve())}
     notebook = run_notebook(OWN, given, f"{folder} cannot be judged", progress_bar=True)
@@ -54,11 +49,7 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
 
 
 def read_settings(texts: dict[str, str]) -> dict[str, Any]:
-    """Read parameters of notebook `OWN`, given as text, as what it declares them to be.
-
-    Raises:
-        ReportError: it has no such parameter, or the text is no such value.
-    """
+    """Read parameters of notebook `OWN` from text, as what it declares; or raise `ReportError`."""
     cells = _read_notebook(OWN).cells
     (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     kinds = {n.target.id: n.annotation.id for n in ast.parse(cell.source).body}
@@ -103,26 +94,12 @@ def run_notebook(
         raise ReportError(f"{refused}: {told}") from None
 
 
-def write_page(path: Path, notebook: nbformat.NotebookNode, title: str) -> Path:
-    """Write a page atomically; see `make_page`."""
-    with replacing(path) as temporary:
-        temporary.write_text(make_page(notebook, title), "utf-8")
-    return path
-
-
 def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
-    """Write `report.html` from the cells of a study that are done.
+    """Write `folder / "report.html"` from the cells of a study that are done; gives its path.
 
-    Args:
-        study: the grid; done cells in the folder that are not of it are left out, and named.
-        folder: `outputs/STUDY`.
-        undone: name, state and reason of each cell that is not done.
-
-    Returns:
-        The path of the page. Figures, tables and the study as it was go to `folder / "report"`.
-
-    Raises:
-        ReportError: the notebook stopped, for instance since cells of one table differ in scale.
+    `folder` is `outputs/STUDY`; cells there that are not of the study are left out, and named, as
+    are those `undone`: name, state and reason. Figures, tables and the study as it was go to
+    `folder / "report"`. Raises `ReportError` if, for instance, cells of one table differ in scale.
     """
     kept = folder / "report"
     kept.mkdir(parents=True, exist_ok=True)
@@ -135,21 +112,20 @@ def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
     return write_page(folder / "report.html", done, study.name)
 
 
-def make_page(notebook: nbformat.NotebookNode, title: str) -> str:
-    """Make HTML of the text and outputs of an executed notebook, without its code.
+def write_page(path: Path, notebook: nbformat.NotebookNode, title: str) -> Path:
+    """Write text and outputs of an executed notebook, without its code, as HTML, atomically.
 
     The page asks for nothing from anywhere. Its contents stand before the second section, so that
     the first one is what a reader sees.
     """
     config = Config({"TagRemovePreprocessor": {"remove_cell_tags": {SKIPPED}, "enabled": True}})
-    exporter = HTMLExporter(
-        config, template_name="basic", exclude_input=True, exclude_output_prompt=True
-    )
-    body, _ = exporter.from_notebook_node(notebook)
+    looks = {"template_name": "basic", "exclude_input": True, "exclude_output_prompt": True}
+    body, _ = HTMLExporter(config, **looks).from_notebook_node(notebook)
     sections = SECTION.findall(body)
     contents = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in sections)
     later = body.find(f'<h2 id="{sections[1][0]}"') if len(sections) > 1 else len(body)
+    parts = {"first": body[:later], "contents": contents, "rest": body[later:]}
     template = Template(Path(__file__).with_name("page.html").read_text("utf-8"))
-    return template.substitute(
-        title=escape(title), first=body[:later], contents=contents, rest=body[later:]
-    )
+    with replacing(path) as temporary:
+        temporary.write_text(template.substitute(parts, title=escape(title)), "utf-8")
+    return path

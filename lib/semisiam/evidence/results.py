@@ -23,28 +23,14 @@ MEASURES = {
     "accuracy_recalibrated": "re-estimated",
     "accuracy_better": "better of both",
 }
-NAMES = {  # in the order of the tables
-    "stl10": "STL-10",
-    "fashion_mnist": "Fashion-MNIST",
-    "malaria": "Malaria",
-    "digits": "Digits",
-    "folder": "Own images",
-    "pixels": "Pixels",
-    "mobilenet_v2": "MobileNetV2",
-    "inception_v3": "InceptionV3",
-    "resnet50_v2": "ResNet50V2",
-    "small_cnn": "Small CNN",
-    "mean": "Mean",
-    "supervised": "Supervised",
-    "semi": "Semi-supervised",
-    "frozen": "No training",
-    "pixel": "Pixel attack",
-    "searched": "Searched mark",
-    "random": "Random marks",
-    "patch": "Class patches",
-    "none": "No attack",
-    "delta": "Δ",
-}
+# In the order of the tables: data sets, backbones, modes, attacks.
+NAMES = {"stl10": "STL-10", "fashion_mnist": "Fashion-MNIST", "malaria": "Malaria"}
+NAMES |= {"digits": "Digits", "folder": "Own images"}
+NAMES |= {"pixels": "Pixels", "mobilenet_v2": "MobileNetV2", "inception_v3": "InceptionV3"}
+NAMES |= {"resnet50_v2": "ResNet50V2", "small_cnn": "Small CNN", "mean": "Mean"}
+NAMES |= {"supervised": "Supervised", "semi": "Semi-supervised", "frozen": "No training"}
+NAMES |= {"pixel": "Pixel attack", "searched": "Searched mark", "random": "Random marks"}
+NAMES |= {"patch": "Class patches", "none": "No attack", "delta": "Δ"}
 OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split", "attack_draw"}
 OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations", "pretext", "equal_updates"}  # may differ
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
@@ -61,10 +47,7 @@ class MixtureError(ValueError):
 
 
 def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
-    """Read every done cell of a study.
-
-    `folder` is `outputs/STUDY`, with one folder a cell, or a recorded set (see `record`); cells
-    named in `left_out` are not read.
+    """Read every done cell of `outputs/STUDY` or of a recorded set, but for those in `left_out`.
 
     Returns:
         One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
@@ -72,12 +55,13 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
         (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and data, or "".
     """
     rows = [
-        {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | _flatten(run["metrics"])
+        {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | run["metrics"]
         for run in _read_runs(folder)
         if run["cell"] not in left_out
     ]
-    columns = None if rows else ["cell", "hash", "collapsed", *Cell.model_fields, *MEASURES]
-    cells = pd.DataFrame(rows, columns=columns)
+    empty = pd.DataFrame(columns=["cell", "hash", "collapsed", *Cell.model_fields, *MEASURES])
+    cells = pd.json_normalize(rows, max_level=1) if rows else empty
+    cells = cells.drop(columns="name", errors="ignore")
     cells["bn_momentum"] = pd.Series([row["bn_momentum"] for row in rows], dtype=object)  # or None
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
@@ -90,11 +74,12 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
 
 def _choose_reading(cells: pd.DataFrame) -> pd.Series:
     """Take the reading with the higher mean over splits; re-estimated if one of them collapsed."""
-    settings = cells[_settings_but("split", "attack_draw")]
-    alike = pd.Series(map(repr, settings.to_numpy().tolist()), cells.index, dtype=object)
-    trained, again = (cells[name].astype(float) for name in list(MEASURES)[:2])
-    means = (values.groupby(alike).transform("mean") for values in (trained, again))
-    lower = np.less(*means) | cells["collapsed"].groupby(alike).transform("any")
+    readings = list(MEASURES)[:2]
+    cells = cells.astype(dict.fromkeys(readings, float))
+    groups = cells.groupby(_settings_but("split", "attack_draw"), sort=False, dropna=False)
+    lower = np.less(*(groups[name].transform("mean") for name in readings))
+    lower |= groups["collapsed"].transform("any")
+    trained, again = (cells[name] for name in readings)
     return again.where(lower, trained).fillna(trained)
 
 
@@ -116,21 +101,11 @@ def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
         yield {"cell": path.parent.name, "settings": cell.model_dump(), "metrics": metrics}
 
 
-def _flatten(metrics: dict[str, Any]) -> dict[str, Any]:
-    nested = {key: value for key, value in metrics.items() if isinstance(value, dict)}
-    flat = {key: value for key, value in metrics.items() if key not in nested | {"name": 0}}
-    for group, values in nested.items():
-        flat |= {f"{group}.{key}": value for key, value in values.items()}
-    return flat
-
-
 def read_details(folder: Path, cells: Iterable[str], kind: str) -> pd.DataFrame:
-    """Read one kind of table of some cells, stacked, `cell` as the first column.
+    """Read one kind of table of some cells, those that have it, with `cell` as the first column.
 
-    Args:
-        folder: as for `collect`.
-        cells: names of cell folders; those without such a table are left out.
-        kind: `report` (class-wise scores), `history` (one row an epoch) or `tsne` (x, y, label).
+    `folder` is as for `collect`; `kind` is `report` (class-wise scores), `history` (one row an
+    epoch) or `tsne` (x, y, label).
     """
     if (folder / "cells.json").exists():
         path = folder / f"{kind}.csv"
@@ -155,39 +130,27 @@ def _read_points(path: Path) -> pd.DataFrame:
 
 
 def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
-    """Write the small part of a study that tables and figures are rebuilt from.
+    """Write what tables and figures are rebuilt from, without any path of this machine.
 
-    Args:
-        folder: `outputs/STUDY`.
-        target: e.g. `outputs/published/STUDY`; gets cells.json, report.csv, history.csv and
-            tsne.csv (the first split of each combination), without any path of this machine.
-            Cells recorded there before, by code of the same results version, stay if `folder` does
-            not have them: a study may be recorded from several machines.
-        left_out: names of cells in `folder` not to record.
-
-    Returns:
-        `target`, which `collect` and `read_details` read like the study's own folder.
+    `target`, e.g. `outputs/published/STUDY`, gets cells.json, report.csv, history.csv and tsne.csv
+    (first splits alone) of the cells in `folder` that are not in `left_out`. What was recorded
+    there before by code of this results version stays: a study may come from several machines.
     """
-    runs = {
+    here = {run["cell"]: run for run in _read_runs(folder) if run["cell"] not in left_out}
+    for run in here.values():
+        run["settings"] = {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}
+    before = {
         run["cell"]: run
         for run in _read_runs(target)
-        if Cell.check(run["settings"]).hash == run["metrics"]["hash"]
-    }
-    for run in _read_runs(folder):
-        if run["cell"] not in left_out:
-            settings = {k: v for k, v in run["settings"].items() if k not in NOT_RESULTS}
-            runs[run["cell"]] = run | {"settings": settings}
-    here = collect(folder, left_out)["cell"]
-    before = sorted(set(runs) - set(here))
-    tables = {
-        kind: pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
-        for kind in ("report", "history", "tsne")
+        if Cell.check(run["settings"]).hash == run["metrics"]["hash"] and run["cell"] not in here
     }
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "cells.json", [runs[name] for name in sorted(runs)])
+    write_json(target / "cells.json", [run for _, run in sorted((before | here).items())])
     shown = pick_first(collect(target))["cell"]
-    tables["tsne"] = tables["tsne"][tables["tsne"]["cell"].isin(shown)]
-    for kind, table in tables.items():
+    for kind in ("report", "history", "tsne"):
+        table = pd.concat([read_details(target, before, kind), read_details(folder, here, kind)])
+        if kind == "tsne":
+            table = table[table["cell"].isin(shown)]
         table = table.sort_values("cell", kind="stable")
         table.to_csv(target / f"{kind}.csv", index=False, float_format="%.5g")
     return target
@@ -202,20 +165,16 @@ def pick_first(cells: pd.DataFrame) -> pd.DataFrame:
 def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
     """Find the settings in which cells differ although a table compares something else.
 
-    Args:
-        cells: from `collect`.
-        within: the columns that may differ freely. Cells that agree in them must agree in every
-            setting of scale; epochs, loss weights and rotations must agree within a mode.
-
-    Returns:
-        The settings, their values and cells that have them, as text; "" if there are none.
+    Cells that agree in the columns `within` must agree in every setting of scale; epochs, loss
+    weights and pretext task within a mode. Returns these settings, their values and cells that have
+    them, as text; "" if there are none.
     """
     shown = cells[SCALE].map(repr)
-    keys = {"mode": [*within, "mode"], "n_labelled": [*within, "label_fraction"], "": within}
+    keys = {name: [*within, "mode"] for name in OF_MODE}
+    keys["n_labelled"] = [*within, "label_fraction"]
     found = {}  # each once, in order
     for name in SCALE:
-        kind = "mode" if name in OF_MODE else name if name in keys else ""
-        for _, group in cells.groupby(keys[kind], sort=False):
+        for _, group in cells.groupby(keys.get(name, within), sort=False):
             values = group["cell"].groupby(shown.loc[group.index, name])
             texts = [f"{value} ({len(of)}, e.g. {of.iloc[0]})" for value, of in values]
             if len(texts) > 1:
@@ -249,16 +208,14 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     """Average an accuracy over splits, beside the published one (Tables I-VI).
 
     Returns:
-        Indexed by dataset, percent, backbone, mode, attack: mean, std, n (splits), `collapsed`
-        (cells that are left out, as trained), published_mean, published_std, difference; percent
-        and points. What was not run or not published is NaN.
+        Indexed by ROW, mode, attack: mean, std, n (splits), `collapsed` (cells that are left out,
+        as trained), published_mean, published_std, difference; NaN where not run or not published.
 
     Raises:
         MixtureError: see `select`.
     """
     cells, keys = select(cells), [*ROW, "mode", "attack"]
-    ours = by_split(cells, measure).groupby(keys).agg(["mean", "std", "count"])
-    ours = ours.rename(columns={"count": "n"})
+    ours = by_split(cells, measure).groupby(keys).agg(mean="mean", std="std", n="count")
     collapsed = cells.groupby(keys)["collapsed"].sum().astype(int)
     ours["collapsed"] = collapsed if measure == "accuracy" else 0
     printed = read_printed("accuracy").set_index(keys)[["mean", "std"]].add_prefix("published_")
@@ -269,14 +226,9 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
 def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Average what one would have had without training, on the labelled sets of some cells.
 
-    Args:
-        cells: the cells to find references for.
-        pool: from `collect`; its cells with mode `frozen` count where they were drawn alike, and,
-            but for pixels, have an image size of `cells`.
-
-    Returns:
-        Indexed by dataset, percent, reference (`Pixels`, `MobileNetV2, untrained`) and attack:
-        mean, std (percent) and n.
+    Cells of `pool` with mode `frozen` count if they were drawn like one of `cells` and, but for
+    pixels, have an image size of theirs. Returns mean, std (percent) and n, indexed by dataset,
+    percent, reference (`Pixels`, `MobileNetV2, untrained`) and attack.
     """
     fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
@@ -285,19 +237,15 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
     groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
-    return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"})
+    return groups.agg(mean="mean", std="std", n="count")
 
 
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Ask whether the pretext task was learnt: at least half of the way from chance to no error.
 
-    Args:
-        cells: from `collect`.
-        histories: of these cells; older ones tell the accuracy on the training images alone.
-
     Returns:
-        Indexed by ROW and attack, of cells with a task: n, and in percent `test`, `training` and
-        `chance`; `learnt`, None if neither accuracy was measured.
+        Indexed by ROW and attack, of cells with a task: n, and in percent `test`, `training` (in
+        older cells from `histories`) and `chance`; `learnt`, None if neither was measured.
     """
     cells = cells[(cells["mode"] == "semi") & cells["pretext"].isin(list(N_TRANSFORMS))]
     last = histories.groupby("cell")["accuracy_unlabelled"].last() if len(cells) else {}
@@ -308,10 +256,8 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     groups = cells.astype({"test": float}).groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
     known = table["test"].fillna(table["training"])
-    learnt = (
-        (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object).where(known.notna(), None)
-    )
-    return in_order(table.assign(n=groups.size(), learnt=learnt))
+    learnt = (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object)
+    return in_order(table.assign(n=groups.size(), learnt=learnt.where(known.notna(), None)))
 
 
 def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:
@@ -330,15 +276,9 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
-    """Average class-wise scores over splits (Tables VII-X).
+    """Average class-wise scores over splits (Tables VII-X), from `read_details(..., "report")`.
 
-    Args:
-        cells: from `collect`.
-        reports: from `read_details(..., "report")`.
-
-    Returns:
-        Indexed by dataset, percent, backbone, attack, mode, class: precision, recall, f1 in
-        [0, 1] and n (splits).
+    Returns precision, recall, f1 in [0, 1] and n (splits), indexed by ROW, attack, mode and class.
     """
     cells, keys = select(cells), [*ROW, "attack", "mode"]
     groups = reports.merge(cells[["cell", *keys]], on="cell").groupby([*keys, "class"], sort=False)
@@ -347,21 +287,15 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_controls(folder: Path) -> pd.DataFrame:
-    """Read a study whose cells are `variants`, as `trials.run_control` would have scored them.
+    """Read a study of `variants`: percent by reading, clean fit and trigger, of each control.
 
-    Args:
-        folder: as for `collect`.
-
-    Returns:
-        Indexed by control (the variant's name) and split: `updates`, `collapsed` (bool), and in
-        percent the readings of `MEASURES`, `clean fit` and `trigger`.
+    Indexed by control (the variant's name) and split; beside these columns, which are those of
+    `trials.run_control`, `updates` and `collapsed` (bool).
     """
     cells = collect(folder)
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})
     table["clean fit"] = read_percent(cells, "accuracy_clean_fit")
-    table["trigger"] = [
-        100 * np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]
-    ]
-    table = table.assign(updates=cells["n_updates"], collapsed=cells["collapsed"])
+    flipped = [100 * np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]]
+    table = table.assign(trigger=flipped, updates=cells["n_updates"], collapsed=cells["collapsed"])
     control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
     return table.set_index([control, cells["split"]]).sort_index()

@@ -12,14 +12,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from semisiam.evidence.paper import ATTACKS, MODES, ROW, SPLITS, read_printed
-from semisiam.evidence.results import (
-    MEAN,
-    by_split,
-    find_mixture,
-    in_order,
-    read_percent,
-    select,
-)
+from semisiam.evidence.results import MEAN, by_split, find_mixture, in_order, select
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -30,11 +23,9 @@ def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str,
     """Estimate a mean difference from paired runs.
 
     Args:
-        differences: float (n,), one a split, e.g. semi minus supervised, in points; NaNs are left
-            out.
-        shared: for the folds of a cross-validation, which share training images, the number of
-            held-out over training images: the corrected resampled t (Nadeau & Bengio, Machine
-            Learning 52, 2003). 0 for independent labelled sets.
+        differences: float (n,), one a split, in points; NaNs are left out.
+        shared: held-out over training images, for folds of a cross-validation, which share them:
+            the corrected resampled t (Nadeau & Bengio, Machine Learning 52, 2003).
 
     Returns:
         n, mean, std, low, high and p (see `interval`), effect (Cohen's d_z, mean / std), detectable
@@ -49,17 +40,15 @@ def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str,
         std = 0.0
     low, high, p = interval(mean, std * np.sqrt(1 / max(n, 1) + shared), n - 1)
     result = {"n": n, "mean": mean, "std": std, "low": low, "high": high, "p": p}
-    spread = std > 0
-    result["effect"] = mean / std if spread else np.nan
-    result["detectable"] = smallest_detectable(n) * std if spread else np.nan
+    result["effect"] = mean / std if std > 0 else np.nan
+    result["detectable"] = smallest_detectable(n) * std if std > 0 else np.nan
     return result
 
 
 def interval(mean: float, error: float, freedom: float) -> tuple[float, float, float]:
-    """Give low and high of an estimate's 95 % interval, and p of no difference (two-sided).
+    """Give low and high of a mean's 95 % interval, and p of no difference: Student's t, two-sided.
 
-    By Student's t with `freedom` degrees of freedom. A standard error of 0 gives an interval of one
-    number, and p is 0, or 1 for a mean of 0.
+    A standard error of 0 gives an interval of one number, and p is 0, or 1 for a mean of 0.
     """
     if error == 0:
         return mean, mean, float(abs(mean) < 1e-9)
@@ -88,10 +77,10 @@ def smallest_detectable(n: int) -> float:
 def compare_summaries(
     weights: np.ndarray, means: np.ndarray, stds: np.ndarray, n: int
 ) -> dict[str, float]:
-    """Estimate a weighted sum of means from printed means and standard deviations, float (k,).
+    """Estimate a weighted sum of means, float (k,), of n independent runs each.
 
-    `weights` are e.g. +1 for semi and -1 for supervised; n independent runs are behind every mean.
-    Returns n, mean, low, high and p by Welch's t with Satterthwaite's degrees of freedom.
+    `weights` are e.g. +1 for semi and -1 for supervised. Returns n, mean, low, high and p by
+    Welch's t with Satterthwaite's degrees of freedom.
     """
     weights, means, stds = (np.asarray(v, dtype=float) for v in (weights, means, stds))
     variances = (weights * stds) ** 2 / n
@@ -109,8 +98,7 @@ def weigh_deltas() -> pd.DataFrame:
 
     Returns:
         One row a Δ (36): table, ROW, attack, `delta` (printed), `supervised`, `semi`, `difference`
-        (of these two), `agrees` (with Δ, up to the rounding of three numbers), `low`, `high` (95 %
-        interval, points), `p` and `p_holm`.
+        (of these two), `agrees` (with Δ, up to rounding), `low`, `high` (points), `p`, `p_holm`.
     """
     keys, printed = [*ROW, "attack"], read_printed("delta")
     wide = read_printed("accuracy").pivot(index=keys, columns="mode", values=["mean", "std"])
@@ -132,9 +120,8 @@ def correct_holm(p: np.ndarray) -> np.ndarray:
 def judge(estimates: list[dict[str, float]]) -> str:
     """Judge a claim by the 95 % intervals of differences, each with low, high and n.
 
-    Returns:
-        `supported` if every interval lies above 0; `not supported` if one lies below 0, or none
-        does but one reaches 0 with at least the paper's five splits; else `not enough runs`.
+    `supported` if every interval lies above 0; `not supported` if one lies below 0, or none does
+    but one reaches 0 with at least the paper's five splits; else `not enough runs`.
     """
     if any(estimate["high"] < 0 for estimate in estimates):
         return "not supported"
@@ -148,10 +135,8 @@ def judge(estimates: list[dict[str, float]]) -> str:
 def rate_strength(n: int, p: float, learnt: bool | None = None) -> str:
     """Rate how firm a conclusion is, from n labelled sets and p, corrected for all that is read.
 
-    Returns:
-        `untested` if nothing was run or the task was not learnt (`learnt` is False); `shown` if at
-        least `SEVERAL` labelled sets tell the difference from zero (p below 0.05); `suggestive`
-        otherwise.
+    `untested` if nothing was run or the task was not learnt (`learnt` is False); `shown` if at
+    least `SEVERAL` labelled sets tell the difference from zero (p < 0.05); else `suggestive`.
     """
     if n == 0 or learnt is False:
         return "untested"
@@ -165,11 +150,11 @@ def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     in semi minus the cost in supervised.
 
     Returns:
-        Indexed by what (`gain`, `cost`, `interaction`), dataset, percent, backbone and at (the
-        attack of a gain, the mode of a cost, else ""): the columns of `compare_paired` in points;
-        `published`; `draws` (of the attack's places behind it) and `p_holm`, corrected over all
-        rows. Where a data set has several combinations of one scale, means over them stand beside,
-        at `MEAN`: each split counts once, and only if it has all that another has.
+        Indexed by what (`gain`, `cost`, `interaction`), ROW and at (the attack of a gain, the mode
+        of a cost, else ""): the columns of `compare_paired` in points; `published`; `draws` (of
+        the attack's places behind it) and `p_holm`, corrected over all rows. Where a data set has
+        several combinations of one scale, means over them stand beside, at `MEAN`: each split
+        counts once, and only if it has all that another has.
 
     Raises:
         MixtureError: see `select`.
@@ -218,32 +203,13 @@ def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFram
     return table.assign(difference=table["mean"] - table["published"])
 
 
-def compare_readings(cells: pd.DataFrame) -> pd.DataFrame:
-    """Count where re-estimation lowers: it is not neutral where labels are few.
-
-    Returns:
-        Indexed by ROW and mode: n (cells that did not collapse), `lower` (of these) and mean
-        (re-estimated - as trained, points).
-    """
-    cells = select(cells)
-    change = read_percent(cells, "accuracy_recalibrated") - read_percent(cells, "accuracy")
-    groups = cells.assign(change=change).dropna(subset="change").groupby([*ROW, "mode"])["change"]
-    return in_order(groups.agg(n="count", lower=lambda values: (values < 0).sum(), mean="mean"))
-
-
 def compare_controls(
     controls: pd.DataFrame, pairs: Iterable[tuple[str, str]], measure: str = "re-estimated"
 ) -> pd.DataFrame:
-    """Estimate what one setting changes, paired over the splits of both controls.
+    """Estimate what one setting changes, paired over splits, in one column of `read_controls`.
 
-    Args:
-        controls: from `read_controls`.
-        pairs: (control, reference), each a control's name.
-        measure: a column of `controls`.
-
-    Returns:
-        Indexed by `control - reference`: the columns of `compare_paired`, in points, and `p_holm`,
-        corrected over these pairs.
+    `pairs` are names (control, reference). Indexed by `control - reference`: the columns of
+    `compare_paired`, in points, and `p_holm`, corrected over these pairs.
     """
     values = controls[measure]
     rows = {f"{one} - {other}": compare_paired(values[one] - values[other]) for one, other in pairs}

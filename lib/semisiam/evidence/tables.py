@@ -1,6 +1,6 @@
 """Results written out as text: the paper's Tables I-X, differences, and verdicts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -24,15 +24,11 @@ VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength",
 def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Answer a study's questions, by data set, from the better of both readings.
 
-    Args:
-        cells: from `results.collect`.
-        histories: of these cells.
-
     Returns:
         As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
-        places, where it counts), strength (see `statistics.rate_strength`; corrected for all
-        differences of the study), over (which combinations): the mean of several, or each of them
-        if one has more splits than the mean.
+        places, where it counts), strength (see `rate_strength`; corrected for all differences of
+        the study), over (which combinations): the mean of several, or each of them if one has more
+        splits than the mean.
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one
@@ -66,31 +62,20 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
 
 
 def lay_out(
-    cells: pd.DataFrame,
-    dataset: str,
-    percent: float,
-    references: pd.DataFrame,
-    check: pd.DataFrame,
+    cells: pd.DataFrame, dataset: str, percent: float, free: pd.DataFrame, check: pd.DataFrame
 ) -> pd.DataFrame:
     """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
 
-    Args:
-        cells: from `results.collect`.
-        dataset: the data set.
-        percent: the labelled share.
-        references: from `results.summarise_references`, shown below.
-        check: from `results.check_pretext`, shown below each backbone.
-
-    Returns:
-        Indexed by architecture and line: published, then the readings; `60.1 ± 2.0 (5)` is mean ±
-        std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
+    `free`, from `summarise_references`, stands below; `check`, from `check_pretext`, below each
+    backbone. Indexed by architecture and line: published, then the readings. `60.1 ± 2.0 (5)` is
+    mean ± std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
     """
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
     backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
-    sources = {"published": _read_published()}
-    sources |= {
-        name: (summarise(cells, m), compare_modes(cells, m)) for m, name in MEASURES.items()
-    }
+    printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
+    sources = {"published": (printed, _read_deltas())}
+    for measure, name in MEASURES.items():
+        sources[name] = summarise(cells, measure), compare_modes(cells, measure)
     lines = {}
     for backbone in [name for name in NAMES if name in backbones]:
         deltas = [(dataset, percent, backbone, a) for a in ATTACKS]
@@ -100,23 +85,16 @@ def lay_out(
         for kind in ("test", "training"):
             texts = _fill(check[kind].dropna(), deltas, "{:.0f}".format)
             lines[NAMES[backbone], f"pretext task, {kind}"] = ["", "", *texts, "", ""]
-    for name in references.index.unique("reference"):
-        texts = _fill(references, [(dataset, percent, name, a) for a in ATTACKS])
+    for name in free.index.unique("reference"):
+        texts = _fill(free, [(dataset, percent, name, a) for a in ATTACKS])
         lines[name, "no training"] = texts + [""] * 4
     table = pd.DataFrame(lines, pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])).T
     return table[table.ne("").any(axis=1)].rename_axis(["Architecture", ""]).rename(columns=NAMES)
 
 
-def _read_published() -> tuple[pd.DataFrame, pd.DataFrame]:
-    means = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
-    return means, weigh_deltas().set_index([*ROW, "attack"])[["delta", "p"]].set_axis(
-        ["mean", "p"], axis=1
-    )
-
-
-def _fill(table: pd.DataFrame, keys: Iterable[tuple], write: Callable | None = None) -> list[str]:
-    write = write or write_estimate
-    return [write(table.loc[key]) if key in table.index else "" for key in keys]
+def _read_deltas() -> pd.DataFrame:
+    """Read the printed gains in the shape of `compare_modes`."""
+    return weigh_deltas().set_index([*ROW, "attack"]).rename(columns={"delta": "mean"})
 
 
 def name_row(percent: float, backbone: str, at: str) -> str:
@@ -132,15 +110,14 @@ def write_interval(row: pd.Series) -> str:
 
 
 def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
-    """Gather every gain by unlabelled images with its interval, for `figures.differences`.
+    """Gather gains with their intervals, for `figures.differences`: by data set, then by source.
 
-    Returns:
-        By data set, then by source (published, where the paper has it, and each reading): indexed
-        by text, e.g. `MobileNetV2, 1 %, no attack`, with mean, low and high (points).
+    Sources are published, where the paper has it, and each reading: mean, low and high (points),
+    indexed by text, e.g. `MobileNetV2, 1 %, no attack`.
     """
     found = {read: compare_modes(cells, measure) for measure, read in MEASURES.items()}
     keys = found["as trained"].index
-    printed = weigh_deltas().set_index(keys.names).rename(columns={"delta": "mean"})
+    printed = _read_deltas()
     sources = {"published": printed[printed.index.isin(keys)]} | found
     gathered = {}
     for dataset in keys.unique("dataset"):
@@ -169,17 +146,16 @@ def write_estimate(values: pd.Series) -> str:
     return " ".join([text, *collapsed])
 
 
+def _fill(table: pd.DataFrame, keys: list[tuple], write: Callable = write_estimate) -> list[str]:
+    return [write(table.loc[key]) if key in table.index else "" for key in keys]
+
+
 def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> pd.DataFrame:
     """Lay out one of Tables VII-X as text, the published scores beside where there are any.
 
-    Args:
-        cells: from `collect`.
-        classes: from `average_classes`.
-        key: dataset, percent, backbone, attack.
-
-    Returns:
-        One line a class, then mean ± std over classes and the accuracy over splits; columns
-        mode, source (ours, published; not if all are ours) and score.
+    `classes` is from `average_classes`; `key` is dataset, percent, backbone, attack. One line a
+    class, then mean ± std over classes and the accuracy over splits; columns mode, source (ours,
+    published; not if all are ours) and score.
     """
     means = cells.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
