@@ -57,7 +57,6 @@ def ask_git(*words: str) -> str:
 
 
 nb_execution_mode = "off"
-nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"

@@ -156,7 +156,8 @@ elif variants:
 # %%
 def spread(values, names):
     """Put the attacks beside each other, no attack first."""
-    wide = values.unstack("attack").reindex(columns=["none", "pixel"]).rename(columns=NAMES)
+    wide = results.in_order(values.unstack("attack").reindex(columns=["none", "pixel"]))
+    wide = wide.rename(columns=NAMES)
     return wide.set_axis([names(*key) for key in wide.index]).dropna(how="all")
 
 
@@ -167,7 +168,7 @@ def name_cells(backbone, mode, variant, _split):
 def gather(of):
     """Every accuracy of one data set and fraction, references first."""
     keys = ["backbone", "mode", "variant", "split", "attack"]
-    values = results.in_order(100 * of.groupby(keys)[[tables.BETTER]].mean())[tables.BETTER]
+    values = 100 * of.groupby(keys)[tables.BETTER].mean()
     free = results.summarise_references(of, references)["mean"]
     rows = [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
     return pd.concat([*rows, spread(values, name_cells)])
@@ -186,7 +187,7 @@ ALT = "Test accuracy of each cell, with and without attack, beside guessing the 
 beside = []
 for key, of in trained.groupby(["dataset", "percent"]):
     table = gather(of)
-    shown = table.rename(index=lambda row: fill(row.replace(" = ", "\xa0=\xa0"), 32))
+    shown = table.rename(index=lambda row: fill(row.replace(" = ", "\xa0=\xa0"), 36))
     lines = sum(1 + row.count("\n") for row in shown.index.unique())
     fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * lines))
     figures.dots(ax, shown, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
