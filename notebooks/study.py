@@ -54,6 +54,7 @@ def name_variant(cell):
     return ", ".join(f"{name} = {getattr(cell, name)}" for name in told)
 
 
+# %%
 trained = cells[cells["mode"] != "frozen"]
 trained = trained.assign(variant=[name_variant(planned[name]) for name in trained["cell"]])
 variants = dict(iter(trained.groupby("variant", sort=False)))
@@ -165,6 +166,7 @@ def name_cells(backbone, mode, variant, _split):
     return ", ".join(filter(None, [NAMES[backbone], NAMES[mode].lower(), variant]))
 
 
+# %%
 def gather(of):
     """Every accuracy of one data set and fraction, references first."""
     keys = ["backbone", "mode", "variant", "split", "attack"]
@@ -174,6 +176,7 @@ def gather(of):
     return pd.concat([*rows, spread(values, name_cells)])
 
 
+# %%
 def compare_with(table, guess):
     """Say what each accuracy without attack is beside, in a line."""
     means = table[NAMES["none"]].groupby(level=0, sort=False).mean().dropna()
@@ -311,6 +314,7 @@ for variant, of in gathered.items():
         rows = max(map(len, sources.values()))
         fig, ax = plt.subplots(figsize=(5.4, 1.4 + 0.5 * rows))
         figures.differences(ax, sources)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # four in a row have no room
         if np.nanmax([0, *reach]):
             ax.set_xlim(-1.05 * np.nanmax(reach), 1.05 * np.nanmax(reach))
         alt = f"Gains on {NAMES[dataset]} with intervals"

@@ -223,6 +223,18 @@ def test_variants_and_backbones_of_different_scale_have_tables_each(tmp_path):
     assert "96 and 128 px a side" in page.text
 
 
+def test_the_gains_of_a_recorded_study_have_room_for_their_legend(tmp_path, monkeypatch):
+    kept = tmp_path / "published" / "fashion_small"
+    shutil.copytree(findings.PUBLISHED / kept.name, kept)
+    cells = json.loads((kept / "cells.json").read_text())
+    few = [cell for cell in cells if "mobilenet_v2-1pct" in cell["cell"]]
+    (kept / "cells.json").write_text(json.dumps(few))
+    monkeypatch.setattr(findings, "PUBLISHED", kept.parent)
+    page = Page(findings.report_recorded(kept.name, tmp_path / "site"))
+    assert "Warning" not in page.text and str(tmp_path) not in page.source
+    assert "+69.6" in page.cells  # a published gain stands beside, the fourth in the legend
+
+
 def test_a_recorded_study_of_many_variants_has_no_warning_and_no_path(tmp_path, monkeypatch):
     """Its titles once held all that varies, so that figures had no room to be drawn."""
     kept = tmp_path / "published" / "audit_controls"
