@@ -72,9 +72,8 @@ def run_control(cell, data):
     known = labelled.images, labelled.labels
     encoder, network = training.start_network(cell, len(data.class_names))
     history = training.train(cell, network, *known, data.unlabelled)
-    facts = trials.describe_training(
-        cell, encoder, network, history, labelled, n_unlabelled, test, data.test_labels
-    )
+    sets = labelled, n_unlabelled, test, data.test_labels
+    facts = trials.describe_training(cell, encoder, network, history, *sets)
     predicted = trials.predict_twice(encoder, *known, test, cell.batch_size)
     predicted["clean fit"] = fit(encoder, labelled.clean, labelled.labels)(test)
     right = {how: float((p == data.test_labels).mean()) for how, p in predicted.items()}
