@@ -47,6 +47,8 @@ TORCHVISION = {  # where torchvision has the same backbone: name of its top, wid
     "inception_v3": ("fc", 2048, {"aux_logits": False, "init_weights": False, "dropout": 0.0}),
 }
 PEAK_SIZE = 2048  # a side of the matrices whose product is the peak
+NOISE_CELLS = "split=0 backbone=mobilenet_v2 label_fraction=0.05 attack=none"
+NOISE_THREADS = ("1 thread", "2 threads")
 BANDWIDTH_SIZE = 2**26  # float32 numbers in an array: 256 MiB
 
 
@@ -688,6 +690,25 @@ def count_useful_seconds(folder):
     return imports["metadata"]["papermill"]["duration"] + others
 
 
+def bench_noise(tiny):
+    """The same two cells by one and by two threads: what their test accuracies move by (%)."""
+    if tiny:
+        return {}
+    study, found = ROOT / "params" / "studies" / "fashion_small.yaml", {}
+    for threads in NOISE_THREADS:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "semisiam", "grid", study, "--outputs", folder]
+            command += ["--only", NOISE_CELLS, "--workers", "1", "--threads", threads[0]]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+            for file in Path(folder).glob("*/*/metrics.json"):
+                metrics = json.loads(file.read_text())
+                mode = "supervised" if "supervised" in metrics["name"] else "semi"
+                for reading in ("accuracy", "accuracy_recalibrated"):
+                    value = round(100 * metrics[reading], 1)
+                    found.setdefault(f"{mode} {reading}", {})[threads] = value
+    return found
+
+
 def bench_evaluation(tiny):
     if tiny:
         return {"seconds": child("evaluate", 60, 200, 1)}
@@ -739,6 +760,7 @@ BENCHES = {
     "workers": bench_workers,
     "evaluation": bench_evaluation,
     "growth": bench_growth,
+    "noise": bench_noise,
 }
 
 
@@ -774,10 +796,16 @@ ROOFLINE_ROWS = [
 ]
 PEER_ROWS = [(way, f"peers.*.{way}.images_per_second") for way in (*OURS, *TORCH)]
 RATIO_ROWS = [(f"{way}, over ours", f"peers.*.{way}.over_ours") for way in [*OURS, *TORCH][1:]]
+NOISE_ROWS = [
+    (f"{mode}, {reading}", f"noise.{mode} {name}.*")
+    for mode in ("supervised", "semi")
+    for reading, name in (("as trained", "accuracy"), ("re-estimated", "accuracy_recalibrated"))
+]
 TABLES = {  # by the name of their place in speed.md: rows and columns of each
     "bench": [(STEP_ROWS, STEPS), (OTHER_ROWS, [""])],
     "roofline": [(ROOFLINE_ROWS, STEPS)],
     "peers": [(PEER_ROWS, PEERS), (RATIO_ROWS, PEERS)],
+    "noise": [(NOISE_ROWS, NOISE_THREADS)],
 }
 
 
