@@ -18,7 +18,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from semisiam import ROOT
 from semisiam.evidence import figures, paper, results, statistics, tables
@@ -126,7 +126,7 @@ results.in_order(parts[["training", "chance", "learnt"]].mean()).round(2)
 free = results.summarise_references(cells, results.collect(ROOT / "outputs/published/references"))
 chance = results.find_chance(cells, reports).round(1)
 for dataset, percent in cells[["dataset", "percent"]].drop_duplicates().itertuples(index=False):
-    print(f"{results.NAMES[dataset]} {percent:g} %; the largest class has {chance[dataset]} %")
+    display(Markdown(f"{results.NAMES[dataset]} {percent:g} %; largest class: {chance[dataset]} %"))
     display(tables.lay_out(cells, dataset, percent, free, check))
 
 # %% [markdown]

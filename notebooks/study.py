@@ -152,6 +152,12 @@ if len(verdicts):
     show("verdicts", CAPTION, verdicts.drop(columns=several), look="verdict")
 elif variants:
     warn("No labelled set has run in both modes, or with and without attack: no difference.")
+elif len(cells):  # references alone
+    told = cells.assign(variant=[name_variant(planned[name]) for name in cells["cell"]])
+    accuracies = 100 * told.set_index(["dataset", "percent", "backbone", "variant"])["accuracy"]
+    means = accuracies.groupby(level=[0, 1, 2, 3]).agg(mean="mean", std="std", n="count")
+    text = means.round(1).rename(index=NAMES).reset_index().astype(str)
+    show("references", "Accuracy without any training, percent, n labelled sets", text, means)
 
 
 # %%

@@ -30,7 +30,7 @@ STEPS = {  # by name: backbone, image size (px), steps an epoch, what else to co
     "resnet50_v2": ("resnet50_v2", 96, 5, "mixed_bfloat16"),
     "mobilenet_v2, 32 px": ("mobilenet_v2", 32, 60, "keras"),
 }
-PEERS = {"mobilenet_v2": 6, "inception_v3": 3, "resnet50_v2": 2}  # backbone: steps a turn
+PEERS = {"mobilenet_v2": 6, "inception_v3": 3}  # backbone: steps a turn; torchvision has no V2
 OURS = {  # name: precision, and whether Adam and batch normalisation are ours
     "ours": ("float32", True),
     "ours, mixed_bfloat16": ("mixed_bfloat16", True),
@@ -323,7 +323,7 @@ def our_ways(backbone, size):
 
 def torch_ways(backbone, size):
     """PyTorch's ways, as `our_ways`; none without PyTorch or for a backbone it does not have."""
-    if not has_torch() or backbone not in TORCHVISION:
+    if not has_torch() or backbone not in TORCHVISION:  # `small_cnn`, where it is tried
         return {}
     import torch
 

@@ -96,13 +96,17 @@ def judge_malaria() -> tuple[str, ...]:
     row, others = again.loc["inception_v3"], again.drop("inception_v3")
     change = cells["accuracy_recalibrated"] - cells["accuracy"].astype(float)
     change = statistics.compare_paired(change[cells["backbone"] == "inception_v3"])
-    others = [f"{results.NAMES[name]} {write_mean(values)}" for name, values in others.iterrows()]
+    others = [
+        f"{results.NAMES[name]} only {write_mean(values)} "
+        f"({find_printed('malaria', 1, name, 'semi', 'none')['mean']:.1f})"
+        for name, values in others.iterrows()
+    ]
     return (
         "And the baselines on malaria?",
         f"For InceptionV3 mostly: {write_mean(trained.loc['inception_v3'])} %, re-estimated "
         f"**{write_mean(row)} %** (paper: {row['published_mean']:.1f}, with unlabelled images "
         f"{siamese:.1f}); " + ", ".join([*others, f"guessing {guess:.1f}"]),
-        f"137 labels, 128 px, {scale}; n = {row['n']:.0f} (InceptionV3)",
+        f"137 labels, 128 px, {scale}; n = {again['n'].min():.0f} each",
         mark_strength(statistics.rate_strength(change["n"], change["p"])),
     )
 

@@ -52,4 +52,4 @@ def test_pytorch_has_as_many_weights_as_ours(backbone, scales):
 def test_a_row_without_numbers_is_left_out():
     found = {"peers": {"mobilenet_v2": {"ours": {"images_per_second": bench.spread([1, 2, 3])}}}}
     lines = bench.make_tables(found, "peers").split("\n\n")[0].splitlines()
-    assert lines[2:] == ["| ours | 2 (1 to 3) |  |  |"]
+    assert lines[2:] == ["| ours | 2 (1 to 3) |  |"]

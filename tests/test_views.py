@@ -1,12 +1,14 @@
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from semisiam.cell import Cell, SettingsError
-from semisiam.data.datasets import load
+from semisiam.data.datasets import _choose_classes, load
 from semisiam.data.files import DataError
+from semisiam.data.parts import Part
 from semisiam.method import model, training, views
 from semisiam.method.pretext import draw_labels
 
@@ -73,9 +75,9 @@ def test_a_crop_of_all_is_the_image_or_its_mirror():
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     found = np.concatenate([views.crop(images, [seed, 0], area=1.0) for seed in range(9)])
     mirrored = images[:, :, ::-1]
-    kinds = [(np.allclose(a, images[i % 2]), np.allclose(a, mirrored[i % 2]))
-             for i, a in enumerate(found)]  # fmt: skip
-    assert set(kinds) == {(True, False), (False, True)}
+    same = [np.allclose(a, images[i % 2]) for i, a in enumerate(found)]
+    turned = [np.allclose(a, mirrored[i % 2]) for i, a in enumerate(found)]
+    assert set(zip(same, turned, strict=True)) == {(True, False), (False, True)}
 
 
 @pytest.mark.parametrize("task", views.VIEW_TASKS)
@@ -83,26 +85,26 @@ def test_a_run_on_views_that_is_resumed_ends_in_the_same_weights(task, tmp_path)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
 
-    def run(epochs, path=None):
-        cell = Cell(pretext=task, epochs=2, batch_size=8)
+    def run(path=None, until=9):
+        """Train two epochs, or stop in one; gives the weights and the epochs that were run."""
+        cell, seen = Cell(pretext=task, epochs=2, batch_size=8), []
         _, network = training.start_network(cell, 2)
-        if epochs == 1:  # as if it were killed in between
-            stop = RuntimeError("stop")
 
-            def on_epoch(row):
-                if row["epoch"] == 2:
-                    raise stop
+        def tell(row):
+            seen.append(row["epoch"])
+            if row["epoch"] == until:  # as if it were killed before this epoch is kept
+                raise RuntimeError
 
-            with pytest.raises(RuntimeError):
-                training.train(cell, network, images[:6], labels[:6], images,
-                               checkpoint=path, on_epoch=on_epoch)  # fmt: skip
-        else:
-            training.train(cell, network, images[:6], labels[:6], images, checkpoint=path)
-        return network.get_weights()
+        known = images[:6], labels[:6], images
+        with suppress(RuntimeError):
+            training.train(cell, network, *known, checkpoint=path, on_epoch=tell)
+        return network.get_weights(), seen
 
-    whole = run(2)
-    run(1, tmp_path / "checkpoint.npz")
-    resumed = run(2, tmp_path / "checkpoint.npz")
+    whole, _ = run()
+    path = tmp_path / "checkpoint.npz"
+    run(path, until=2)
+    resumed, seen = run(path)
+    assert seen == [2]
     assert all((a == b).all() for a, b in zip(whole, resumed, strict=True))
     assert training.count_views(Cell(pretext=task), 6, 20) == 3 * 20
 
@@ -125,8 +127,8 @@ def test_classes_of_the_unlabelled_images():
     def classes(which):
         data = load("digits", 8, unlabelled_classes=which)
         assert data.content != same.content
-        present = (same.train_labels[[(same.train == image).all(axis=(1, 2, 3)).argmax()
-                   for image in data.unlabelled[::40]]])  # fmt: skip
+        equal = [(same.train == image).all(axis=(1, 2, 3)) for image in data.unlabelled[::40]]
+        present = same.train_labels[np.argmax(equal, axis=1)]
         return [data.train_labels, data.test_labels, present], data
 
     (train, test, unlabelled), fewer = classes("fewer")
@@ -143,10 +145,7 @@ def test_classes_of_the_unlabelled_images():
     assert min(unlabelled) >= 5
 
 
-def test_classes_that_nobody_knows_are_not_chosen(tmp_path):
-    from semisiam.data.datasets import _choose_classes
-    from semisiam.data.parts import Part
-
+def test_classes_that_nobody_knows_are_not_chosen():
     part = Part(np.zeros((2, 8, 8, 3), np.uint8), np.array(["a", "b"]), np.array([0, 1]))
     with pytest.raises(DataError, match="nobody knows"):
         _choose_classes({"train": part, "unlabelled": part}, ["x", "y", "z"], "fewer")

@@ -15,12 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
 NOT_RESULTS = {"data_dir", "output_dir", "memory_growth", "keep_model"}  # where, and what is kept
-ADDED = {
-    "attack_draw",
-    "weights",
-    "label_noise",
-    "unlabelled_classes",
-}  # hashed only if set: older hashes stay
+# hashed only if set: older hashes stay
+ADDED = {"attack_draw", "weights", "label_noise", "unlabelled_classes"}
 RETIRED = {"tensorboard"}  # in the params.yaml of older cells
 
 

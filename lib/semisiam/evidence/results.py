@@ -290,7 +290,7 @@ def read_controls(folder: Path) -> pd.DataFrame:
     """Read a study of `variants`: percent by reading, clean fit and trigger, of each control.
 
     Indexed by control (the variant's name) and split; beside these columns, which are those of
-    `trials.run_control`, `updates` and `collapsed` (bool).
+    `run_control` of notebook 08, `updates` and `collapsed` (bool).
     """
     cells = collect(folder)
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})

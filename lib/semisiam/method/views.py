@@ -28,7 +28,7 @@ class ViewTask(NamedTuple):
 
 
 def crop(images: tf.Tensor, seed, *, area: float) -> tf.Tensor:
-    """Cut a square of at least this share of each image, enlarge it, flip every second one.
+    """Cut a square of at least this share of each image, enlarge it, and flip half of them.
 
     From (n, S, S, C) of 0-255 to float32 of the same shape; `seed`, (2,), decides all.
     """
@@ -52,7 +52,8 @@ def draw_views(images: tf.Tensor, labels: tf.Tensor, task: str) -> tf.Tensor:
     """Draw both views of a batch: uint8 (n, S, S, C) to (2n, S, S, C), first views first.
 
     The batch's first label, from `pretext.draw_labels`, is the seed: equal batches give equal
-    views, in a resumed run too.
+    views, in a resumed run too. One call of the encoder gets both, so they are normalised
+    together; Barlow Twins' authors normalise each view by itself.
     """
     makers = enumerate(VIEW_TASKS[task].views)
     views = [make(images, [labels[0], place]) for place, make in makers]
@@ -72,9 +73,13 @@ def barlow_twins(_, projections: tf.Tensor) -> tf.Tensor:
 
 def _correlate(projections: tf.Tensor) -> tf.Tensor:
     """Cross-correlation, (D, D), of the units of view one with those of view two."""
-    one, two = (tf.nn.batch_normalization(z, *tf.nn.moments(z, 0), None, None, 1e-9)
-                for z in tf.split(projections, 2))  # fmt: skip
+    one, two = map(_standardise, tf.split(projections, 2))
     return tf.matmul(one, two, transpose_a=True) / tf.cast(tf.shape(one)[0], tf.float32)
+
+
+def _standardise(projections: tf.Tensor) -> tf.Tensor:
+    mean, variance = tf.nn.moments(projections, 0)
+    return (projections - mean) * tf.math.rsqrt(variance + 1e-9)
 
 
 def check_correlation(projections: np.ndarray, _) -> dict[str, float | None]:
