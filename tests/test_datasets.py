@@ -350,20 +350,13 @@ def test_the_command_prepares_and_describes():
         assert words in result.output
 
 
-def test_the_command_lists_what_is_ready():
-    assert run("--list").output == "nothing is ready yet\n"
-    run("digits", "--size", "16")
-    listed = run("--list").output
-    assert "digits" in listed and "1198" in listed and "= train" in listed
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["digitz"], "unknown data set 'digitz'"),
         (["folder"], "needs data_dir"),
         (["malaria", "--dir", "/nowhere"], "there is no such folder"),
-        ([], "give a NAME"),
+        ([], "Missing argument 'NAME'"),
         (["digits", "--size", "3"], "8<=x<=1024"),
     ],
 )

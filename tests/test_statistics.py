@@ -29,7 +29,6 @@ def test_paired_differences_of_one_to_five():
     assert found["std"] == pytest.approx(np.sqrt(2.5))
     assert found["low"] == pytest.approx(3 - T_975[4] * np.sqrt(0.5), abs=1e-4)
     assert found["high"] == pytest.approx(3 + T_975[4] * np.sqrt(0.5), abs=1e-4)
-    assert found["effect"] == pytest.approx(3 / np.sqrt(2.5))
     assert found["p"] == pytest.approx(0.0132, abs=1e-4)
     assert found["detectable"] == pytest.approx(1.68 * np.sqrt(2.5), abs=0.01)
 

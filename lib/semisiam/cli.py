@@ -221,7 +221,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name")
 @click.option(
     "--dir", "data_dir", default="", help="Of the archive, or of what was in it; or of your images."
 )
@@ -234,8 +234,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
 @click.option("--test-split", default="random", help="How malaria is halved: random or patient.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
-@click.option("--list", "list_ready", is_flag=True, help="Show what is ready, and stop.")
-def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) -> None:
+def data(name: str, size: int | None, **settings: Any) -> None:
     """Fetch, check and prepare a data set, and describe it.
 
     NAME is digits, fashion_mnist, stl10, malaria or folder (CLASS/*.png, *.jpg, ... with optional
@@ -246,12 +245,6 @@ def data(name: str | None, list_ready: bool, size: int | None, **settings: Any) 
     """
     from semisiam.data import datasets
 
-    if list_ready:
-        ready = datasets.list_prepared()
-        click.echo("nothing is ready yet" if ready.empty else ready.to_string(index=False))
-        return
-    if name is None:
-        raise click.UsageError("give a NAME, or --list")
     started = time.perf_counter()
     prepared = datasets.load(name, size or PAPER_SIZES.get(name, 96), **settings)
     seconds = time.perf_counter() - started

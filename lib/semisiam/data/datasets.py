@@ -260,7 +260,6 @@ def _write(
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
     facts = {
-        "settings": settings,
         "class_names": classes,
         "notes": [*raw.notes, *reader.describe()],
         "parts": about,
@@ -281,19 +280,6 @@ def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) ->
         f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
         f"mend or remove them, or prepare the data without them: {command}"
     )
-
-
-def list_prepared() -> pd.DataFrame:
-    """List what is ready in the cache, one row each: settings, counts of images, MB, folder."""
-    rows = []
-    for folder in sorted((cache_folder() / "prepared").glob("[!.]*")):
-        if prepared := _open(folder):
-            _, facts, parts = prepared
-            counts = {part: len(arrays.labels) for part, arrays in parts.items()}
-            megabytes = round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6)
-            about = {"unlabelled": "= train"} | counts | {"MB": megabytes, "folder": str(folder)}
-            rows.append(facts["settings"] | about)
-    return pd.DataFrame(rows)
 
 
 def summarise(dataset: Dataset) -> str:

@@ -28,8 +28,8 @@ def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str,
             the corrected resampled t (Nadeau & Bengio, Machine Learning 52, 2003).
 
     Returns:
-        n, mean, std, low, high and p (see `interval`), effect (Cohen's d_z, mean / std), detectable
-        (see `smallest_detectable`). NaN where n is too small to tell.
+        n, mean, std, low, high and p (see `interval`), detectable (see `smallest_detectable`). NaN
+        where n is too small to tell.
     """
     values = np.asarray(differences, dtype=float)
     values = values[~np.isnan(values)]
@@ -40,7 +40,6 @@ def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str,
         std = 0.0
     low, high, p = interval(mean, std * np.sqrt(1 / max(n, 1) + shared), n - 1)
     result = {"n": n, "mean": mean, "std": std, "low": low, "high": high, "p": p}
-    result["effect"] = mean / std if std > 0 else np.nan
     result["detectable"] = smallest_detectable(n) * std if std > 0 else np.nan
     return result
 

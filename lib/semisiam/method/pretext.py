@@ -45,14 +45,11 @@ def transform(images: np.ndarray, labels: np.ndarray, task: str = "rotation") ->
     Takes images (N, S, S, C) of any dtype, labels int (N,) from 0 (for `rotation` quarter turns)
     and a key of `TASKS`; returns changed copies of the same shape and dtype.
     """
-    pixel = np.dtype((np.void, images.shape[-1] * images.itemsize))  # moved whole, twice as fast
-    pixels = np.ascontiguousarray(images).view(pixel)[..., 0]
+    pixels = images.reshape(len(images), -1, images.shape[-1])
     changed = np.empty_like(pixels)
-    for label, change in enumerate(TASKS[task]):
-        chosen = labels == label
-        if chosen.any():
-            changed[chosen] = change(pixels[chosen])
-    return changed.view(images.dtype).reshape(images.shape)
+    for label, places in enumerate(list_moves(task, images.shape[1])):
+        changed[labels == label] = pixels[labels == label][:, places]
+    return changed.reshape(images.shape)
 
 
 def transform_all(images: np.ndarray, task: str = "rotation") -> tuple[np.ndarray, np.ndarray]:
