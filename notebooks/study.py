@@ -10,6 +10,7 @@
 
 # %%
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 
@@ -20,7 +21,7 @@ from IPython.display import HTML, display
 
 from semisiam.cell import Cell, Study
 from semisiam.evidence import figures, results, statistics, tables
-from semisiam.evidence.paper import ROW
+from semisiam.evidence.paper import ATTACKS, ROW
 from semisiam.evidence.results import NAMES, OF_NAME
 from semisiam.evidence.tables import write_signed
 
@@ -50,6 +51,7 @@ def name_variant(cell):
     """Name what tables do not tell: axes, and what a variant changes, as `bn_momentum = 0.99`."""
     base = {name: field.default for name, field in Cell.model_fields.items()} | study.base
     told = [name for name in study.varied if name not in OF_NAME]
+    told += ["attack"] * (cell.attack not in ATTACKS)
     told = [n for n in told if n in study.axes or getattr(cell, n) != base[n]]
     return ", ".join(f"{name} = {getattr(cell, name)}" for name in told)
 
@@ -150,7 +152,7 @@ verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame(
 if len(verdicts):
     several = [] if any(variants) else ["variant"]
     show("verdicts", CAPTION, verdicts.drop(columns=several), look="verdict")
-elif variants:
+elif variants and not study.variants:
     warn("No labelled set has run in both modes, or with and without attack: no difference.")
 elif len(cells):  # references alone
     told = cells.assign(variant=[name_variant(planned[name]) for name in cells["cell"]])
@@ -158,6 +160,61 @@ elif len(cells):  # references alone
     means = accuracies.groupby(level=[0, 1, 2, 3]).agg(mean="mean", std="std", n="count")
     text = means.round(1).rename(index=NAMES).reset_index().astype(str)
     show("references", "Accuracy without any training, percent, n labelled sets", text, means)
+
+
+# %% [markdown] tags=["not-on-page"]
+# A study of variants asks another question: what does each one change, beside the first?
+
+# %%
+control = dict(zip(planned, cycle(study.variants or [""]), strict=False))
+trained = trained.assign(control=trained["cell"].map(control))
+
+
+def check_variant(of):
+    """Say how well a variant's task was solved, in percent, and whether it was learnt."""
+    check = results.check_pretext(of, histories)
+    if check.empty:
+        return "", None
+    row = check.iloc[0]
+    score = row["training"] if np.isnan(row["test"]) else row["test"]
+    return f"{score:.0f} (chance {row['chance']:.0f})", row["learnt"]
+
+
+# %%
+def write_p(p):
+    return "" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def compare_variants(names, values):
+    """Set each variant beside the first, paired over labelled sets, as one family of tests."""
+    first, means = names[0], values.groupby("control")[tables.BETTER].agg(["mean", "std", "count"])
+    means = means.rename(columns={"count": "n"})
+    changes = statistics.compare_controls(values, [(n, first) for n in names[1:]], tables.BETTER)
+    rows, learnt = [], {}
+    for name, change in zip(names, [None, *changes.iloc], strict=True):
+        check, learnt[name] = check_variant(trained[trained["control"] == name])
+        row = {"variant": name, "accuracy": tables.write_estimate(means.loc[name])}
+        rows.append(row | {"pretext task": check})
+        if name != first:
+            known = False if False in (learnt[first], learnt[name]) else None
+            strength = statistics.rate_strength(change["n"], change["p_holm"], known)
+            row = {f"minus {first}": tables.write_interval(change)}
+            rows[-1] |= row | {"p (Holm)": write_p(change["p_holm"]), "strength": strength}
+    return pd.DataFrame(rows).fillna("")
+
+
+# %% tags=["nbval-check-output"]
+names = [name for name in study.variants if name in set(trained["control"])]
+if len(names) > 1 and set(study.axes) <= {"split"}:
+    values = 100 * trained.set_index(["control", "split"])[[tables.BETTER]].astype(float)
+    caption = (
+        f"Variants beside the first, {names[0]}. Test accuracy in %, by the better of both "
+        "readings: mean ± sample standard deviation (labelled sets). Differences in points, with "
+        "95 % intervals; p and strength after Holm's correction over this table. Pretext task: "
+        "how well it was solved on test images, in %; under half of the way from chance, what "
+        "rests on it is untested."
+    )
+    show("variants", caption, compare_variants(names, values))
 
 
 # %%
@@ -281,10 +338,6 @@ if len(lower):
 
 
 # %%
-def write_p(p):
-    return "" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
 def write_differences(data):
     """Write what `statistics.compare` gives as text."""
     text = data.index.to_frame(index=False)[["what"]]

@@ -34,7 +34,7 @@ ACCURACY = {
 
 
 def load(path, settings):
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return Study.load(path)
 
 
@@ -272,3 +272,32 @@ def test_a_variant_has_its_own_check_and_its_own_reading(tmp_path):
     assert readings["variant"].tolist() == ["", "pretext = none"]
     assert readings[["n", "lower"]].to_numpy().tolist() == [[3, 2]] * 2
     assert readings["mean"].tolist() == pytest.approx([-11 / 3] * 2)
+
+
+def test_variants_stand_beside_the_first_with_their_own_checks(tmp_path):
+    settings = {
+        "base": {"dataset": "digits", "label_fraction": 0.05, "mode": "semi"},
+        "axes": {"split": [0, 1, 2]},
+        "variants": {
+            "rotation": {},
+            "updates": {"mode": "supervised", "equal_updates": True},
+            "twins": {"pretext": "barlow_twins"},
+        },
+    }
+    study, folder = load(tmp_path / "kinds.yaml", settings), tmp_path / "kinds"
+    for name, cell in study.cells().items():
+        accuracy = 0.5 + cell.split / 100 + (cell.mode == "supervised") * (2 + cell.split) / 100
+        metrics = {"pretext_check": {"diagonal": 0.9, "off_diagonal": 0.8}}  # learnt nothing
+        metrics = metrics if cell.pretext == "barlow_twins" else {}
+        if cell.mode == "semi" and not metrics:
+            metrics = {"rotation_accuracy": {"training": 0.9, "test": 0.8}}
+        write_cell(folder, accuracy, name=name, metrics=metrics, **cell.model_dump())
+    page = Page(write_report(study, folder, []))
+    table = pd.read_csv(folder / "report" / "variants.csv", keep_default_na=False, index_col=0)
+    assert table["variant"].tolist() == ["rotation", "updates", "twins"]
+    assert table["accuracy"].tolist() == ["51.0 ± 1.0 (3)", "54.0 ± 2.0 (3)", "51.0 ± 1.0 (3)"]
+    assert table["pretext task"].tolist() == ["80 (chance 25)", "", "10 (chance 0)"]
+    # 2, 3, 4: mean 3, standard error 1 / sqrt(3), t(0.975, 2) = 4.303
+    assert table["minus rotation"].tolist() == ["", "+3.0 (+0.5 to +5.5)", "0.0 (0.0 to 0.0)"]
+    assert table["strength"].tolist() == ["", "suggestive", "untested"]
+    assert "No labelled set has run in both modes" not in page.text

@@ -314,6 +314,26 @@ def test_learnt_is_half_of_the_way_from_chance(tmp_path, accuracy, learnt):
     assert results.check_pretext(cells, histories).loc[(*ROW, "none"), "learnt"] is learnt
 
 
+@pytest.mark.parametrize(
+    ("task", "check", "test", "chance", "learnt"),
+    [
+        ("barlow_twins", {"diagonal": 0.9, "off_diagonal": 0.1}, 80, 0, True),
+        ("barlow_twins", {"diagonal": 0.9, "off_diagonal": 0.8}, 10, 0, False),  # all units alike
+        ("consistency", {"confident": 0.6, "accuracy": 0.8}, 80, 50, True),
+        ("consistency", {"confident": 0.4, "accuracy": 0.9}, 0, 50, False),
+        ("consistency", {"confident": 0.0, "accuracy": None}, 0, 50, False),
+        ("consistency", {}, np.nan, 50, None),
+    ],
+)
+def test_tasks_on_views_have_a_check_of_their_own(tmp_path, task, check, test, chance, learnt):
+    metrics = {"pretext_check": check} if check else {}
+    write_cell(tmp_path, 0.5, mode="semi", pretext=task, metrics=metrics, **BASE)
+    histories = pd.DataFrame({"cell": [], "accuracy_unlabelled": []})
+    row = results.check_pretext(results.collect(tmp_path), histories).loc[(*ROW, "none")]
+    assert (row["test"], row["chance"]) == pytest.approx((test, chance), nan_ok=True)
+    assert row["learnt"] is learnt
+
+
 def test_chance_is_the_share_of_the_largest_class(tmp_path):
     home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
     report = pd.read_csv(home / "report.csv").assign(support=[59, 41])

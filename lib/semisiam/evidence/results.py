@@ -244,20 +244,40 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Ask whether the pretext task was learnt: at least half of the way from chance to no error.
 
     Returns:
-        Indexed by ROW and attack, of cells with a task: n, and in percent `test`, `training` (in
-        older cells from `histories`) and `chance`; `learnt`, None if neither was measured.
+        Indexed by ROW and attack, of cells with a task: n, and in percent `test` (see
+        `_score_pretext`), `training` (in older cells from `histories`) and `chance`; `learnt`,
+        None if neither was measured.
     """
-    cells = cells[(cells["mode"] == "semi") & cells["pretext"].isin(list(N_TRANSFORMS))]
+    cells = cells[(cells["mode"] == "semi") & (cells["pretext"] != "none")]
     last = histories.groupby("cell")["accuracy_unlabelled"].last() if len(cells) else {}
     trained = cells["cell"].map(last).astype(float)
-    parts = {name: cells.get(f"rotation_accuracy.{name}", np.nan) for name in ("test", "training")}
-    cells = cells.assign(**parts, chance=1 / cells["pretext"].map(N_TRANSFORMS).astype(float))
-    cells["training"] = cells["training"].astype(float).fillna(trained)
-    groups = cells.astype({"test": float}).groupby([*ROW, "attack"])
+    training = _get(cells, "rotation_accuracy.training").fillna(trained)
+    cells = cells.assign(training=training, **_score_pretext(cells))
+    groups = cells.groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
     known = table["test"].fillna(table["training"])
     learnt = (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object)
     return in_order(table.assign(n=groups.size(), learnt=learnt.where(known.notna(), None)))
+
+
+def _score_pretext(cells: pd.DataFrame) -> dict[str, pd.Series]:
+    """Score each cell's task on test images, in [0, 1], and give chance.
+
+    The head's accuracy; for `barlow_twins` diagonal - off-diagonal of the cross-correlation; for
+    `consistency` the accuracy of pseudo-labels, 0 if fewer than half of the images have one.
+    """
+    task, sure = cells["pretext"], _get(cells, "pretext_check.confident")
+    named = _get(cells, "pretext_check.accuracy").where(sure >= 0.5, 0.0).where(sure.notna())
+    apart = _get(cells, "pretext_check.diagonal") - _get(cells, "pretext_check.off_diagonal")
+    test = _get(cells, "rotation_accuracy.test").mask(task == "barlow_twins", apart)
+    test = test.mask(task == "consistency", named)
+    chance = (1 / task.map(N_TRANSFORMS).astype(float)).mask(task == "barlow_twins", 0.0)
+    chance = chance.mask(task == "consistency", 1 / _get(cells, "n_classes"))
+    return {"test": test, "chance": chance}
+
+
+def _get(cells: pd.DataFrame, column: str) -> pd.Series:
+    return cells.get(column, pd.Series(np.nan, cells.index)).astype(float)
 
 
 def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:
