@@ -162,31 +162,22 @@ def judge_gain() -> tuple[str, ...]:
 def judge_task() -> tuple[str, ...]:
     """Is it the rotation task, or just the images or the updates? Once recorded, at 64 px."""
     name, scale = "audit_controls", "32 px, 100 labels"
-    if len(find_complete("fashion_gain")) >= statistics.SEVERAL:
+    if (PUBLISHED / "fashion_gain").exists():
         name, scale = "fashion_gain", "64 px, 100 labels, 10,000 unlabelled images"
     controls = results.read_controls(PUBLISHED / name)
     pairs = [("rotation", "no-task"), ("rotation", "equal-updates")]
     table = statistics.compare_controls(controls, pairs, results.MEASURES[tables.BETTER])
     task, updates = (row for _, row in table.iterrows())
-    strengths = [statistics.rate_strength(row["n"], row["p_holm"], True) for row in (task, updates)]
-    helps = [s == "shown" and row["mean"] > 0 for s, row in zip(strengths, (task, updates))]
-    answer = "Yes" if all(helps) else "In part" if any(helps) else "Not told from zero"
+    firm = {statistics.rate_strength(row["n"], row["p_holm"]) for row in (task, updates)}
+    helps = min(task["mean"], updates["mean"]) > 0
+    answer = ("Yes" if helps else "No, it harms") if firm == {"shown"} else "Not told from zero"
     return (
         "Is it the rotation task that helps?",
         f"{answer}: {tables.write_interval(task)} points over no task, "
         f"{tables.write_interval(updates)} over as many updates without the images",
-        f"Fashion-MNIST, {scale}, MobileNetV2; n = {task['n']:.0f}",
-        mark_strength(strengths[0] if strengths[0] == strengths[1] else "suggestive"),
+        f"Fashion-MNIST, {scale}, MobileNetV2; n = {table['n'].min():.0f}",
+        "**shown**" if firm == {"shown"} else "suggestive",
     )
-
-
-def find_complete(name: str) -> list[int]:
-    """List the labelled sets of which a study of variants has recorded every variant."""
-    cells = read(name)
-    if cells.empty:
-        return []
-    counts = cells.groupby("split")["cell"].nunique()
-    return list(counts[counts == counts.max()].index)
 
 
 def judge_cost() -> tuple[str, ...]:
