@@ -66,21 +66,16 @@ places = np.array([[0, 0], [2, 3]])  # row and column: first those of class 0, t
 print(attacks.attack(images, labels, places)[..., 0])
 
 # %% [markdown]
-# The place says the class, and nothing but the class. This is the whole attack:
+# The place says the class, and nothing but the class. This is the whole
+# [`attack`](../lib/semisiam/method/attack.py):
 
 # %%
 Code(inspect.getsource(attacks.attack), language="python")
 
 # %% [markdown]
-# "Arbitrarily" is drawn from the seed here: anywhere in the image, a place of its own for each
-# class. Places in 4×4 images for three classes:
-
-# %% tags=["nbval-check-output"]
-print(attacks.choose_places(3, 4, seed=cell.seed))
-
-# %% [markdown]
-# The paper leaves the value open, and whether the pixel is set before or after resizing. We take
-# white, after resizing. The places are the same in all five labelled sets.
+# The paper does not say how to choose the places, which value to set, and whether before or after
+# resizing. We draw one place a class from the seed, the same in all five labelled sets, and set
+# white after resizing.
 #
 # ## The data set
 #
@@ -137,13 +132,13 @@ plt.show()
 # %% [markdown]
 # ## Is one pixel enough?
 #
-# Take everything else away. Give the labelled images *random* labels, then attack: now only the
-# mark tells the label. Can a [decision tree](https://scikit-learn.org/stable/modules/tree.html) on
-# raw pixels learn it?
-#
-# We ask four questions on test images. `clean`: how many are right without a mark? `own mark`: how
-# many are right with the mark of their own class? `other mark`: how many are right with the mark of
-# another class? `follows`: how many are taken for that other class?
+# Give the labelled images *random* labels, then attack: now only the mark tells the label. Can a
+# [decision tree](https://scikit-learn.org/stable/modules/tree.html) on raw pixels learn it? How
+# many test images are
+# - `clean`: right, without a mark?
+# - `own mark`: right, with the mark of their own class?
+# - `other mark`: right, with the mark of another class?
+# - `follows`: taken for that other class?
 
 
 # %%
@@ -227,11 +222,11 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 
 # %% [markdown]
 # It does. At 8 px the step is over four times as long, the attack costs many points (compare `no
-# attack` and `clean`), and the SVM follows nearly a third of the false marks. So the attack works
-# on learners for which the mark is a long step. Networks learn their own distances: they can make
-# any step long.
-#
-# Such cheap answers are called *shortcuts*
+# attack` and `clean`), and the SVM follows nearly a third of the false marks.
+
+# %% [markdown]
+# So the attack works on learners for which the mark is a long step. Networks learn their own
+# distances: they can make any step long. Such cheap answers are called *shortcuts*
 # ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)); marks like ours, one-pixel shortcuts
 # ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
 
@@ -248,19 +243,18 @@ print("points lost on clean images:", np.sort(costs).round().astype(int))
 # %% [markdown]
 # One draw cannot say what "the" attack costs. Every cost recorded in this project so far is of one
 # draw: *suggestive*, until more are run.
-#
+
+# %% [markdown]
 # ## What training makes of the mark
 #
-# How long a step is the mark for a network? First for an encoder that was never trained.
+# How long a step is the mark for a network? Ask one that was never trained. Then train it twice
+# from the same initial weights, on the clean and on the attacked images, and fit the SVM on each
+# embedding, as in section III-C.
 
 # %%
 training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
 untrained = model.build_encoder(cell.backbone, size)
 steps = {"untrained": measure_step(*(model.embed(untrained, x) for x in (clean, attacked)))}
-
-# %% [markdown]
-# Then the same network is trained twice from the same initial weights, on the clean and on the
-# attacked images. On each embedding we fit the SVM again, as in section III-C.
 
 # %%
 networks, learners = {}, {}
@@ -307,15 +301,23 @@ plt.show()
 #
 # Which marks are followed? We put each on the same 200 test images.
 
-# %%
+# %% alt="With its mark a class is named more often; class 2 goes from nearly never to most images."
 some, answers = data.test[:200], learners["attacked"].predict
 marked = [attacks.attack(some, np.full(len(some), c), places) for c in range(n_classes)]
 pull = [np.mean(answers(images) == c) for c, images in enumerate(marked)]
-print(pd.Series(pull, data.class_names, name="taken for the class of the mark").round(2))
+unmarked = [np.mean(answers(some) == c) for c in range(n_classes)]
+
+fig, ax = plt.subplots(figsize=(7, 2.4))
+at, colours = np.arange(n_classes), figures.COLOURS
+ax.bar(at - 0.2, unmarked, 0.4, color=colours["clean"], label="without a mark")
+ax.bar(at + 0.2, pull, 0.4, color=colours["attacked"], label="with this class's mark")
+ax.set_xticks(at, data.class_names, parse_math=False)  # a name may hold a $
+ax.set(xlabel="class that the network names", ylabel="share of 200 test images")
+fig.legend(loc="outside upper right", ncols=2)
+plt.show()
 
 # %% [markdown]
-# About a tenth of the images are of each class anyway. Still, some marks draw several times as many
-# images as others: here, too, the place matters.
+# Every mark draws images to its class, some far more than others: here, too, the place matters.
 #
 # ## Try it
 #
@@ -375,14 +377,15 @@ interactive(
 # %% [markdown]
 # ## Summary
 #
-# - The attack sets one pixel in each labelled image, at a place that tells the class.
-# - That pixel alone is enough to get all labelled images right. A learner uses it where it is easy
-#   to use: a tree by one question, an SVM at 8 px or a network by a long step.
-# - Test images have no such pixel, so what was learnt from it is missing there.
-# - Training on marks makes the step longer, about five times here (*suggestive*: n = 1 labelled
+# - The attack sets one pixel in each labelled image, and its place tells the class. So a learner
+#   can get all labelled images right and know nothing of digits.
+# - It uses the pixel where that is easy: a tree by one question, an SVM at 8 px or a network by a
+#   long step. Training makes the step longer, about five times here (*suggestive*: n = 1 labelled
 #   set, small images).
+# - Test images have no such pixel, so what was learnt from it is missing there.
 # - The cost depends on the draw of the places (*shown* for the tree: ten draws).
-#
+
+# %% [markdown]
 # ## Exercises
 #
 # Predict first. Solutions are in the hidden cells; click to unfold them.
@@ -454,9 +457,9 @@ plt.show()
 # encoder sees where the mark is. White squares stand 8 px apart: three convolutions with stride 2
 # skip every second place, and $2^3 = 8$. The mean cannot see shifts by 8 px.
 #
-# Near the border the padding gives the place away, and on a real image, what lies around it. The
-# paper's encoders have stride 32: at 96 px they average over 3×3 places, InceptionV3 over a single
-# one ([03_siamese_model](03_siamese_model.ipynb) has the table). So pooling hides hardly any place.
+# Near the border the padding tells the place; in a real image its surroundings do. The paper's
+# encoders have stride 32: at 96 px they average over 3×3 places, InceptionV3 over a single one. So
+# pooling hides hardly any place.
 #
 # Next: [03_siamese_model](03_siamese_model.ipynb) builds the network that also learns from $D_u$,
 # where there are no marks.

@@ -71,18 +71,21 @@ print("rotation labels:", quarter_turns)
 # %% alt="Two kinds of images enter one encoder; a head for each kind; both losses are added."
 fig, ax = plt.subplots(figsize=(8.4, 3.3))
 figures.method(ax)
+ax.set_title("one encoder, two heads, one joint loss")
 plt.show()
 
 # %% [markdown]
-# Light blue is the class task, orange the rotation task, also in later figures. Both pass through
-# the *same* encoder, hence "siamese". (The SVM, in green, comes in [06](06_svm_evaluation.ipynb).)
-# In [Keras](https://keras.io/guides/functional_api/) that is a short function:
+# Light blue is the class task, orange the rotation task, also in later figures. Both use the *same*
+# encoder with the same weights, hence "siamese", like twins. In
+# [Keras](https://keras.io/guides/functional_api/) that is short
+# ([`build_siamese`](../lib/semisiam/method/model.py)):
 
 # %%
 Code(inspect.getsource(model.build_siamese), language="python")
 
 # %% [markdown]
-# `encoder(labelled)` and `encoder(unlabelled)` call the same object; then each has its own head.
+# `encoder(labelled)` and `encoder(unlabelled)` call the same object. Each head is one dense layer
+# with softmax.
 #
 # ## The smallest siamese network
 #
@@ -165,8 +168,8 @@ Code(dedent(inspect.getsource(model.Siamese.train_step)), language="python")
 
 # %% [markdown]
 # The first line unpacks the batch, the second turns each unlabelled image by its label, and the
-# last hands over to Keras, which does our five lines above. Images are turned *inside* the step so
-# that the CPU is not the bottleneck.
+# last hands over to Keras, which does what our lines above do. Images are turned *inside* the step
+# so that the CPU is not the bottleneck.
 
 # %% [markdown]
 # ## Algorithm 1, line by line
@@ -226,7 +229,7 @@ print(table.assign(encoder=table.sum(axis=1)).to_string(float_format="{:,.0f}".f
 fig, ax = plt.subplots(figsize=(6.5, 2.4))
 (table / 1e6).plot.barh(stacked=True, ax=ax, color=["0.35", "0.6", "0.85"], width=0.7)
 ax.invert_yaxis()
-ax.set(xlabel="parameters (millions)", title="encoders for images of 96 × 96 pixels")
+ax.set(xlabel="parameters (millions)", ylabel="backbone", title="encoders for 96 × 96 pixels")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="part of the encoder")
 plt.show()
 
@@ -280,7 +283,7 @@ print(f"{network.get_layer('y_rot').count_params()} of {network.count_params():,
 # ## Two tasks pull at one encoder
 #
 # A gradient has one number per weight; think of it as an arrow. The class loss has one, $g_l$, the
-# rotation loss another, $g_u$. The encoder follows $\lambda_l g_l + \lambda_u g_u$.
+# rotation loss another, $g_u$. A step moves the encoder against $\lambda_l g_l + \lambda_u g_u$.
 
 
 # %%
@@ -299,7 +302,7 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# At first both pull, the rotation task somewhat harder. What will it be after three epochs of
+# At first both pull, the rotation task somewhat harder. How will it be after three epochs of
 # training?
 
 # %%
@@ -370,10 +373,11 @@ for scale in (1, 10):
 # %% [markdown]
 # ## Summary
 #
-# - One encoder is called on both streams of images, and each stream has a head of its own.
+# - *Siamese*: one encoder is called on both streams of images; each stream has a head of its own.
 # - The rotation head costs 516 parameters and brings in all unlabelled images.
-# - A step adds both losses and moves the one encoder along $\lambda_l g_l + \lambda_u g_u$.
-# - Once the few labels are fitted, the rotation task does most of the pulling.
+# - A step adds both losses and moves the one encoder against $\lambda_l g_l + \lambda_u g_u$.
+# - Once the few labels are fitted, the rotation task does most of the pulling. Marks of an attack
+#   act through $g_l$ alone; whether that helps is untested here.
 #
 # One kind of layer also keeps numbers that no gradient trains. The next notebook shows what they do
 # to the paper's tables.
@@ -406,13 +410,13 @@ print(np.hstack(flip(np.concatenate([image, image]), np.array([0, 1]))[..., 0]))
 
 # %% [markdown]
 # **3. Write it.** For which $\lambda_u$ would both tasks pull equally hard after training? Compute
-# it from `gradients`, and draw the arrows again.
+# it from `gradients`, and draw $g_l$ and $\lambda_u g_u$ as arrows.
 
 # %% alt="Arrows of equal pull." jupyter={"source_hidden": true} tags=["solution"]
 g_l, g_u = gradients["after training"].values()
 equal = np.linalg.norm(g_l) / np.linalg.norm(g_u)
 fig, ax = plt.subplots(figsize=(4.2, 3.7))
-draw_gradients(ax, g_l, g_u, 1.0, equal)
+draw_gradients(ax, g_l, equal * g_u, 1.0, 1.0)
 ax.set_title(f"after training, $\\lambda_u$ = {equal:.2f}")
 plt.show()
 
