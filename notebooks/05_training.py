@@ -202,8 +202,9 @@ plt.show()
 # %% [markdown]
 # ## Two networks, the same first weights
 #
-# The same seed gives both modes the same first weights. Then the network gets the joint loss of
-# equation (1), here in [`build_network`](../lib/semisiam/method/training.py):
+# The same seed gives both modes the same first weights.
+# [`build_network`](../lib/semisiam/method/training.py) then sets the joint loss of equation (1).
+# (It serves other pretext tasks, too; skip the lines with `cell.pretext`.)
 
 # %%
 Code(inspect.getsource(training.build_network), language="python")
