@@ -287,7 +287,7 @@ axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# As trained, `semi` finds more images in eight classes of ten; re-estimated in seven, and by less.
+# As trained, `semi` has the higher recall in eight classes of ten; re-estimated in seven, by less.
 # What are the missing images taken for? Rows are the true class, columns the predicted one:
 
 # %% alt="Four confusion matrices; the re-estimated ones have darker diagonals."
