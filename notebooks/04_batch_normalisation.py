@@ -429,11 +429,9 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 malaria = results.collect(published / "malaria_whole").query(clean)
-for name, cells in {"Fashion-MNIST": slow, "Malaria": malaria}.items():
-    for measure in ("accuracy", "accuracy_recalibrated"):
-        values = 100 * cells[measure]
-        text = f"{values.mean():.1f} ± {values.std():.1f} % in {len(values)} labelled sets"
-        print(f"{name:13} {results.MEASURES[measure]:12} {text}")
+both = pd.concat({"Fashion-MNIST": slow, "Malaria": malaria}, names=["data set"])
+both = 100 * both.rename(columns=results.MEASURES)[["as trained", "re-estimated"]].astype(float)
+print(both.groupby("data set").agg(["mean", "std", "count"]).round(1).to_string())
 
 # %% [markdown]
 # **Shown** (n = 5 labelled sets each): both baselines stand at chance because of their moving

@@ -300,7 +300,6 @@ for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
     cells[mode] = one.model_copy(update={"epochs": max(1, round(updates / steps))})
     print(f"{mode:10}  {cells[mode].epochs} epochs of {steps} updates")
 
-# %%
 few = unlabelled[: 8 * batch_size]
 probe = cells["semi"].model_copy(update={"epochs": 2})
 network = training.start_network(probe, len(data.class_names))[1]
@@ -361,6 +360,7 @@ def balance(truth, guess):
     return 100 * np.mean([(guess[truth == c] == c).mean() for c in np.unique(truth)])
 
 
+# %%
 by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
