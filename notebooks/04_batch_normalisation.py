@@ -49,8 +49,8 @@ semi = Cell.check(shared | {"mode": "semi", "epochs": 3})
 # %% [markdown]
 # ## Odd numbers in the tables
 #
-# These are the printed accuracies of the supervised MobileNetV2 without attack, mean and standard
-# deviation of five runs (Tables I to VI, in %). Do you see anything odd?
+# The printed accuracies of the supervised MobileNetV2 without attack, mean and standard deviation
+# of five runs (Tables I to VI, in %). Do you see anything odd?
 
 # %% tags=["nbval-check-output"]
 printed = paper.read_printed("accuracy")
@@ -345,7 +345,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# All three are one network again. It had learnt all along; its layers were told the wrong mean and
+# All three are one network again. It had learnt all along, but its layers used the wrong mean and
 # variance.
 #
 # From here on, every accuracy comes in two readings: **as trained** and **re-estimated**.
@@ -438,7 +438,8 @@ print(both.groupby("data set").agg(["mean", "std", "count"]).round(1).to_string(
 # averages. On Fashion-MNIST, re-estimation alone comes near the paper's siamese network (79.6 %),
 # without one unlabelled image. On Malaria it closes less than half of the distance (to 88.3 %).
 #
-# **Untested**: the other two points at chance, and how much of the other published gains is left.
+# **Untested**: STL-10 at 1 % and Malaria at 5 %, also at chance, and how much of the other
+# published gains is left.
 
 # %% [markdown]
 # ## A known trouble
@@ -469,10 +470,9 @@ print(both.groupby("data set").agg(["mean", "std", "count"]).round(1).to_string(
 # - Batch normalisation uses batch statistics in training and moving averages afterwards.
 # - Moving averages forget their first values as momentum$^n$. MobileNetV2's momentum is 0.999, and
 #   300 to 1,600 updates leave 74 to 20 % of them.
-# - So a network can have learnt and still look blind. With the paper's settings, MobileNetV2's
-#   baseline does.
+# - So a network can have learnt and still look blind. At 1 % of labels, MobileNetV2's baselines do.
 # - Re-estimating is exact, uses no label and changes no weight.
-# - Not known yet: how much of the other gains it would explain.
+# - Not known yet: how much of the other gains remains.
 
 # %% [markdown]
 # ## Exercises
