@@ -42,7 +42,7 @@ from semisiam.run import folder as records
 #
 # Set `folder` to your own and run all cells. The defaults write [scikit-learn's
 # digits](https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html) as
-# files and take about a minute: **they show how it works, and say nothing about your images.**
+# files and take some minutes: **they show how it works, and say nothing about your images.**
 
 # %% tags=["parameters"]
 folder: str = ""  # your folder, see below ("": digits written as files)
@@ -68,10 +68,10 @@ if updates < 1:
 # %% [markdown]
 # ## The folder
 #
-# Two layouts work. **Class folders**: one folder a class, named as you name the class, and one
-# called `unlabelled`. **A table**: images in any folders, and a file `labels.csv` beside them with
-# the columns `file`, `label` and, if you wish, `group`. Images that it does not name are
-# unlabelled. Images may have any size, in colour or grey.
+# Two layouts work. **Class folders**: one folder a class, named like the class, and one called
+# `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
+# columns `file`, `label` and perhaps `group`. Images without a row are unlabelled. Any size will
+# do, in colour or grey.
 
 
 # %% tags=["nbval-check-output"]
@@ -124,7 +124,7 @@ if len(unlabelled) <= len(images):
 # ## Look
 #
 # Is every image in the right class? Could *you* tell the classes at this size? Do the unlabelled
-# images show the same things? These three questions decide more than any setting.
+# images show the same things? These questions decide more than any setting.
 
 # %% alt="Labelled images of each class above, unlabelled ones below."
 n_shown = min(10, len(data.class_names))
@@ -141,7 +141,8 @@ plt.show()
 
 # %% [markdown]
 # Pictures do not show all. `heights`, `widths` and `values` are ranges in the files. `repeats`
-# counts images equal to an earlier one, `in train` test images that are also in training.
+# counts images equal to an earlier one, and `in train` counts test images that are in training,
+# too.
 
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
@@ -151,12 +152,12 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # %% [markdown]
 # ## Groups
 #
-# Images of one slide, patient, plate or video look alike. If a network learns from some of them and
-# is judged on others, its accuracy is too good. Groups keep them together. Give them as the column
-# `group` of `labels.csv`, or as a pattern in the file names.
+# Images of one slide, patient, plate or video look alike. If a network learns from some and is
+# judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
+# `labels.csv`, or a pattern in the file names.
 #
-# Also look for *twins* that are in no common group: a correlation over 0.98 between the pixels of
-# two images is rare unless they show the same thing.
+# *Twins* do the same harm: two images of different groups whose pixels correlate above 0.98. Nearly
+# always, they show the same thing.
 
 
 # %%
@@ -193,10 +194,11 @@ print(*[f"    {names[a]} and {names[b]}" for a, b in twins[:3]], sep="\n")
 # %% [markdown]
 # ## Every labelled image is held out once
 #
-# An image that a network learnt from does not tell how good it is on others. So we train once per
-# *fold*: some labelled images are held out, and predicted by a network that never saw them.
+# A network is no judge of images that it learnt from. So we train once per *fold*: some labelled
+# images are held out, and predicted by a network that never saw them.
 # [StratifiedGroupKFold](https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.StratifiedGroupKFold.html)
-# keeps classes even and groups together. Six images, two classes and three groups; then yours:
+# keeps classes even and groups together. First six images of two classes and three groups, then
+# yours:
 
 
 # %%
@@ -241,8 +243,8 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on 32 × 32 pixels, and an SVM on an untrained network. They take seconds; training takes minutes
-# and must beat them.
+# on 32 × 32 pixels, an SVM on an untrained network: seconds each. Training takes minutes and must
+# beat them.
 
 
 # %%
@@ -275,14 +277,14 @@ for name, settings in frozen.items():
 predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 
 # %% [markdown]
-# If you have internet, `weights = "imagenet"` with a larger `backbone` adds a network that was
-# trained on a million photographs. It needs no training here either.
+# With internet, `weights = "imagenet"` and a larger `backbone` add a network that was trained on a
+# million photographs. It needs no training here.
 #
 # ## The two networks
 #
-# The supervised one learns from the labelled images alone, the siamese one (`semi`) also from the
-# unlabelled ones; if there are more than its updates take, some are drawn. Both get the same number
-# of updates, as nearly as whole epochs allow. How long will that take? A few steps tell.
+# The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
+# unlabelled ones (from a sample, if they are very many). Both get nearly the same number of
+# updates, in whole epochs. How long will that take? A few steps tell.
 
 # %%
 drawn = np.random.default_rng(seed).permutation(len(unlabelled))
@@ -307,9 +309,9 @@ minutes = 1.6 * n_folds * updates * seconds / 8 / 60
 print("the two networks take", "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes")
 
 # %% [markdown]
-# Every fold trains both, from the same initial weights. An interrupted run continues, as the state
-# after each epoch is kept. Each network predicts twice: as trained, and re-estimated on the
-# labelled images ([04_batch_normalisation](04_batch_normalisation.ipynb)).
+# Every fold trains both, from the same first weights. Each network predicts twice: as trained, and
+# re-estimated on the labelled images ([04_batch_normalisation](04_batch_normalisation.ipynb)). An
+# interrupted run goes on after its last epoch.
 
 
 # %%
@@ -349,7 +351,7 @@ for mode, cell in cells.items():
 # ## How good is each?
 #
 # *Accuracy* is the share of held-out images that are right, *balanced accuracy* its mean over
-# classes. We choose by the second: always saying the largest class does not raise it.
+# classes. We choose by the second: always naming the largest class does not raise it.
 
 
 # %%
@@ -364,10 +366,10 @@ by_fold = pd.DataFrame(
 )
 
 # %% [markdown]
-# The folds share most of their training images, so they are not independent. A plain 95 %
-# t-interval would be too narrow. The *corrected resampled t* of [Nadeau and
-# Bengio](https://doi.org/10.1023/A:1024068626366) widens it, by 1.53 for four folds. In this
-# example all four favour one side, and even so it contains 0. Then yours:
+# The folds share most of their training images, so a plain 95 % t-interval is too narrow. The
+# *corrected resampled t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it
+# 1.53 times as wide for four folds. Example: gains of 3, 5, 1 and 3 points. The plain interval lies
+# above 0, the corrected one contains it. Then your candidates:
 
 # %% tags=["nbval-check-output"]
 estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
@@ -396,8 +398,8 @@ for y, (name, row) in enumerate(table.iterrows()):
     ax.plot(row["balanced"], y, "o", color=colour)
 ax.axvline(chance, color="0.6", linestyle=":", label="guessing")
 ax.set_yticks(range(len(table)), table.index)
-ax.set(xlim=(0, 100), xlabel="balanced accuracy on held-out images (%)", ylabel="candidate")
-ax.set_title(f"{len(images)} labelled images of {image_size} px, {n_folds} folds, 95 %")
+ax.set(xlim=(0, 100), xlabel="balanced accuracy (%, 95 % interval)", ylabel="candidate")
+ax.set_title(f"{len(images)} labelled images of {image_size} px, {n_folds} folds")
 ax.invert_yaxis()
 ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
 plt.show()
@@ -405,8 +407,8 @@ plt.show()
 # %% [markdown]
 # ## How sure is that?
 #
-# Compare *differences* within the folds: every candidate had the same images. Below, each is
-# subtracted from the best. That was chosen on these folds, so its number is a little too good.
+# Compare *differences* within folds, as every candidate had the same images. Each is subtracted
+# from the best. The best was chosen on these folds, so its number is too good.
 
 # %%
 best = table.index[0]
@@ -429,7 +431,7 @@ verdict = [f"**Best here: {best}**, {told}."]
 if best.split(",")[0] in frozen:
     verdict.append("**A reference wins: no training was needed, and it is kept.**")
 if equals := [name for name in lead.index if lead.loc[name, "low"] <= 0]:
-    verdict.append(f"It cannot be told from: {'; '.join(equals)}.")
+    verdict.append(f"It is not clearly better than: {'; '.join(equals)}.")
 better = {mode: by_fold[[mode, f"{mode}, re-estimated"]].mean().idxmax() for mode in cells}
 helped = estimate(by_fold[better["semi"]] - by_fold[better["supervised"]])
 answer = "{mean:+.1f} points ({low:+.1f} to {high:+.1f}): ".format(**helped)
@@ -440,13 +442,12 @@ if len(twins):
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]
-# "Cannot be told" does not mean that there is no difference. The interval says how large it could
-# still be, in either direction. More labels narrow it; another seed does not.
+# "Not clearly better" does not mean "equal". The interval says how large the difference could be,
+# in either direction. More labels narrow it; another seed does not.
 #
 # ## Which classes?
 #
-# The held-out predictions of the best: which classes it confuses, and some mistakes. Some may be
-# wrong labels.
+# Which classes does the best confuse? And some of its mistakes: a few may be wrong labels.
 
 # %% alt="Confusion matrix of the best: true classes in rows, predicted ones in columns."
 guess, n_classes = predicted[best], len(data.class_names)
@@ -458,6 +459,7 @@ figures.confusion(ax, matrix, data.class_names)
 ax.set_title(f"{best}, held-out images")
 plt.show()
 
+# %% alt="Held-out images that the best gets wrong, with their true and their predicted class."
 wrong = np.flatnonzero(guess != labels)[:10]
 titles = [f"{data.class_names[labels[i]]} > {data.class_names[guess[i]]}" for i in wrong]
 if len(wrong):
@@ -514,7 +516,7 @@ next_ones["margin"] = measure_margins(classifier, others)
 next_ones = next_ones.sort_values("margin", kind="stable")
 
 # %% alt="Twenty unlabelled images near a border between classes, with their predicted class."
-fig, ax = plt.subplots(figsize=(8, 3.4))
+fig, ax = plt.subplots(figsize=(8, 2.3))
 first = next_ones.index[:20]
 figures.examples(ax, unlabelled[first], next_ones["predicted_class"].iloc[:20].tolist(), columns=10)
 ax.set_title("label these first (with the class that each is given now)")
@@ -560,7 +562,7 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 # - Try pixels and an untrained network first: with few labels they may be the best.
 # - Every labelled image is held out once, with its group. Differences are taken within folds, and
 #   their intervals are corrected because folds share images.
-# - "Cannot be told" is an answer, too: label more images.
+# - "Not clearly better" is an answer, too: label more images.
 #
 # ## Exercises
 #

@@ -1,16 +1,18 @@
 # %% [markdown]
 # # One cell of the study
 #
-# **What accuracy does a linear SVM reach on the 128-D embedding of a network trained with these
-# settings?** This notebook runs one combination of settings, start to end;
-# [papermill](https://papermill.readthedocs.io) runs it once per cell of a study.
+# **How accurate is a linear [SVM](https://scikit-learn.org/stable/modules/svm.html) on the
+# embeddings of a network trained with these settings?** This notebook runs one combination of
+# settings, start to end; [papermill](https://papermill.readthedocs.io) runs it once per cell of a
+# study.
 #
 # You will see
 # 1. the labelled images, clean and attacked, as the network gets them,
 # 2. the network and its loss, epoch by epoch,
 # 3. the accuracy on test images, class by class.
 #
-# The paper is Cavallari & Ponti, SIBGRAPI 2021; [00_overview](00_overview.ipynb) tells its idea.
+# The paper is [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038);
+# [00_overview](00_overview.ipynb) tells its idea.
 
 # %%
 import time
@@ -32,7 +34,9 @@ from semisiam.run import folder as records
 # ## Parameters
 #
 # Change a value and run all cells, or give it to papermill with `-p name value`. The defaults are a
-# run of seconds on scikit-learn's digits. It shows the machinery and not the paper's claim.
+# run of seconds on [scikit-learn's
+# digits](https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset). It shows the
+# machinery, not the paper's claim.
 
 # %% tags=["parameters"]
 # data (III-A)
@@ -114,10 +118,9 @@ print(*data.notes, sep="\n")
 # %% [markdown]
 # ## The labelled set and the attack
 #
-# $D_l$ has $N_l$ images, drawn by split and seed, as even over classes as can be: both modes of a
-# split train on the same ones. Under the paper's attack every labelled image of a class carries one
-# white pixel at that class's place (section III-C). $D_u$ and the test images stay as they are.
-# With `label_noise` some labelled images carry a wrong class; the counts below include them.
+# $D_l$ has $N_l$ images, drawn by split and seed, as even over classes as can be. Both modes of a
+# split train on the same ones. The paper's attack sets one white pixel, at each class's place, in
+# $D_l$ alone (section III-C). With `label_noise` some images count for a wrong class.
 
 # %% tags=["nbval-check-output"]
 n_unlabelled = len(data.unlabelled)
@@ -127,7 +130,7 @@ print(f"{len(labels)} labelled images")
 dict(zip(data.class_names, np.bincount(labels).tolist(), strict=True))
 
 # %% [markdown]
-# Where the image was white already, the attack changes no pixel.
+# Where an image was white already, the attack changes nothing.
 
 # %% tags=["nbval-check-output"]
 changed = (labelled.attacked != labelled.clean).any(axis=-1).sum(axis=(1, 2))
@@ -137,7 +140,7 @@ print("this cell trains on the", "clean" if cell.attack == "none" else "attacked
 
 # %%
 unlabelled = data.unlabelled
-if cell.attack_unlabelled:  # a control
+if cell.attack_unlabelled:  # not in the paper: to see what clean D_u is worth
     hidden = datasets.find_hidden_labels(data)
     unlabelled = attacks.attack(unlabelled, hidden, labelled.places, labelled.values)
 
@@ -145,19 +148,20 @@ if cell.attack_unlabelled:  # a control
 shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
 names = [data.class_names[labels[i]] for i in shown]
 
-# %%
+# %% alt="Labelled images of up to eight classes: clean ones above, attacked ones below."
 fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], labelled.clean[shown], names, columns=8)
 figures.examples(axes[1], labelled.attacked[shown], [""] * len(shown), columns=8)
-axes[1].set_title("above: clean; below: attacked")
+axes[0].set_title("clean")
+axes[1].set_title("attacked")
 plt.show()
 
 # %% [markdown]
 # ## The network
 #
 # One encoder: backbone, then 4096 and 128 units. In `semi` mode it is called on both inputs,
-# labelled and rotated, and carries two heads (Algorithm 1). In `frozen` mode nothing is trained:
-# the features are pixels, or those of the backbone as it starts.
+# labelled and turned, and carries two heads (Algorithm 1). In `frozen` mode nothing is trained: the
+# features are pixels, or those of the backbone's first weights.
 
 # %%
 encoder, network = training.start_network(cell, len(data.class_names))
@@ -167,8 +171,8 @@ watch.lap("model")
 # %% [markdown]
 # ## Training
 #
-# Adam on the joint loss of equation (1); the learning rate is constant for the first 2/5 of the
-# epochs and decays from there (section III-B).
+# [Adam](https://keras.io/api/optimizers/adam/) on the joint loss of equation (1). The learning rate
+# is constant for the first 2/5 of the epochs and decays from there (section III-B).
 
 # %% tags=["nbval-check-output"]
 sizes = len(labels), len(unlabelled)
@@ -195,7 +199,7 @@ history = training.train(
 )
 watch.lap("training")
 
-# %%
+# %% alt="Losses by epoch."
 scale = (
     f"{cell.name}\n{len(labels)} labelled, {len(unlabelled)} unlabelled images of "
     f"{cell.image_size} px, {cell.epochs} epochs"
@@ -209,10 +213,13 @@ if network:
 # %% [markdown]
 # ## Was each task learnt?
 #
-# The class head on $D_l$, in training and in inference mode: far apart, they say that batch
-# normalisation's running statistics are wrong, not the weights. And the pretext task on
-# test images: of rotations 0.25 is guessing; near that, no sentence on self-supervision may rest on
-# this cell. A task on two [views](../lib/semisiam/method/views.py) has its own `pretext_check`.
+# The class head is scored on $D_l$ twice, in training and in inference mode. If the two differ
+# much, batch normalisation's moving averages are wrong, not the weights (`bn_initial_share` of
+# their first values is left).
+#
+# The pretext task is scored on test images. Near guessing, 0.25 for rotations, no gain of this cell
+# can be credited to it. Tasks on two [views](../lib/semisiam/method/views.py) have a
+# `pretext_check`.
 
 # %%
 facts = trials.describe_training(
@@ -224,7 +231,7 @@ facts
 # %% [markdown]
 # ## Evaluation
 #
-# The SVM sees the embeddings of $D_l$ as trained on, nothing else; the test set is used from here
+# The SVM sees the embeddings of $D_l$ as trained on, nothing else. The test set is used from here
 # on (section III-C).
 
 # %%
@@ -239,9 +246,9 @@ as_trained = float((predictions == test_labels).mean())
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
-# Batch normalisation starts from mean 0 and variance 1 and forgets them by momentum^updates; after
-# few updates much is left ([04_batch_normalisation](04_batch_normalisation.ipynb)). So the SVM is
-# asked once more, with the statistics re-estimated on $D_l$.
+# After few updates, the moving averages of batch normalisation are partly their first values
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). So the SVM is asked once more, with
+# statistics re-estimated on $D_l$.
 
 # %%
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
@@ -266,8 +273,8 @@ if cell.bn_recalibrate != "none":
     predictions = svm.predict(embeddings)
 
 # %% [markdown]
-# Beside the accuracy: the other linear SVM, the SVM fitted on the clean labelled images, and
-# measures of the embedding itself. A `collapsed` embedding is all but constant, whatever the
+# Beside the accuracy: another linear SVM (`linear_svc`), the SVM fitted on clean labelled images,
+# and measures of the embedding itself. A `collapsed` embedding is nearly constant, whatever the
 # training loss says.
 
 # %%
@@ -281,13 +288,14 @@ scores
 
 # %%
 if scores["collapsed"]:
-    display(Markdown("**The embedding collapsed: it is all but constant over the test images.**"))
+    display(Markdown("**The embedding collapsed: it is nearly constant over the test images.**"))
 
 # %% [markdown]
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes: how many are then predicted as $c$, and how
-# many are anyway? A cell that never saw a mark says what such a pixel does by itself.
+# Put class $c$'s mark on test images of other classes. `predicted` is the share then taken for $c$,
+# `unmarked` the share taken for $c$ anyway. `flipped`: of the other images, the share that the mark
+# turns into $c$. A cell that never saw a mark says what such a pixel does by itself.
 
 # %%
 trigger = trials.score_trigger(
@@ -305,7 +313,7 @@ pd.DataFrame(trigger).round(3)
 report = evaluation.report_classes(test_labels, predictions, data.class_names)
 report.round(3)
 
-# %%
+# %% alt="Confusion matrix: true classes in rows, predicted ones in columns."
 fig, ax = plt.subplots(figsize=(5.5, 5))
 matrix = confusion_matrix(test_labels, predictions, labels=range(len(data.class_names)))
 figures.confusion(ax, matrix, data.class_names)
@@ -316,10 +324,10 @@ plt.show()
 # ### The embedding in the plane
 #
 # [t-SNE](https://scikit-learn.org/stable/modules/manifold.html#t-sne) of test embeddings, as in
-# Figures 5-9: classes that a linear SVM separates tend to form clusters here, though distances
-# between clusters mean little.
+# Figures 5-9. Classes that a linear SVM separates tend to form islands here; distances between
+# islands mean little.
 
-# %%
+# %% alt="t-SNE of the test embeddings, coloured by class."
 points, index = evaluation.project(embeddings, seed=cell.seed)
 watch.lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
@@ -394,4 +402,4 @@ records.close_folder(
 # ## Summary
 #
 # One number came out, the SVM's test accuracy, with everything it rests on beside it. A single cell
-# says little: [07_results](07_results.ipynb) compares modes and attacks over several splits.
+# says little: [07_results](07_results.ipynb) compares modes and attacks over several labelled sets.
