@@ -29,7 +29,7 @@ HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network,
     "y_rot_accuracy": "accuracy_unlabelled",
 }
 COLUMNS = ["loss", *dict.fromkeys(list(HISTORY_NAMES.values())[1:]), "learning_rate"]
-M_TOP_PAD, M_MMAP_THRESHOLD = -2, -3  # of glibc's malloc.h
+M_TOP_PAD, M_MMAP_MAX = -2, -4  # of glibc's malloc.h
 
 
 def seed_everything(seed: list[int], *, deterministic: bool) -> None:
@@ -45,9 +45,9 @@ def seed_everything(seed: list[int], *, deterministic: bool) -> None:
 def prepare_devices(cell: Cell) -> None:
     """Set the precision of the layers built from here on, and how memory is taken."""
     keras.config.set_dtype_policy(cell.precision)
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a batch's memory for
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the next, its page faults take longer than its copy;
-        mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold is not
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a step's memory for
+        mallopt(M_MMAP_MAX, 0)  # the next, else its page faults take up to a third of the time, and
+        mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold does not
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
 
