@@ -24,10 +24,12 @@ import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = Path("/proc/cpuinfo")  # where bfloat16 is not its own, a step with it takes ten times as long
+HAS_BFLOAT16 = CPU.exists() and "bf16" in CPU.read_text()
 STEPS = {  # by name: backbone, image size (px), steps an epoch, what else to compare with
     "mobilenet_v2": ("mobilenet_v2", 96, 20, "keras"),
     "inception_v3": ("inception_v3", 96, 8, "none"),
-    "resnet50_v2": ("resnet50_v2", 96, 5, "mixed_bfloat16"),
+    "resnet50_v2": ("resnet50_v2", 96, 5, "mixed_bfloat16" if HAS_BFLOAT16 else "none"),
     "mobilenet_v2, 32 px": ("mobilenet_v2", 32, 60, "keras"),
 }
 PEERS = {"mobilenet_v2": 6, "inception_v3": 3}  # backbone: steps a turn; torchvision has no V2
@@ -315,6 +317,8 @@ def our_ways(backbone, size):
 
     ways = {}
     for name, (precision, own) in OURS.items():
+        if "bfloat16" in precision and not HAS_BFLOAT16:
+            continue
         cell = Cell(backbone=backbone, image_size=size, epochs=1, precision=precision)
         network, _ = build(cell, own=own)
         ways[name] = partial(fit_resident, network, cell)
@@ -325,10 +329,7 @@ def torch_ways(backbone, size):
     """PyTorch's ways, as `our_ways`; none without PyTorch or for a backbone it does not have."""
     if not has_torch() or backbone not in TORCHVISION:  # `small_cnn`, where it is tried
         return {}
-    import torch
-
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # without, a step takes over ten times
-    ways = {name: way for name, way in TORCH.items() if fast or "bfloat16" not in way}
+    ways = {name: way for name, way in TORCH.items() if HAS_BFLOAT16 or "bfloat16" not in way}
     return {name: make_torch_step(backbone, size, **way) for name, way in ways.items()}
 
 

@@ -160,22 +160,25 @@ def judge_gain() -> tuple[str, ...]:
 
 
 def judge_task() -> tuple[str, ...]:
-    """Is it the rotation task, or just the images or the updates? Once recorded, at 64 px."""
-    name, scale = "audit_controls", "32 px, 100 labels"
-    if (PUBLISHED / "fashion_gain").exists():
-        name, scale = "fashion_gain", "64 px, 100 labels, 10,000 unlabelled images"
-    controls = results.read_controls(PUBLISHED / name)
-    pairs = [("rotation", "no-task"), ("rotation", "equal-updates")]
-    table = statistics.compare_controls(controls, pairs, results.MEASURES[tables.BETTER])
+    """Is it the rotation task, or just the images or the updates? At 64 px once that has sets."""
+    better, parts = results.MEASURES[tables.BETTER], ["rotation", "no-task", "equal-updates"]
+    larger = results.read_controls(PUBLISHED / "fashion_gain")
+    means = larger[better].unstack("control")[parts].dropna()  # of whole sets
+    many = len(means) >= statistics.SEVERAL
+    controls = larger if many else results.read_controls(PUBLISHED / "audit_controls")
+    scale = "64 px, 10,000 unlabelled images" if many else "32 px"
+    table = statistics.compare_controls(controls, [(parts[0], part) for part in parts[1:]], better)
     task, updates = (row for _, row in table.iterrows())
     firm = {statistics.rate_strength(row["n"], row["p_holm"]) for row in (task, updates)}
     helps = min(task["mean"], updates["mean"]) > 0
-    answer = ("Yes" if helps else "No, it harms") if firm == {"shown"} else "Not told from zero"
+    answer = ("Yes" if helps else "No, it harms") if firm == {"shown"} else "Unclear"
+    values = ", ".join(f"{means[part].mean():.1f} {part.replace('-', ' ')}" for part in parts)
     return (
         "Is it the rotation task that helps?",
         f"{answer}: {tables.write_interval(task)} points over no task, "
-        f"{tables.write_interval(updates)} over as many updates without the images",
-        f"Fashion-MNIST, {scale}, MobileNetV2; n = {table['n'].min():.0f}",
+        f"{tables.write_interval(updates)} over as many updates without the images"
+        + ("" if many else f". At 64 px so far (n = {len(means)}): {values}"),
+        f"Fashion-MNIST, {scale}, 100 labels, MobileNetV2; n = {table['n'].min():.0f}",
         "**shown**" if firm == {"shown"} else "suggestive",
     )
 

@@ -284,6 +284,11 @@ def describe_revision(root: Path = ROOT) -> str:
 
 
 def _cpu_name() -> str:
+    """Name the processor with its numbers, since hosts call very unequal ones `AMD EPYC`."""
     cpus = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    text = cpus.read_text() if cpus.exists() else ""
+    keys = ("model name", "cpu family", "model")
+    found = [re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE) for key in keys]
+    if not all(found):
+        return platform.processor() or platform.machine()
+    return "{}, family {}, model {}".format(*(match[1] for match in found))
