@@ -172,7 +172,10 @@ def judge_task() -> tuple[str, ...]:
     firm = {statistics.rate_strength(row["n"], row["p_holm"]) for row in (task, updates)}
     helps = min(task["mean"], updates["mean"]) > 0
     answer = ("Yes" if helps else "No, it harms") if firm == {"shown"} else "Unclear"
-    values = ", ".join(f"{means[part].mean():.1f} {part.replace('-', ' ')}" for part in parts)
+    free = results.summarise_references(read("fashion_gain"), read("references"))
+    pixels = free.xs("Pixels", level="reference")["mean"].iloc[0]
+    values = [f"{means[part].mean():.1f} {part.replace('-', ' ')}" for part in parts]
+    values = ", ".join([*values, f"**{pixels:.1f}** raw pixels"])
     return (
         "Is it the rotation task that helps?",
         f"{answer}: {tables.write_interval(task)} points over no task, "
