@@ -15,7 +15,6 @@
 # [00_overview](00_overview.ipynb) tells its idea.
 
 # %%
-import time
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -341,24 +340,8 @@ plt.show()
 # Settings, numbers, embeddings, the labelled set and a model from images to embedding and class
 # probabilities; `done.json` comes last and says that the cell is complete.
 
-
 # %%
-def time_pipeline(batches):
-    """Images per second that come when no step waits for them."""
-    started, images = time.perf_counter(), 0
-    for inputs, _ in batches:
-        images += sum(map(len, inputs.values() if cell.mode == "semi" else [inputs]))
-    return images / (time.perf_counter() - started)
-
-
-# %%
-speed = {}
-if network:
-    batches = training.make_batches(cell, labelled.images, labels, unlabelled, range(cell.epochs))
-    usual = float(history["seconds"].iloc[1:].median())  # the first epoch is also traced
-    per_second = {"training": n_views / usual, "pipeline": time_pipeline(batches.take(50))}
-    tracing = float(history["seconds"].iloc[0]) - usual
-    speed = {"images_per_second": per_second, "seconds_tracing": tracing}
+speed = training.measure_speed(cell, history, labelled.images, labels, unlabelled)
 
 # %%
 about = {

@@ -270,10 +270,9 @@ def _score_pretext(cells: pd.DataFrame) -> dict[str, pd.Series]:
     named = _get(cells, "pretext_check.accuracy").where(sure >= 0.5, 0.0).where(sure.notna())
     apart = _get(cells, "pretext_check.diagonal") - _get(cells, "pretext_check.off_diagonal")
     test = _get(cells, "rotation_accuracy.test").mask(task == "barlow_twins", apart)
-    test = test.mask(task == "consistency", named)
     chance = (1 / task.map(N_TRANSFORMS).astype(float)).mask(task == "barlow_twins", 0.0)
     chance = chance.mask(task == "consistency", 1 / _get(cells, "n_classes"))
-    return {"test": test, "chance": chance}
+    return {"test": test.mask(task == "consistency", named), "chance": chance}
 
 
 def _get(cells: pd.DataFrame, column: str) -> pd.Series:

@@ -237,6 +237,21 @@ class _Recorder(keras.callbacks.Callback):
         self.on_epoch(self.rows[-1])
 
 
+def measure_speed(cell: Cell, history: pd.DataFrame, *sets: np.ndarray) -> dict[str, Any]:
+    """Measure images/s of `training` and of its batches alone, `pipeline`; empty in `frozen`.
+
+    After `train`, of its three arrays; `seconds_tracing`: how much longer the first epoch took.
+    """
+    if cell.mode == "frozen":
+        return {}
+    started, batches = time.perf_counter(), make_batches(cell, *sets, range(cell.epochs)).take(50)
+    images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
+    speed = {"pipeline": images / (time.perf_counter() - started)}
+    usual = float(history["seconds"].iloc[1:].median())  # the first epoch is also traced
+    speed["training"] = count_views(cell, len(sets[0]), len(sets[2])) / usual
+    return {"images_per_second": speed, "seconds_tracing": float(history["seconds"][0]) - usual}
+
+
 def describe_epoch(row: dict[str, Any]) -> str:
     """Say an epoch in one line: `epoch 3  loss 0.512  accuracy 0.98 (labelled) ...`."""
     accuracy = f"labelled accuracy {row['accuracy_labelled']:.3f}"
