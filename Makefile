@@ -41,7 +41,7 @@ lint: $(READY)
 # kernel would hold nbval for half an hour: hence a limit per cell.
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 tests notebooks
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(LAB)

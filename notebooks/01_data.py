@@ -299,8 +299,7 @@ runs = runs[runs["backbone"] == "inception_v3"].groupby("test_split")["accuracy_
 print(runs.agg(mean=lambda a: 100 * a.mean(), lowest=lambda a: 100 * a.min(), n="count").round(1))
 
 # %% [markdown]
-# Halved by patient it is not clearly worse, but *n*, the number of labelled sets, is 1 there: at
-# most *suggestive*.
+# Halved by patient the mean is lower, by one of three labelled sets (*n*): *suggestive*.
 
 # %% [markdown]
 # ## Reduced scale
