@@ -203,4 +203,4 @@ print((faults[2] - faults[1]) // 3)
 def test_a_step_keeps_its_memory_for_the_next():
     """Page faults took a third of the time of MobileNetV2's steps at 96 px."""
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True)
-    assert int(done.stdout) < 1000, done.stderr
+    assert int(done.stdout) < 10_000, done.stderr  # 33,641 before, a few hundred by themselves
