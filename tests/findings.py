@@ -172,14 +172,16 @@ def judge_task() -> tuple[str, ...]:
     firm = {statistics.rate_strength(row["n"], row["p_holm"]) for row in (task, updates)}
     helps = min(task["mean"], updates["mean"]) > 0
     answer = ("Yes" if helps else "No, it harms") if firm == {"shown"} else "Unclear"
-    free = results.summarise_references(read("fashion_gain"), read("references"))
+    pool = read("references")
+    pool = pool[pool["split"].isin(means.index)]  # on the same labelled sets
+    free = results.summarise_references(read("fashion_gain"), pool)
     pixels = free.xs("Pixels", level="reference")["mean"].iloc[0]
     values = [f"{means[part].mean():.1f} {part.replace('-', ' ')}" for part in parts]
     values = ", ".join([*values, f"**{pixels:.1f}** raw pixels"])
     return (
-        "Is it the rotation task that helps?",
+        "Is it the rotation task?",
         f"{answer}: {tables.write_interval(task)} points over no task, "
-        f"{tables.write_interval(updates)} over as many updates without the images"
+        f"{tables.write_interval(updates)} over as many updates on labels alone"
         + ("" if many else f". At 64 px so far (n = {len(means)}): {values}"),
         f"Fashion-MNIST, {scale}, 100 labels, MobileNetV2; n = {table['n'].min():.0f}",
         "**shown**" if firm == {"shown"} else "suggestive",

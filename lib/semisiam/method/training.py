@@ -244,7 +244,7 @@ def measure_speed(cell: Cell, history: pd.DataFrame, *sets: np.ndarray) -> dict[
     """
     if cell.mode == "frozen":
         return {}
-    started, batches = time.perf_counter(), make_batches(cell, *sets, range(cell.epochs)).take(50)
+    batches, started = make_batches(cell, *sets, range(cell.epochs)).take(50), time.perf_counter()
     images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
     speed = {"pipeline": images / (time.perf_counter() - started)}
     usual = float(history["seconds"].iloc[1:].median())  # the first epoch is also traced
