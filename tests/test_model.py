@@ -206,6 +206,13 @@ def test_without_a_pretext_task_d_u_reaches_the_statistics_alone(images, targets
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(means, means_alone, strict=True))
 
 
+def test_without_a_pretext_task_no_gradient_is_computed_from_d_u(images, targets):
+    network, encoder, _ = step(images, targets, pretext="none")
+    with tf.GradientTape() as tape:
+        y_rot = network({"labelled": images, "unlabelled": images})["y_rot"]
+    assert set(tape.gradient(y_rot, encoder.trainable_variables)) == {None}
+
+
 def normalise_twice(precision, shape, training):
     """One batch through the fused operation and through Keras's own code: output, statistics."""
     x = 3 * keras.random.normal(shape, seed=0) + 2

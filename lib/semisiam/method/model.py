@@ -202,7 +202,10 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     unlabelled = keras.Input(shape, dtype="uint8", name="unlabelled")
     class_head = _head(n_classes, "y_lab")
     y_lab = class_head(encoder(labelled))
-    y_rot = _task_head(task, class_head)(encoder(unlabelled))
+    seen = encoder(unlabelled)
+    if task == "none":  # its loss counts nothing, so a third of each step is spared
+        seen = keras.ops.stop_gradient(seen)
+    y_rot = _task_head(task, class_head)(seen)
     network = Siamese(
         {"labelled": labelled, "unlabelled": unlabelled},
         {"y_lab": y_lab, "y_rot": y_rot},

@@ -106,22 +106,14 @@ def check_pseudo_labels(probabilities: np.ndarray, labels: np.ndarray) -> dict[s
     weak = probabilities[: len(labels)]
     sure = weak.max(axis=1) >= CONFIDENT
     right = weak[sure].argmax(axis=1) == labels[sure]
-    return {
-        "confident": float(sure.mean()),
-        "accuracy": float(right.mean()) if len(right) else None,
-    }
+    accuracy = float(right.mean()) if len(right) else None
+    return {"confident": float(sure.mean()), "accuracy": accuracy}
 
 
 def _project(_) -> layers.Layer:
-    return keras.Sequential(
-        [
-            layers.Dense(PROJECTION, use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.ReLU(),
-            layers.Dense(PROJECTION, dtype="float32"),
-        ],
-        name="y_rot",
-    )
+    steps = [layers.Dense(PROJECTION, use_bias=False), layers.BatchNormalization(momentum=0.9)]
+    steps += [layers.ReLU(), layers.Dense(PROJECTION, dtype="float32")]
+    return keras.Sequential(steps, name="y_rot")
 
 
 VIEW_TASKS = {
