@@ -219,9 +219,9 @@ if len(names) > 1 and set(study.axes) <= {"split"}:
 
 # %%
 def spread(values, names):
-    """Put the attacks beside each other, no attack first."""
+    """Put attacked beside clean; another attack than the paper's is named by the variant."""
     wide = results.in_order(values.unstack("attack").reindex(columns=["none", "pixel"]))
-    wide = wide.rename(columns=NAMES)
+    wide = wide.rename(columns=NAMES | {"pixel": "Under attack"})
     return wide.set_axis([names(*key) for key in wide.index]).dropna(how="all")
 
 
@@ -233,7 +233,8 @@ def name_cells(backbone, mode, variant, _split):
 def gather(of):
     """Every accuracy of one data set and fraction, references first."""
     keys = ["backbone", "mode", "variant", "split", "attack"]
-    values = 100 * of.groupby(keys)[tables.BETTER].mean()
+    attacked = of.assign(attack=of["attack"].where(of["attack"] == "none", "pixel"))
+    values = 100 * attacked.groupby(keys)[tables.BETTER].mean()
     free = results.summarise_references(of, references)["mean"]
     rows = [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
     return pd.concat([*rows, spread(values, name_cells)])

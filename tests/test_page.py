@@ -282,6 +282,7 @@ def test_variants_stand_beside_the_first_with_their_own_checks(tmp_path):
             "rotation": {},
             "updates": {"mode": "supervised", "equal_updates": True},
             "twins": {"pretext": "barlow_twins"},
+            "patched": {"attack": "patch"},
         },
     }
     study, folder = load(tmp_path / "kinds.yaml", settings), tmp_path / "kinds"
@@ -294,10 +295,15 @@ def test_variants_stand_beside_the_first_with_their_own_checks(tmp_path):
         write_cell(folder, accuracy, name=name, metrics=metrics, **cell.model_dump())
     page = Page(write_report(study, folder, []))
     table = pd.read_csv(folder / "report" / "variants.csv", keep_default_na=False, index_col=0)
-    assert table["variant"].tolist() == ["rotation", "updates", "twins"]
-    assert table["accuracy"].tolist() == ["51.0 ± 1.0 (3)", "54.0 ± 2.0 (3)", "51.0 ± 1.0 (3)"]
-    assert table["pretext task"].tolist() == ["80 (chance 25)", "", "10 (chance 0)"]
+    assert table["variant"].tolist() == ["rotation", "updates", "twins", "patched"]
+    same = "51.0 ± 1.0 (3)"
+    assert table["accuracy"].tolist() == [same, "54.0 ± 2.0 (3)", same, same]
+    checks = ["80 (chance 25)", "", "10 (chance 0)", "80 (chance 25)"]
+    assert table["pretext task"].tolist() == checks
     # 2, 3, 4: mean 3, standard error 1 / sqrt(3), t(0.975, 2) = 4.303
-    assert table["minus rotation"].tolist() == ["", "+3.0 (+0.5 to +5.5)", "0.0 (0.0 to 0.0)"]
-    assert table["strength"].tolist() == ["", "suggestive", "untested"]
+    nothing = "0.0 (0.0 to 0.0)"
+    assert table["minus rotation"].tolist() == ["", "+3.0 (+0.5 to +5.5)", nothing, nothing]
+    assert table["strength"].tolist() == ["", "suggestive", "untested", "suggestive"]
+    drawn = (folder / "report" / "accuracies-digits-5pct.svg").read_text("utf-8")
+    assert "attack\xa0=\xa0patch" in drawn  # each row's text is a comment there
     assert "No labelled set has run in both modes" not in page.text
