@@ -9,8 +9,10 @@ import numpy as np
 import pairing
 import pandas as pd
 import pytest
+from made_up import write_cell
 
 from semisiam import ROOT
+from semisiam.cell import Study
 from semisiam.evidence import results, statistics
 
 
@@ -64,3 +66,34 @@ def test_printed_differences_are_averaged_over_what_was_run():
     expected = np.mean([69.6, 2.3, 39.1, 1.6]), np.mean([59.2, 2.2, 38.3, 3.9])
     found = [printed["gain", "fashion_mnist", attack] for attack in ("none", "pixel")]
     assert np.allclose(found, expected, atol=0.05)
+
+
+def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "PUBLISHED", tmp_path)
+    assert findings.judge_wishes() == []
+    plus = {"rotation": 0.1, "barlow_twins": 0.05, "consistency": -0.02}  # over no task
+    for study in ("fashion_gain", "scenarios"):
+        cells = Study.load(ROOT / "params" / "studies" / f"{study}.yaml").cells()
+        for name, cell in cells.items():
+            if cell.split or cell.pretext == "none":
+                continue
+            metrics = {"n_classes": 10, "trigger": [{"flipped": 0.0}]}
+            if cell.mode == "semi" and cell.pretext == "rotation":
+                metrics["rotation_accuracy"] = {"training": 0.9, "test": 0.8}
+            elif cell.pretext == "barlow_twins":  # 0.4 of the way: not learnt
+                metrics["pretext_check"] = {"diagonal": 0.5, "off_diagonal": 0.1}
+            elif cell.pretext == "consistency":
+                metrics["pretext_check"] = {"confident": 0.6, "accuracy": 0.7}
+            added = plus[cell.pretext] * (cell.mode == "semi")
+            accuracy = 0.5 - 0.1 * (cell.attack == "pixel") + added * (1 + (cell.label_noise > 0))
+            write_cell(tmp_path / study, accuracy, name=name, metrics=metrics, **cell.model_dump())
+    tasks, scenarios = findings.judge_wishes()
+    assert tasks[1].endswith(
+        "rotation +10.0, Barlow Twins +5.0 (not learnt), consistency −2.0 points"
+    )
+    assert scenarios[1] == (
+        "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
+        "classes missing among unlabelled images (+10.0 without any)"
+    )
+    assert tasks[2].endswith("n = 1")
+    assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
