@@ -299,7 +299,8 @@ runs = runs[runs["backbone"] == "inception_v3"].groupby("test_split")["accuracy_
 print(runs.agg(mean=lambda a: 100 * a.mean(), lowest=lambda a: 100 * a.min(), n="count").round(1))
 
 # %% [markdown]
-# Halved by patient the mean is lower, by one of three labelled sets (*n*): *suggestive*.
+# Halved by patient the mean is lower, but by one of five labelled sets (*n*): *suggestive*, not
+# decided.
 
 # %% [markdown]
 # ## Reduced scale
