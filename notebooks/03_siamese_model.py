@@ -183,7 +183,7 @@ lines = [
     ("input_lab = Input(name='input_lab')", model.build_siamese, "labelled = keras.Input"),
     ("input_rot = Input(name='input_rot')", model.build_siamese, "unlabelled = keras.Input"),
     ("encoder_labeled = base_encoder(input_lab)", model.build_siamese, "(encoder(labelled))"),
-    ("encoder_rotation = base_encoder(input_rot)", model.build_siamese, "(encoder(unlabelled))"),
+    ("encoder_rotation = base_encoder(input_rot)", model.build_siamese, "= encoder(unlabelled)"),
     ("semi = Model(inputs=..., outputs=...)", model.build_siamese, "network = Siamese("),
     ("semi.compile(optimizer=opt,", training.build_network, "optimizer="),
     ("loss={'y_lab': ..., 'y_rot': ...})", training.build_network, "loss="),

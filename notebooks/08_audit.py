@@ -355,6 +355,8 @@ figures.differences(ax, changes)
 ax.set_title("recorded: Fashion-MNIST, 64 px, 100 labels", pad=22)
 ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
 plt.show()
+
+# %% tags=["nbval-check-output"]
 holm = changes["re-estimated"]["p_holm"].round(4)
 print("p after Holm's correction, re-estimated:", holm.to_dict())
 for control, values in parts["re-estimated"].groupby("control"):
@@ -545,22 +547,26 @@ plain = {"rotation": "clean-rotation", "equal-updates": "clean-none"}
 sets = results.read_controls(folders[1]).index.unique("split")
 tried = pd.concat(map(results.read_controls, folders)).drop("no-task", level="control")
 tried = tried.rename(plain, level="control").query("split in @sets")
+
+# %%
 cells = pd.concat(map(results.collect, folders))
 cells["control"] = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).replace(plain)
 histories = pd.DataFrame({"cell": [], "accuracy_unlabelled": []})  # all tasks have test scores
 checks = {name: results.check_pretext(of, histories) for name, of in cells.groupby("control")}
 checks = pd.concat(checks, names=["control"]).droplevel([1, 2, 3, 4])
 
-# %% tags=["nbval-check-output"]
+# %%
 kinds = [pool["attack"].ne("none"), pool["label_noise"] > 0]
 pool["control"] = np.select(kinds, ["marks-pixels", "noise-pixels"], "clean-pixels")
 values = pool.set_index("control", append=True)["accuracy"].swaplevel() * 100
 values = pd.concat([tried["better of both"], values[values.index.isin(sets, level="split")]])
+
+# %% tags=["nbval-check-output"]
 groups = values.groupby("control")
 table = groups.agg(["mean", "count"]).set_axis(["accuracy", "n"], axis=1)
 table = table.join(checks[["test", "chance", "learnt"]].rename(columns={"test": "check"}))
 table.index = table.index.str.split("-", expand=True).rename(["scenario", "task"])
-table.round(1).fillna("")
+table.round(1)
 
 # %% [markdown]
 # `check`, in %: right answers on test images for rotation; correlation of both views less that
