@@ -166,7 +166,7 @@ def judge_gain() -> tuple[str, ...]:
     answer = ("yes" if gain["mean"] > 0 else "no") if strength == "shown" else "perhaps"
     return (
         "Do unlabelled images help?",
-        f"Where rotations are learnt {answer}: **{tables.write_interval(gain)}** points over as "
+        f"Where rotations are learnt, {answer}: **{tables.write_interval(gain)}** points over as "
         f"many updates on labels alone. But raw pixels are {write_range(pixels)} better still",
         "Fashion-MNIST, 64 px, 10,000 unlabelled images, 100 labels, MobileNetV2; "
         f"n = {gain['n']:.0f}",
