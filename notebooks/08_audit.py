@@ -368,7 +368,7 @@ for control, values in parts["re-estimated"].groupby("control"):
 #   nothing.
 # - **Suggestive**, not decided (32 px, $n = 3$): re-estimated, every interval contains 0.
 # - **Shown** (64 px, 100 labels, $n = 5$): rotation adds 5.7 points to equal updates (2.7 to 8.8),
-#   7.3 to no task (2.0 to 12.7). Unlabelled images without a task cannot be told from nothing.
+#   7.3 to no task (2.5 to 12.2). Unlabelled images without a task cannot be told from nothing.
 # - **Shown** (the same): raw pixels beat all three.
 # - **Untested**: the parts at the paper's scale.
 
