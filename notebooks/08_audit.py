@@ -293,7 +293,7 @@ table.assign(std=groups["re-estimated"].std(), trained=groups["as trained"].mean
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?
 #
-# **At 64 px, where the task is learnt: the task. It adds about six points to as many updates, and
+# **At 64 px the task, which is learnt. It adds about six points to as many updates, and
 # unlabelled images without it add nothing. But an SVM on raw pixels is nine points better still.
 # At 32 px no part clearly adds anything.**
 #
