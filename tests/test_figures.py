@@ -64,14 +64,14 @@ def test_examples_are_panels_in_order_with_their_titles(ax):
 
 def test_losses_of_a_supervised_cell_are_one_curve(ax):
     assert figures.losses(ax, history(semi=False)) is ax
-    assert [line.get_label() for line in ax.lines] == ["classification"]
+    assert [line.get_label() for line in ax.lines] == ["class"]
     assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.5]
 
 
 def test_losses_of_a_semi_supervised_cell_are_three(ax):
     figures.losses(ax, history(semi=True))
     curves = {line.get_label(): line.get_ydata().tolist() for line in ax.lines}
-    assert curves["rotation"] == [1.4, 1.2, 1.0]
+    assert curves["pretext"] == [1.4, 1.2, 1.0]
     assert curves["joint"] == [3.4, 2.2, 1.5]
 
 

@@ -70,17 +70,17 @@ def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> A
 def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     """Draw the training losses of one cell over its epochs (Figures 10 and 11).
 
-    `history` is a history.csv; a semi-supervised cell has three losses there: of classification, of
-    rotation and their sum (equation 1). In nats.
+    `history` is a history.csv; a semi-supervised cell has three losses there: of the class head, of
+    the pretext task and their sum (equation 1). In nats where they are cross-entropies.
     """
-    drawn = {"loss_labelled": ("classification", COLOURS["class"], "-")}
+    drawn = {"loss_labelled": ("class", COLOURS["class"], "-")}
     if "loss_unlabelled" in history and history["loss_unlabelled"].notna().any():
-        drawn["loss_unlabelled"] = ("rotation", COLOURS["rotation"], "--")
+        drawn["loss_unlabelled"] = ("pretext", COLOURS["rotation"], "--")
         drawn["loss"] = ("joint", COLOURS["joint"], "-")
     mark = "o" if len(history) <= 5 else ""
     for column, (label, colour, line) in drawn.items():
         ax.plot(history["epoch"], history[column], line, color=colour, label=label, marker=mark)
-    ax.set(xlabel="epoch", ylabel="loss (cross-entropy, nats)")
+    ax.set(xlabel="epoch", ylabel="loss")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
