@@ -317,19 +317,26 @@ groups = controls.loc[steps].groupby("control", sort=False)
 means = groups[["updates", *readings]].mean().round(1)
 means.assign(std=groups["re-estimated"].std().round(1), collapsed=groups["collapsed"].sum())
 
+
+# %%
+def draw_differences(changes, scale, height):
+    """Draw tables of differences, by reading, with what they were measured on as the title."""
+    ax = plt.figure(figsize=(6.5, height)).gca()
+    figures.differences(ax, changes)
+    ax.set_title(f"recorded: Fashion-MNIST, 100 labels, {scale}", pad=22)
+    ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
+    plt.show()
+
+
 # %% alt="Differences between controls, with intervals; all re-estimated ones contain 0"
 pairs = [("rotation", "supervised"), ("equal-updates", "supervised"), ("rotation", "no-task")]
 tasks = ["no-task", "rotation", "rotation-all", "rotation-flip", "jigsaw"]
 pairs += [(task, "equal-updates") for task in tasks]
 changes = {reading: compare_controls(controls, pairs, reading) for reading in readings}
-fig, ax = plt.subplots(figsize=(6.5, 3.8))
-figures.differences(ax, changes)
-ax.set_title("recorded: Fashion-MNIST, 32 px, 100 labels, three labelled sets", pad=22)
-ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
-plt.show()
+draw_differences(changes, "32 px, three labelled sets", 3.8)
 
 # %% [markdown]
-# ### Recorded: where the task is learnt
+# ### Recorded: the same at 64 px
 #
 # 64 px, 10,000 unlabelled images, 100 labels, 1,570 updates. `n` labelled sets; the last row is an
 # SVM on raw pixels.
@@ -350,11 +357,7 @@ table.round(1)
 # %% alt="Differences between rotation, no task and equal updates at 64 px, with intervals"
 pairs = [("rotation", "equal-updates"), ("rotation", "no-task"), ("no-task", "equal-updates")]
 changes = {reading: compare_controls(parts, pairs, reading) for reading in readings}
-fig, ax = plt.subplots(figsize=(6.5, 2.1))
-figures.differences(ax, changes)
-ax.set_title("recorded: Fashion-MNIST, 64 px, 100 labels", pad=22)
-ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
-plt.show()
+draw_differences(changes, "64 px, five labelled sets", 2.1)
 
 # %% tags=["nbval-check-output"]
 holm = changes["re-estimated"]["p_holm"].round(4)
@@ -442,11 +445,7 @@ pairs = [("marked-supervised", "equal-updates")]
 pairs += [(kind, "rotation") for kind in [*kinds[1:8], "median", "jpeg"]]
 pairs += [("marked-median", "marked-semi"), ("marked-jpeg", "marked-semi")]
 changes = {reading: compare_controls(controls, pairs, reading) for reading in readings}
-fig, ax = plt.subplots(figsize=(6.5, 5))
-figures.differences(ax, changes)
-ax.set_title("recorded: Fashion-MNIST, 32 px, 100 labels, three labelled sets", pad=22)
-ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
-plt.show()
+draw_differences(changes, "32 px, three labelled sets", 5)
 print("not 0 after Holm's correction:", (changes["re-estimated"]["p_holm"] < 0.05).sum())
 
 # %% [markdown]
@@ -535,7 +534,7 @@ plt.show()
 # images that the network is sure of. Two more settings: `attack = "patch"`, a faint pattern for
 # each class, and `unlabelled_classes`: $D_u$ has fewer, more or other classes than $D_l$.
 #
-# ### Recorded: where tasks are learnt
+# ### Recorded: tasks and scenarios at 64 px
 #
 # The scale of section 3: labelled images as they are, with the paper's marks, or with a fifth of
 # wrong labels; or half of the classes missing in $D_u$ (`fewer`). *none*: equal updates, which do
