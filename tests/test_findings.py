@@ -97,3 +97,7 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
     )
     assert tasks[2].endswith("n = 1")
     assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
+    _, robust, *_, firm = findings.judge_robustness()
+    assert robust.endswith("Ours, at 64 px, loses 0.0 more than its baseline")  # 10 points each
+    assert firm == "**shown**; ours suggestive"
+    assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
