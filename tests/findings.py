@@ -234,26 +234,24 @@ def compare_tasks() -> pd.DataFrame:
     sets = runs[1].index.unique("split")
     plain = {"rotation": "clean-rotation", "equal-updates": "clean-none"}
     runs = pd.concat(runs).rename(plain, level="control")
-    values = runs[runs.index.isin(sets, level="split")][results.MEASURES[tables.BETTER]]
-    known, gains = set(values.index.unique("control")), {}
+    runs = runs[runs.index.isin(sets, level="split")]
+    known, pairs = set(runs.index.unique("control")), {}
     for scenario, task in product(("clean", *SCENARIOS), TASKS):
         # without a task unlabelled images are not read, so their classes do not matter
-        name, none = f"{scenario}-{task}", f"{scenario.replace('fewer', 'clean')}-none"
-        if {name, none} <= known:
-            gains["gain", scenario, task] = values[name] - values[none]
-    lost = {
-        ("lost", scenario, task): gains["gain", "clean", task] - gain
-        for (_, scenario, task), gain in gains.items()
-        if scenario != "clean" and ("gain", "clean", task) in gains
-    }
-    table = pd.DataFrame({k: statistics.compare_paired(v) for k, v in (gains | lost).items()}).T
-    table["p_holm"] = statistics.correct_holm(table["p"])
+        pair = f"{scenario}-{task}", f"{scenario.replace('fewer', 'clean')}-none"
+        if set(pair) <= known:
+            pairs["gain", scenario, task] = pair
+            clean = pairs.get(("gain", "clean", task))
+            if clean and scenario != "clean":
+                pairs["lost", scenario, task] = clean, pair
+    table = statistics.compare_controls(runs, pairs.values(), results.MEASURES[tables.BETTER])
+    table.index = pd.MultiIndex.from_tuples(list(pairs), names=["what", "scenario", "task"])
     cells = pd.concat(map(read, ("fashion_gain", "scenarios")))
     cells["control"] = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).replace(plain)
     older = pd.DataFrame({"cell": [], "accuracy_unlabelled": []})  # all have scores of their own
     check = {n: results.check_pretext(of, older)["learnt"] for n, of in cells.groupby("control")}
     table["learnt"] = [check[f"{scenario}-{task}"].iloc[0] for _, scenario, task in table.index]
-    return table.rename_axis(["what", "scenario", "task"])
+    return table
 
 
 def judge_cost() -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Statistics whose answers can be worked out by hand or are in printed tables."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import write_cell
 
@@ -238,3 +239,13 @@ def test_controls_are_paired_over_splits(tmp_path):
     assert controls.loc[("rotation", 1), "trigger"] == pytest.approx(20)
     row = compare_controls(controls, [("rotation", "no-task")]).loc["rotation - no-task"]
     assert (row["n"], row["mean"]) == (2, pytest.approx(15))
+
+
+def test_an_interaction_is_a_difference_of_two_differences():
+    values = {"semi": [80, 70], "semi, marked": [60, 40], "sup": [70, 60], "sup, marked": [65, 60]}
+    controls = pd.DataFrame({"re-estimated": pd.DataFrame(values).unstack()})
+    gains = ("semi", "sup"), ("semi, marked", "sup, marked")
+    table = compare_controls(controls, [*gains, gains])
+    # 10 and 10 without marks; -5 and -20 with them: the marks take 15 and 30
+    assert table["mean"].tolist() == [10, -12.5, 22.5]
+    assert table["p_holm"].tolist() == pytest.approx(correct_holm(table["p"]))

@@ -80,8 +80,7 @@ def losses(ax: Axes, history: pd.DataFrame) -> Axes:
     mark = "o" if len(history) <= 5 else ""
     for column, (label, colour, line) in drawn.items():
         ax.plot(history["epoch"], history[column], line, color=colour, label=label, marker=mark)
-    ax.set(xlabel="epoch", ylabel="loss")
-    ax.set_ylim(bottom=0)
+    ax.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
     return ax
@@ -96,8 +95,7 @@ def confusion(ax: Axes, matrix: np.ndarray, class_names: list[str]) -> Axes:
             ink = "white" if shares[row, column] > 0.5 else "0.2"
             ax.text(column, row, matrix[row, column], color=ink, ha="center", va="center", size=7)
     places = range(len(class_names))
-    turned = max(map(len, class_names)) > 2
-    how = {"rotation": 45, "ha": "right"} if turned else {}
+    how = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 2 else {}
     ax.set_xticks(places, class_names, **how, parse_math=False)  # a name may hold a $
     ax.set_yticks(places, class_names, parse_math=False)
     ax.set(xlabel="predicted class", ylabel="true class")

@@ -289,8 +289,7 @@ def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Sort by index in the paper's order: its data sets, backbones, modes and attacks."""
-    places = {name: place for place, name in enumerate(NAMES)}
-    places |= {name: place for place, name in enumerate(("gain", "cost", "interaction"))}
+    places = {name: i for i, name in enumerate([*NAMES, "gain", "cost", "interaction"])}
     return table.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
 
 
@@ -308,8 +307,7 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
 def read_controls(folder: Path) -> pd.DataFrame:
     """Read a study of `variants`: percent by reading, clean fit and trigger, of each control.
 
-    Indexed by control (the variant's name) and split; beside these columns, which are those of
-    `run_control` of notebook 08, `updates` and `collapsed` (bool).
+    Indexed by control (the variant's name) and split; also `updates` and `collapsed` (bool).
     """
     cells = collect(folder)
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})

@@ -203,14 +203,18 @@ def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFram
 
 
 def compare_controls(
-    controls: pd.DataFrame, pairs: Iterable[tuple[str, str]], measure: str = "re-estimated"
+    controls: pd.DataFrame, pairs: Iterable[tuple], measure: str = "re-estimated"
 ) -> pd.DataFrame:
     """Estimate what one setting changes, paired over splits, in one column of `read_controls`.
 
-    `pairs` are names (control, reference). Indexed by `control - reference`: the columns of
-    `compare_paired`, in points, and `p_holm`, corrected over these pairs.
+    `pairs` are names (control, reference), or for an interaction two such pairs. Indexed by
+    `control - reference`: the columns of `compare_paired`, in points, and `p_holm`, corrected over
+    these pairs.
     """
-    values = controls[measure]
-    rows = {f"{one} - {other}": compare_paired(values[one] - values[other]) for one, other in pairs}
+
+    def change(of: str | tuple) -> pd.Series:
+        return controls.loc[of, measure] if isinstance(of, str) else change(of[0]) - change(of[1])
+
+    rows = {" - ".join(map(str, pair)): compare_paired(change(pair)) for pair in pairs}
     table = pd.DataFrame(rows).T
     return table.assign(p_holm=correct_holm(table["p"]))
