@@ -16,6 +16,8 @@
 # [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -572,10 +574,33 @@ table.round(1)
 # between units for Barlow Twins; right pseudo-labels for consistency, 0 if fewer than half of the
 # images get one.
 #
-# - **Suggestive** ($n = 1$): either new task adds about as much as rotation. Raw pixels lose
-#   nothing by marks, and eleven points by wrong labels.
-# - **Untested**: tasks under marks, wrong labels or missing classes.
-#   [`scenarios`](../params/studies/scenarios.yaml) has 39 cells, of which three were run.
+# What does each task add to *none*, and how much of that does a scenario take? All these
+# differences are one family of tests.
+
+# %%
+scenarios, tasks = ["clean", "marks", "noise", "fewer"], ["rotation", "barlow", "consistency"]
+added = {  # without a task D_u is not read, so its classes do not matter
+    ("added", scenario, task): (f"{scenario}-{task}", f"{scenario}-none".replace("fewer", "clean"))
+    for scenario, task in product(scenarios, tasks)
+    if f"{scenario}-{task}" in tried.index
+}
+clean = {task: pair for (_, scenario, task), pair in added.items() if scenario == "clean"}
+taken = {("taken", *of): (clean[of[1]], pair) for (_, *of), pair in added.items()}
+family = added | {of: pairs for of, pairs in taken.items() if of[1] != "clean"}
+changes = compare_controls(tried, family.values(), "better of both")
+
+# %% alt="What each task adds to equal updates in each scenario, with intervals"
+draw_differences({"better of both": changes.head(len(added))}, "64 px", 1 + 0.3 * len(added))
+
+# %% tags=["nbval-check-output"]
+changes.index = pd.MultiIndex.from_tuples(family)
+changes[["n", "mean", "low", "high", "p_holm"]].astype(float).round(3)
+
+# %% [markdown]
+# - **Suggestive** ($n = 1$): either new task adds about as much as rotation. Marks and wrong labels
+#   leave about a third of what rotation adds, missing classes most of it. Raw pixels lose nothing by
+#   marks, and eleven points by wrong labels.
+# - **Untested**: the new tasks under marks, wrong labels or missing classes.
 
 # %% [markdown]
 # ## Our advice to someone with 600 labels
