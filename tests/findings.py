@@ -39,7 +39,7 @@ TASKS = {"rotation": "rotation", "barlow": "Barlow Twins", "consistency": "consi
 SCENARIOS = {  # of the study `scenarios`; without any: `fashion_gain`
     "marks": "one-pixel marks",
     "noise": "20 % wrong labels",
-    "fewer": "half of the classes missing among unlabelled images",
+    "fewer": "half of the classes missing in the unlabelled images",
 }
 
 
@@ -70,7 +70,7 @@ def write_verdicts() -> str:
         judge_robustness(),
     ]
     rows = [("question", "answer", "evidence", "strength"), *found]
-    lines = [" | ".join(row) for row in rows]
+    lines = ["|".join(row) for row in rows]
     return "\n".join([lines[0], "---|---|---|---", *lines[1:]])
 
 
@@ -194,16 +194,21 @@ def judge_wishes() -> list[tuple[str, ...]]:
     """What do other tasks add, and rotation in other scenarios? Rows once they are recorded."""
     if not (PUBLISHED / "scenarios").exists():
         return []
-    gains = compare_tasks().loc["gain"]
+    table = compare_tasks()
+    gains, points = table.loc["gain"], {k: tables.write_interval(r) for k, r in table.iterrows()}
     added = {
-        key: tables.write_interval(row) + " (not learnt)" * (row["learnt"] is False)
+        key: points["gain", *key] + " (not learnt)" * (row["learnt"] is False)
         for key, row in gains.iterrows()
     }
-    tasks = [f"{TASKS[t]} {added['clean', t]}" for t in TASKS if ("clean", t) in added]
-    tasks = f"Over as many updates on labels alone: {', '.join(tasks)} points"
+    tasks = [
+        f"{name} {added['clean', task]}, over rotation {points['over', 'clean', task]}"
+        for task, name in TASKS.items()
+        if ("over", "clean", task) in points
+    ]
+    tasks = f"Over as many updates on labels alone: {'; '.join(tasks)} points"
     others = [s for s in SCENARIOS if (s, "rotation") in added]
     others = [f"{added[s, 'rotation']} with {SCENARIOS[s]}" for s in others]
-    others = f"It adds {', '.join(others)} ({added['clean', 'rotation']} without any)"
+    others = f"It adds {', '.join(others)}; {added['clean', 'rotation']} without any"
     rows = []
     gains = gains.drop(("clean", "rotation"))
     for question, answer, of in (
@@ -228,7 +233,7 @@ def compare_tasks() -> pd.DataFrame:
 
     On the labelled sets of `scenarios`, in points, as one family of tests. Indexed by what
     (`gain`; `lost`, the gain on images as they are less that in the scenario: with marks the
-    interaction), scenario and task; `learnt`: was the task?
+    interaction; `over` rotation), scenario and task; `learnt`: was the task?
     """
     runs = [results.read_controls(PUBLISHED / name) for name in ("fashion_gain", "scenarios")]
     sets = runs[1].index.unique("split")
@@ -244,6 +249,8 @@ def compare_tasks() -> pd.DataFrame:
             clean = pairs.get(("gain", "clean", task))
             if clean and scenario != "clean":
                 pairs["lost", scenario, task] = clean, pair
+            if ("gain", scenario, "rotation") in pairs and task != "rotation":
+                pairs["over", scenario, task] = pair[0], f"{scenario}-rotation"
     table = statistics.compare_controls(runs, pairs.values(), results.MEASURES[tables.BETTER])
     table.index = pd.MultiIndex.from_tuples(list(pairs), names=["what", "scenario", "task"])
     cells = pd.concat(map(read, ("fashion_gain", "scenarios")))
@@ -284,7 +291,7 @@ def judge_robustness() -> tuple[str, ...]:
         table = compare_tasks()
         if ("lost", "marks", "rotation") in table.index:
             row = table.loc[("lost", "marks", "rotation")]
-            ours = f". Ours, at 64 px, loses {tables.write_interval(row)} more than its baseline"
+            ours = f". Ours, at 64 px: a difference of {tables.write_interval(row)}"
             strength = statistics.rate_strength(row["n"], row["p_holm"], row["learnt"])
             scale = f"; ours: n = {row['n']:.0f}, one draw"
     return (

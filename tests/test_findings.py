@@ -89,15 +89,16 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
             write_cell(tmp_path / study, accuracy, name=name, metrics=metrics, **cell.model_dump())
     tasks, scenarios = findings.judge_wishes()
     assert tasks[1].endswith(
-        "rotation +10.0, Barlow Twins +5.0 (not learnt), consistency −2.0 points"
+        "Barlow Twins +5.0 (not learnt), over rotation −5.0; consistency −2.0, over rotation −12.0 "
+        "points"
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
-        "classes missing among unlabelled images (+10.0 without any)"
+        "classes missing in the unlabelled images; +10.0 without any"
     )
     assert tasks[2].endswith("n = 1")
     assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
     _, robust, *_, firm = findings.judge_robustness()
-    assert robust.endswith("Ours, at 64 px, loses 0.0 more than its baseline")  # 10 points each
+    assert robust.endswith("Ours, at 64 px: a difference of 0.0")  # 10 points each
     assert firm == "**shown**; ours suggestive"
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
