@@ -94,11 +94,11 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
-        "classes missing in the unlabelled images; +10.0 without any"
+        "classes, so of the unlabelled images, missing; +10.0 without any"
     )
     assert tasks[2].endswith("n = 1")
     assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
     _, robust, *_, firm = findings.judge_robustness()
-    assert robust.endswith("Ours, at 64 px: a difference of 0.0")  # 10 points each
+    assert robust.endswith("Ours, at 64 px, loses 0.0 points more")  # 10 points each
     assert firm == "**shown**; ours suggestive"
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
