@@ -623,8 +623,8 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 #   scenario, about as much as without. After correction none of these differs from 0.
 # - **Suggestive**, not decided ($n = 3$): whether marks cost rotation more than its baseline. The
 #   interval reaches 14 points either way.
-# - **Suggestive** ($n = 2$): Barlow Twins adds about as much as rotation on one set, ten points more
-#   on the other.
+# - **Suggestive** ($n = 2$): Barlow Twins adds about as much as rotation on one set, ten points
+#   more on the other.
 # - **Untested**: consistency. On one set of two it was not learnt: most of its confident
 #   pseudo-labels are wrong there.
 # - **Suggestive** ($n = 3$): raw pixels are nine to eleven points better than rotation in each
