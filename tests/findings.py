@@ -198,16 +198,15 @@ def judge_wishes() -> list[tuple[str, ...]]:
     few = table["n"] < statistics.SEVERAL  # the interval of two sets reaches across the page
     table.loc[few, ["low", "high"]] = np.nan
     gains, points = table.loc["gain"], {k: tables.write_interval(r) for k, r in table.iterrows()}
-    added = {
-        key: points["gain", *key] + " (not learnt)" * (row["learnt"] is False)
-        for key, row in gains.iterrows()
-    }
+    note = {key: " (not learnt)" * (learnt is False) for key, learnt in gains["learnt"].items()}
+    added = {key: points["gain", *key] + of for key, of in note.items()}
     tasks = [
-        f"{name} {added['clean', task]}, over rotation {points['over', 'clean', task]}"
+        f"{name} adds {points['gain', 'clean', task]} points{note['clean', task]}, "
+        f"{points['over', 'clean', task]} over rotation"
         for task, name in TASKS.items()
         if ("over", "clean", task) in points
     ]
-    tasks = f"Over as many updates on labels alone: {'; '.join(tasks)} points"
+    tasks = "; ".join(tasks)
     others = [s for s in SCENARIOS if (s, "rotation") in added]
     others = [f"{added[s, 'rotation']} with {SCENARIOS[s]}" for s in others]
     others = f"It adds {', '.join(others)}; {added['clean', 'rotation']} without any"
@@ -293,9 +292,10 @@ def judge_robustness() -> tuple[str, ...]:
         table = compare_tasks()
         if ("lost", "marks", "rotation") in table.index:
             row = table.loc[("lost", "marks", "rotation")]
-            ours = f". Ours, at 64 px, loses {tables.write_interval(row)} points more"
+            more = tables.write_interval(row)
+            ours = f". Ours, at 64 px: {more} points more than its baseline"
             strength = statistics.rate_strength(row["n"], row["p_holm"], row["learnt"])
-            scale = f"; ours: n = {row['n']:.0f}, one draw of places"
+            scale = f"; ours: n = {row['n']:.0f}, one draw"
     return (
         "Is the siamese network hurt less by it?",
         f"Only with 5 % of STL-10 and Fashion-MNIST ({less.sum()} of {len(cost)} printed rows). On "

@@ -88,9 +88,9 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
             accuracy = 0.5 - 0.1 * (cell.attack == "pixel") + added * (1 + (cell.label_noise > 0))
             write_cell(tmp_path / study, accuracy, name=name, metrics=metrics, **cell.model_dump())
     tasks, scenarios = findings.judge_wishes()
-    assert tasks[1].endswith(
-        "Barlow Twins +5.0 (not learnt), over rotation −5.0; consistency −2.0, over rotation −12.0 "
-        "points"
+    assert tasks[1] == (
+        "Barlow Twins adds +5.0 points (not learnt), −5.0 over rotation; "
+        "consistency adds −2.0 points, −12.0 over rotation"
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
@@ -99,6 +99,6 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
     assert tasks[2].endswith("n = 1")
     assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
     _, robust, *_, firm = findings.judge_robustness()
-    assert robust.endswith("Ours, at 64 px, loses 0.0 points more")  # 10 points each
+    assert robust.endswith("Ours, at 64 px: 0.0 points more than its baseline")  # 10 points each
     assert firm == "**shown**; ours suggestive"
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
