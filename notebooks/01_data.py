@@ -29,7 +29,8 @@ from semisiam.method import splits
 # ## Parameters
 #
 # The digits come with scikit-learn, so this runs at once. To see the paper's data, give `dataset`
-# another name (`semisiam data NAME` fetches it); for your own images, `folder` and a `data_dir`.
+# another name (`semisiam data NAME` fetches it). For your own images, name it `folder` and set
+# `data_dir`.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # digits, fashion_mnist, stl10, malaria or folder
@@ -121,8 +122,8 @@ plt.show()
 print(datasets.describe_parts(data).to_string())
 
 # %% [markdown]
-# How good is a classifier that always gives the most frequent answer? This *chance level* is the
-# floor under every accuracy to come.
+# How good is a classifier that always gives the most frequent answer? Every accuracy to come must
+# beat this *chance level*.
 
 # %% tags=["nbval-check-output"]
 share = np.bincount(data.test_labels) / len(data.test_labels)
@@ -288,8 +289,8 @@ plt.show()
 # looks as if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
 
 # %% [markdown]
-# In the real set, all 200 patients stand on both sides of a random half. Does that help? Recorded
-# accuracies (%, re-estimated) of InceptionV3 with 137 labels, by the way of halving:
+# In the real set, all 200 patients stand on both sides of a random half. Does that raise the
+# accuracy? Recorded (%, re-estimated) of InceptionV3 with 137 labels, by the way of halving:
 
 # %% tags=["nbval-check-output"]
 from semisiam.evidence import results
@@ -299,8 +300,8 @@ runs = runs[runs["backbone"] == "inception_v3"].groupby("test_split")["accuracy_
 print(runs.agg(mean=lambda a: 100 * a.mean(), lowest=lambda a: 100 * a.min(), n="count").round(1))
 
 # %% [markdown]
-# Halved by patient the mean is lower, but by one of five labelled sets (*n*): *suggestive*, not
-# decided.
+# By patient the mean is lower, but only because of one labelled set of five (*n*), the lowest:
+# *suggestive*, not decided.
 
 # %% [markdown]
 # ## Reduced scale

@@ -180,7 +180,7 @@ def test_an_epoch_in_one_line():
     line = "epoch   3  loss 0.512  labelled accuracy 0.980"
     assert training.describe_epoch(row) == line
     row["accuracy_unlabelled"] = 0.5
-    assert training.describe_epoch(row) == line + "  rotation accuracy 0.500"
+    assert training.describe_epoch(row) == line + "  pretext accuracy 0.500"
 
 
 STEPS = """
