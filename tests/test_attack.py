@@ -117,6 +117,20 @@ def test_a_share_of_each_class_is_attacked():
     assert (choose_attacked(labels, 0.5, seed=1) != chosen).any()
 
 
+def test_half_of_47_is_24_whatever_floats_make_of_it():
+    assert choose_attacked(np.zeros(47, int), 0.5, seed=0).sum() == 24  # rounded to even
+
+
+def test_random_marks_have_draws_too():
+    images, places, values = np.zeros((8, 32, 32, 3), np.uint8), np.zeros((2, 1, 2), int), [9, 9]
+    first, same, other = (
+        attack_at_random(images, places, np.array(values), seed=0, draw=draw) for draw in (0, 0, 1)
+    )
+    assert (first == same).all() and (first != other).any()
+    known = np.random.default_rng([0, 0x9155]).integers(32, size=(8, 1, 2))  # of older cells
+    assert (np.argwhere(first[..., 0])[:, 1:] == known[:, 0]).all()
+
+
 def test_a_draw_changes_the_places_and_nothing_else():
     images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
     draws = [choose_marks("pixel", images, labels, seed=0, draw=draw) for draw in (0, 1, 2, 1)]

@@ -119,6 +119,12 @@ def test_a_study_is_every_combination_and_rules_change_those_that_match(tmp_path
     assert "digits-small_cnn-5pct-clean-semi-s1-bn_momentum_0.9" in cells
 
 
+def test_a_rule_knows_defaults():
+    rules = [{"when": {"mode": "semi"}, "set": {"epochs": 50}}]
+    (cell,) = Study.check({"name": "s", "axes": {"split": [0]}, "rules": rules}).cells().values()
+    assert (cell.mode, cell.epochs) == ("semi", 50)
+
+
 def test_variants_are_named_settings_beside_the_axes(tmp_path):
     study = Study.load(
         write(
@@ -162,6 +168,10 @@ def test_a_setting_without_effect_is_refused(settings, message):
         ({"base": {"epochs": 1}, "axis": {}}, "did you mean 'axes'?"),
         ({"base": {"epochs": -1}}, "epochs = -1"),
         ({"base": {"epochs": 1}, "rules": [{"when": {"mod": "semi"}, "set": {}}]}, "'mode'"),
+        (
+            {"base": {"epochs": 1}, "rules": [{"when": {"mode": "supervized"}, "set": {}}]},
+            "no cell of the study is as a rule says: when {'mode': 'supervized'}",
+        ),
         ({"base": {"output_dir": "x"}}, "output_dir is set by the grid"),
         ({"variants": {"a/b": {}}}, "variant 'a/b': letters"),
         ({"variants": {"a": {"epoch": 1}}}, "did you mean 'epochs'?"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import distributed
 import psutil
 import pytest
 from tiny_study import (
@@ -22,6 +23,7 @@ from tiny_study import (
 
 from semisiam import ROOT
 from semisiam.atomic import read_json
+from semisiam.run import cluster
 from semisiam.run.folder import find_holder
 
 PRELOAD = """
@@ -161,6 +163,16 @@ def test_a_worker_without_the_shared_disk_is_told(dask):
     client = dask.grid(write_study(dask.folder, [0]))
     assert client.wait(timeout=60) == 1
     assert f"does not see {out / 'some'}: no shared disk" in dask.output()
+
+
+def test_workers_of_one_host_share_its_processors(monkeypatch):
+    monkeypatch.setattr(cluster, "count_cpus", lambda: 12)
+    options = {"processes": False, "dashboard_address": None, "protocol": "tcp://"}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, **options) as there,
+        distributed.Client(there) as client,
+    ):
+        assert client.submit(lambda: cluster._share_cpus(distributed.get_worker())).result() == 3
 
 
 def test_no_scheduler_is_told_within_seconds(tmp_path):

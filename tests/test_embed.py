@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from semisiam import embed
-from semisiam.cell import Cell
+from semisiam.cell import Cell, SettingsError
 from semisiam.cli import main
 from semisiam.data import datasets
 from semisiam.data.files import DataError
@@ -151,7 +151,7 @@ def test_a_cell_run_with_other_settings(made, cell_copy):
     with pytest.raises(DataError, match=r"its params.yaml was changed"):
         embed.embed_images(cell_copy, made[0])
     (cell_copy / "params.yaml").write_text("epochs: many")
-    with pytest.raises(DataError, match="cannot be used: epochs = 'many'"):
+    with pytest.raises(SettingsError, match="cannot be used: epochs = 'many'"):
         embed.embed_images(cell_copy, made[0])
 
 
@@ -243,6 +243,9 @@ def test_where_there_is_nothing_to_embed(made, tmp_path):
             embed.embed_images(made[1], place)
     with pytest.raises(DataError, match="nowhere is not a cell's folder"):
         embed.embed_images(tmp_path / "nowhere", made[0])
+    result = invoke(made[1], "x" * 300, "--output", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert result.output == f"Error: {'x' * 300} cannot be read: File name too long\n"
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,10 @@ def test_opening_a_folder_undoes_what_was_done_there(tmp_path):
     cell = Cell(output_dir=str(tmp_path / "new"), epochs=7)
     folder = folders.open_folder(cell)
     folders.write_json(folder / "done.json", {"hash": cell.hash})
+    folders.write_json(folder / "failed.json", {"hash": cell.hash, "reason": "of a run before"})
     folders.open_folder(cell)
     assert folders.explain_undone(folder, cell) == "not finished"
+    assert not (folder / "failed.json").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

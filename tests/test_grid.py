@@ -97,6 +97,7 @@ def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monk
         (b"base: {split: 1}\naxes: {split: [0]}\nbase: {}", "base is given twice"),
         (b"base: {split: 010}", "010 would be read as octal"),
         (b"base:\n  epochs: 1:30", "1:30 would be read as octal or as minutes"),
+        (b"base: {data_dir: 2026-13-01}", "month must be in 1..12"),
         ("base: {epochs: 3}".encode("utf-16"), "is not UTF-8 text"),
         ("description: caf\xe9".encode("latin-1"), "is not UTF-8 text"),
     ],
@@ -165,6 +166,13 @@ def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
     assert not Path(metrics["temp"]).exists()  # though its kernel is killed at the end
 
 
+def test_python_files_where_the_user_is_are_not_imported(tiny, monkeypatch):
+    monkeypatch.chdir(tiny)
+    for stem in ("queue", "papermill", "keras"):
+        (tiny / f"{stem}.py").write_text("raise SystemExit('imported')")
+    assert invoke("grid", write_study(tiny, [0]), "--outputs", "out").exit_code == 0
+
+
 def test_papermill_ends_a_kernel_at_once():
     script = """
 import nbformat, types
@@ -195,8 +203,10 @@ def test_a_study_is_checked_before_anything_runs(tiny):
 
 def test_an_output_folder_that_cannot_be_written(tiny):
     (tiny / "file").write_text("")
-    result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "file")
-    assert result.exit_code != 0
+    for command in ("grid", "report"):
+        result = invoke(command, write_study(tiny, [0]), "--outputs", tiny / "file" / "below")
+        assert result.exit_code == 1
+        assert "Error: " in result.output and "Not a directory" in result.output
     with pytest.raises(SettingsError, match="cannot write to"):
         run_here(write_study(tiny, [0]), tiny / "file")
     assert invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "a{b}").exit_code == 0

@@ -180,6 +180,9 @@ def test_the_class_head_in_both_modes_where_the_statistics_are_wrong():
     by_class = np.repeat(values[1:3], 32, axis=0)  # sorted, as D_l is: batches are mixed anyway
     scores = model.score_modes(classifier, by_class, np.repeat([0, 1], 32), batch_size=32)
     assert scores == {"training": 1.0, "inference": 0.5}
+    model.batch_norms(encoder)[0].momentum = 0.5  # after three batches the mean would be 13
+    scores = model.score_modes(classifier, by_class, np.repeat([0, 1], 32), batch_size=16)
+    assert scores == {"training": 1.0, "inference": 0.5}
     assert model.batch_norms(encoder)[0].moving_mean.numpy().item() == 0
 
 

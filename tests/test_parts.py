@@ -105,6 +105,21 @@ def test_a_label_table_gives_labels_and_leaves_the_others_unlabelled(tmp_path):
     assert len(data.groups) == 0
 
 
+def test_an_unlabelled_image_in_a_folder_needs_a_row_without_a_label(tmp_path):
+    table = "file, label\n" + rows(6, "{i:02}.png,{label}\n") + "plate 1/a.png,\n"
+    write_files(tmp_path, {"plate 1/a.png": encode(make_images(1, 9, 9, 3)[0])})
+    data = load("folder", 9, data_dir=write_table(tmp_path, table, n=6))
+    assert data.unlabelled_origin.names.tolist() == ["plate 1/a.png"]
+
+
+def test_names_that_macos_takes_apart_are_found(tmp_path):
+    image = encode(make_images(1, 9, 9, 3)[0])
+    write_files(tmp_path, {"a\u0308.png": image})  # an a, and two dots above it
+    table = "file,label\n" + rows(6, "{i:02}.png,{label}\n") + "\u00e4.png,cat\n"  # one letter
+    data = load("folder", 9, data_dir=write_table(tmp_path, table, n=6))
+    assert data.unlabelled is data.train and len(data.train) + len(data.test) == 7
+
+
 def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
     assert not set(data.groups) & set(data.test_groups)
@@ -163,7 +178,7 @@ def test_label_tables_that_cannot_be_used(tmp_path, table, message):
 
 def test_class_folders_and_a_table_are_not_mixed(tmp_path):
     write_table(tmp_path / "own", "file,label\n" + rows(6, "{i:02}.png,{label}\n"), n=6)
-    with pytest.raises(DataError, match=r"no label for images in folders .*cat/0\.png, cat/1\.png"):
+    with pytest.raises(DataError, match=r"has no row .* for images in folders .*cat/0\.png, cat/1"):
         load("folder", 9, data_dir=write_folder(tmp_path / "own"))
 
 

@@ -165,16 +165,34 @@ def png16(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(written)
 
 
+def tiff(pixels: np.ndarray, **tags: int) -> bytes:
+    """A plain TIFF of uint8 or uint16, (H, W) or (H, W, C), or (C, H, W) in planes; no checks."""
+    planes, depth = tags.get("planes", 1), 8 * pixels.itemsize
+    (height, width), channels = pixels.shape[:2], 1 if pixels.ndim == 2 else pixels.shape[2]
+    if planes == 2:
+        channels, height, width = pixels.shape
+    colour = tags.get("colour", 1 if channels == 1 else 2)
+    strips = [400 + i * pixels.nbytes // channels for i in range(channels)]
+    sizes = [pixels.nbytes // channels] * channels
+    if planes == 1:
+        strips, sizes = [400], [pixels.nbytes]
+    entries = {256: [width], 257: [height], 258: [depth] * channels, 259: [1], 262: [colour]}
+    entries |= {273: strips, 277: [channels], 278: [height], 279: sizes, 284: [planes]}
+    entries |= {338: [0] * (channels - 3)} if channels > 3 else {}
+    data, lists, free = b"", b"", 14 + 12 * len(entries)
+    for tag, values in sorted(entries.items()):
+        one = struct.pack("<I", values[0])
+        if len(values) > 1:
+            one = struct.pack("<I", free + len(lists))
+            lists += struct.pack(f"<{len(values)}I", *values)
+        data += struct.pack("<HHI", tag, 4, len(values)) + one
+    data = b"II" + struct.pack("<HIH", 42, 8, len(entries)) + data + bytes(4) + lists
+    return data + bytes(400 - len(data)) + pixels.astype(f"<u{pixels.itemsize}").tobytes()
+
+
 def tiff16(pixels: np.ndarray) -> bytes:
     """A 16-bit colour TIFF of uint16 (H, W, 3)."""
-    height, width = pixels.shape[:2]
-    entries = [(256, width), (257, height), (258, 122), (259, 1), (262, 2), (273, 128), (277, 3)]
-    entries += [(278, height), (279, pixels.nbytes)]
-    data = b"II" + struct.pack("<HIH", 42, 8, len(entries))
-    for tag, value in entries:
-        data += struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value)
-    data += bytes(122 - len(data)) + struct.pack("<HHH", 16, 16, 16)
-    return data + pixels.astype("<u2").tobytes()
+    return tiff(pixels)
 
 
 @pytest.mark.parametrize("write", [png16, tiff16])
@@ -182,6 +200,28 @@ def test_16_bit_colour_keeps_both_its_bytes(write):
     pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), np.uint16)
     decoded, remark = decode_image(write(pixels))
     assert (decoded == pixels).all() and remark == "16-bit"
+
+
+def test_what_pillow_would_turn_into_noise_or_a_negative_is_refused():
+    pixels = np.random.default_rng(0).integers(0, 65536, (3, 4, 5), np.uint16)
+    decoded, told = decode_image(tiff(pixels, planes=2))
+    assert decoded is None and told.startswith("has deep colours in separate planes: save it with")
+    decoded, told = decode_image(tiff(pixels[0], colour=0))
+    assert (
+        decoded is None
+        and told == "has more than 8 bits with 0 for white: save it with 0 for black"
+    )
+    assert (decode_image(tiff(pixels[0]))[0] == pixels[0]).all()
+    flat = np.array([[0, 200]], np.uint8)
+    assert (decode_image(tiff(flat, colour=0))[0][..., 0] == 255 - flat).all()  # Pillow inverts it
+    planes = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)
+    assert (decode_image(tiff(planes, planes=2))[0] == np.moveaxis(planes, 0, 2)).all()
+
+
+def test_channels_beyond_the_third_are_left_out_and_told():
+    pixels = np.arange(40, dtype=np.uint8).reshape(2, 4, 5)
+    decoded, remark = decode_image(tiff(pixels))
+    assert (decoded == pixels[..., :3]).all() and remark == "further channels left out"
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])

@@ -9,7 +9,7 @@ import pytest
 from made_up import write_cell
 
 from semisiam import ROOT
-from semisiam.evidence import results, statistics
+from semisiam.evidence import results, statistics, tables
 from semisiam.evidence.results import MixtureError
 
 BASE = {
@@ -170,6 +170,33 @@ def test_class_scores_are_means_over_splits(tmp_path):
     table = classes.loc[(*ROW, "none", "semi")]
     assert table["recall"].to_dict() == pytest.approx({"cat": 0.85, "dog": 0.5})
     assert (table["n"] == 2).all()
+
+
+def test_a_collapsed_cell_is_in_no_class_table(tmp_path):
+    collapsed = {"metrics": {"collapsed": True}}
+    write_cell(tmp_path, 0.5, mode="semi", split=0, recall=(1.0, 0.0), **collapsed, **BASE)
+    write_cell(tmp_path, 0.9, mode="semi", split=1, recall=(0.9, 0.8), **BASE)
+    cells = results.collect(tmp_path)
+    reports = results.read_details(tmp_path, cells["cell"], "report")
+    classes = results.average_classes(cells, reports)
+    key = (*ROW, "none")
+    assert classes.loc[(*key, "semi")]["recall"].to_dict() == pytest.approx(
+        {"cat": 0.9, "dog": 0.8}
+    )
+    table = tables.lay_out_classes(cells, classes, key)
+    assert table.loc["accuracy"].iloc[0] == "0.900"
+
+
+def test_an_attack_of_four_pixels_is_no_mixture(tmp_path):
+    for mode in ("supervised", "semi"):
+        write_cell(tmp_path, 0.7, mode=mode, **BASE)
+        marks = {"attack": "pixel", "attack_pixels": 4}  # which no cell without attack can have
+        write_cell(tmp_path, 0.6, mode=mode, **marks, **BASE)
+    cells = results.collect(tmp_path)
+    assert statistics.compare(cells)["mean"]["cost"].tolist() == pytest.approx([10, 10])
+    write_cell(tmp_path, 0.6, mode="semi", attack="pixel", split=1, **BASE)
+    with pytest.raises(MixtureError, match="attack_pixels"):
+        statistics.compare(results.collect(tmp_path))
 
 
 def test_details_are_stacked_by_cell(folder):
@@ -334,6 +361,22 @@ def test_tasks_on_views_have_a_check_of_their_own(tmp_path, task, check, test, c
     assert row["learnt"] is learnt
 
 
+def test_histories_of_view_tasks_alone_name_no_right_answers(tmp_path):
+    metrics = {"pretext_check": {"diagonal": 0.9, "off_diagonal": 0.1}}
+    write_cell(tmp_path, 0.5, mode="semi", pretext="barlow_twins", metrics=metrics, **BASE)
+    histories = pd.DataFrame({"cell": ["some"], "loss": [1.0]})
+    row = results.check_pretext(results.collect(tmp_path), histories).loc[(*ROW, "none")]
+    assert row["learnt"] and np.isnan(row["training"])
+
+
+def test_as_trained_is_as_trained_where_the_network_kept_other_statistics(tmp_path):
+    metrics = {"accuracy_as_trained": 0.10}
+    base = BASE | {"mode": "supervised", "bn_recalibrate": "labelled", "metrics": metrics}
+    write_cell(tmp_path, 0.76, 0.76, **base)
+    (row,) = results.collect(tmp_path)[["accuracy", "accuracy_better"]].to_numpy().tolist()
+    assert row == [0.10, 0.76]
+
+
 def test_chance_is_the_share_of_the_largest_class(tmp_path):
     home = write_cell(tmp_path, 0.5, mode="semi", **BASE)
     report = pd.read_csv(home / "report.csv").assign(support=[59, 41])
@@ -358,6 +401,32 @@ def test_references_stand_beside_the_labelled_sets_they_were_drawn_like(tmp_path
     assert (row["n"], row["mean"]) == (2, pytest.approx(77))
     assert table.loc[("fashion_mnist", 1.0, "MobileNetV2, untrained", "none"), "mean"] == 50
     assert len(results.summarise(pool.assign(attack="none"))) == 0  # never in a trained mean
+
+
+def test_references_of_unlike_labels_are_no_one_mean(tmp_path):
+    for noise, accuracy in ((0.0, 0.7), (0.2, 0.5)):
+        write_cell(
+            tmp_path, accuracy, mode="supervised", label_noise=noise, name=str(noise), **BASE
+        )
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
+    table = results.summarise_references(cells, pd.concat([frozen, frozen]))  # given twice
+    table = table.droplevel(["dataset", "percent", "attack"])
+    assert table["mean"].to_dict() == {
+        "Pixels, label_noise = 0.0": pytest.approx(70),
+        "Pixels, label_noise = 0.2": pytest.approx(50),
+    }
+    assert (table["n"] == 1).all()
+
+
+def test_references_are_of_the_same_images(tmp_path):
+    write_cell(tmp_path, 0.5, mode="supervised", metrics={"content": "a"}, **BASE)
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
+    assert len(results.summarise_references(cells, frozen)) == 1
+    assert len(results.summarise_references(cells, frozen.assign(content="b"))) == 0
+    older = cells.drop(columns="content")  # cells that do not say
+    assert len(results.summarise_references(older, frozen.assign(content="b"))) == 1
 
 
 def test_cells_can_be_left_out(folder):

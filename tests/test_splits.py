@@ -27,6 +27,7 @@ from semisiam.method.splits import (
         (0.05, 60_000, 3_000),
         (0.07, 1_050, 70),
         (0.015, 1_000, 15),
+        (0.285, 200, 57),  # a float product a little below
     ],
 )
 def test_counts_follow_the_paper(fraction, n_unlabelled, n_labelled):
@@ -95,9 +96,11 @@ def test_a_recorded_split_is_read_back(tmp_path):
         read_split(path, split=3)
     with pytest.raises(SplitError, match="cannot be read"):
         read_split(tmp_path / "none.json", split=2)
-    path.write_text("[]")
-    with pytest.raises(SplitError, match="not a file of recorded splits"):
-        read_split(path, split=2)
+    ragged = describe_split(drawn, split=2) | {"places": [[0, 1], [2]]}
+    for content in (b"[]", b"\xff\xfe", json.dumps(ragged).encode()):
+        path.write_bytes(content)
+        with pytest.raises(SplitError, match="not a file of recorded splits"):
+            read_split(path, split=2)
 
 
 def test_a_whole_percent_of_fewer_than_a_hundred_images():

@@ -88,6 +88,23 @@ def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, stre
     assert (row["n"], row["draws"], row["over"]) == ("n = 5", "", "Small CNN, 5 %")
 
 
+def test_an_answer_that_does_not_outlast_the_correction_is_a_perhaps(tmp_path):
+    check = {"rotation_accuracy": {"training": 0.99, "test": 0.9}}
+    for split, gain in enumerate((0.08, 0.12, 0.16)):  # p = 0.035, times 3 of 5 tests: 0.106
+        base = {"dataset": "digits", "split": split}
+        for attack, loss in (("none", 0), ("pixel", 0.1)):  # of the siamese network alone
+            write_cell(tmp_path, 0.5, mode="supervised", attack=attack, **base)
+            semi = {"mode": "semi", "attack": attack, "metrics": check}
+            write_cell(tmp_path, 0.5 + gain - loss, **semi, **base)
+    cells = results.collect(tmp_path)
+    histories = results.read_details(tmp_path, cells["cell"], "history")
+    found = tables.give_verdicts(cells, histories).set_index("question")
+    answers = found[["answer", "strength"]].agg(", ".join, axis=1)
+    assert answers["Do unlabelled images help?"] == "perhaps yes, suggestive"
+    assert answers["Does it cost the siamese one more?"] == "yes, shown"
+    assert answers["Does the attack cost the supervised network?"] == "unclear, suggestive"
+
+
 def test_one_split_has_no_spread_and_what_was_not_run_is_blank(cells):
     trained = lay_out(cells, "fashion_mnist", 1.0).loc["ResNet50V2"].loc["as trained"]
     assert trained.tolist() == ["", "", "", "60.0 (1)", "", ""]

@@ -33,6 +33,8 @@ def test_another_draw_of_places_keeps_the_labelled_set():
     first, other = prepare(attack="pixel"), prepare(attack="pixel", attack_draw=1)
     assert (first.rows == other.rows).all()
     assert not (first.places == other.places).all()
+    drawn = [prepare(attack="random", attack_draw=draw).attacked for draw in (0, 1)]
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_noisy_labels_leave_the_images_and_a_mark_follows_the_given_class():
@@ -73,6 +75,15 @@ def bright_and_dark(n=12):
     labels = np.arange(n) % 2
     images = make_images(n, 32, 32, 3) // np.where(labels == 0, 1, 8)[:, None, None, None]
     return images.astype(np.uint8), labels
+
+
+def test_a_recorded_set_with_another_kind_of_mark_is_refused():
+    drawn = prepare(attack="patch")
+    rows, places, values = drawn.rows, drawn.places, drawn.values.astype(np.int64)
+    recorded = splits.RecordedSplit(rows, places, values, np.zeros(0, np.int64), "")
+    assert (prepare(recorded, attack="patch").attacked == drawn.attacked).all()
+    with pytest.raises(splits.SplitError, match="another kind of mark: use the same attack"):
+        prepare(recorded, attack="pixel")
 
 
 def test_frozen_pixels_are_the_images_themselves():

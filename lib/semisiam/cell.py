@@ -102,7 +102,7 @@ class Cell(_Settings):
         "one", description="transforms shown per unlabelled image and epoch: one (drawn) or all"
     )
     lambda_l: float = Field(1.0, ge=0, description="weight of the class loss, equation (1)")
-    lambda_u: float = Field(1.0, ge=0, description="weight of the rotation loss, equation (1)")
+    lambda_u: float = Field(1.0, ge=0, description="weight of the pretext loss, equation (1)")
     epochs: int = Field(3, ge=1, description="passes over D_u (semi) or D_l (supervised)")
     equal_updates: bool = Field(
         False, description="supervised: as many updates an epoch as semi would make"
@@ -152,7 +152,7 @@ class Cell(_Settings):
         try:
             settings = yaml.safe_load(path.read_text("utf-8"))
             return cls.check({k: v for k, v in settings.items() if k not in RETIRED})
-        except (AttributeError, UnicodeError, yaml.YAMLError) as error:
+        except (AttributeError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(f"{path} cannot be used: {error}") from None
 
     @classmethod
@@ -170,9 +170,8 @@ class Cell(_Settings):
     @property
     def data_settings(self) -> dict[str, Any]:
         """What `data.datasets.load` takes."""
-        names = ["image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split", "seed"]
-        names += ["unlabelled_classes"]
-        return {"name": self.dataset} | {name: getattr(self, name) for name in names}
+        names = {"image_size", "data_dir", "unlabelled_limit", "test_limit", "test_split", "seed"}
+        return {"name": self.dataset} | self.model_dump(include=names | {"unlabelled_classes"})
 
     @property
     def hash(self) -> str:
@@ -256,7 +255,7 @@ class Study(_Settings):
             raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # a date that is none, for instance
             raise SettingsError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(settings, dict) or "name" in settings:
             raise SettingsError(
@@ -275,18 +274,23 @@ class Study(_Settings):
             raise SettingsError("the study has no cell: give it base settings or axes")
         self._check_names()
         cells: dict[str, Cell] = {}
+        defaults = {name: field.default for name, field in Cell.model_fields.items()}
+        unused = list(self.rules)
         for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
             settings = self.base | dict(zip(self.axes, values, strict=True))
             settings |= self.variants.get(variant, {})
             for rule in self.rules:
-                if all(settings.get(key) == value for key, value in rule.when.items()):
+                if all((defaults | settings)[key] == value for key, value in rule.when.items()):
                     settings |= rule.set
+                    unused = [other for other in unused if other is not rule]
             cell = Cell.check(settings)
             parts = [_name(axis, getattr(cell, axis)) for axis in self.axes if axis not in _IN_NAME]
             name = "-".join([cell.name, *parts, *([variant] if variant else [])])
             if name in cells:
                 raise SettingsError(f"the study has the cell {name} twice")
             cells[name] = cell
+        if unused:
+            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
         return cells
 
     @property
@@ -300,11 +304,11 @@ class Study(_Settings):
         for name in named:
             if name not in Cell.model_fields:
                 raise SettingsError(_unknown(name, Cell))
+            if name == "output_dir":
+                raise SettingsError("output_dir is set by the grid, one folder per cell")
         for variant in self.variants:
             if not re.fullmatch(r"\w+(-\w+)*", variant):
                 raise SettingsError(f"variant {variant!r}: letters, digits, _ and - alone, please")
-        if "output_dir" in named:
-            raise SettingsError("output_dir is set by the grid, one folder per cell")
 
 
 class _Loader(yaml.SafeLoader):

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,10 @@ class _Group(click.Group):
             if type(error).__module__.startswith("semisiam"):
                 raise click.ClickException(str(error)) from None
             raise
+        except OSError as error:  # a file or folder of the user's; a closed pipe has no name
+            if not error.filename:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
         except KeyboardInterrupt:
             click.echo("stopped; the same command goes on from here", err=True)
             sys.exit(130)
@@ -161,6 +164,9 @@ def record(study: Study, outputs: Path) -> None:
             raise SettingsError(f"{name}: {reason}; run the grid again")
     if len(undone) == len(cells):
         raise SettingsError(f"no cell of {study.name} is done: there is nothing to record")
+    for path in {path for cell in cells.values() for path in (cell.weights, cell.splits_file)}:
+        if Path(path).is_absolute():
+            raise SettingsError(f"{path} would be recorded: give a path relative to this folder")
     target = results.record(folder, ROOT / "outputs" / "published" / study.name, left_out=undone)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
@@ -240,15 +246,13 @@ def data(name: str, size: int | None, **settings: Any) -> None:
     NAME is digits, fashion_mnist, stl10, malaria or folder (CLASS/*.png, *.jpg, ... with optional
     folders unlabelled/ and test/CLASS/; or images beside a labels.csv with the columns file, label
     and, if wished, group; images without a label are the unlabelled ones). Downloads and prepared
-    arrays are kept in the folder SEMISIAM_CACHE, by default in the user's cache. Halved by patient,
-    malaria has no patient on both sides.
+    arrays are kept in the folder SEMISIAM_CACHE, by default in the user's cache; what is in its
+    `prepared` may be deleted. Halved by patient, malaria has no patient on both sides.
     """
     from semisiam.data import datasets
 
-    started = time.perf_counter()
     prepared = datasets.load(name, size or PAPER_SIZES.get(name, 96), **settings)
-    seconds = time.perf_counter() - started
-    click.echo(f"{datasets.summarise(prepared)}\nready after {seconds:.1f} s")
+    click.echo(datasets.summarise(prepared))
 
 
 @main.command()

@@ -30,7 +30,10 @@ def write_embeddings(cell_folder: Path, images: Path, output: Path) -> pd.DataFr
     try:
         with replacing(output) as temporary:
             temporary.touch()
-            table = embed_images(cell_folder, images)
+            try:
+                table = embed_images(cell_folder, images)
+            except OSError as error:
+                raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
             if output.suffix == ".csv":
                 table.to_csv(temporary, index=False, float_format="%.9g")  # digits for any float32
                 return table
@@ -59,7 +62,8 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
     values of deep images outside the range that became 0-255 in training.
 
-    Raises `DataError` where the cell is not finished, or no image can be embedded.
+    Raises `DataError` where the cell is not finished, or no image can be embedded;
+    `SettingsError` where its settings cannot be read.
     """
     cell, members = _read_cell(cell_folder), _find_images(images)
     network, svm, about = _load(cell_folder, cell)
@@ -95,10 +99,7 @@ def explain_left_out(left_out: list[str], n_embedded: int) -> str:
 def _read_cell(folder: Path) -> Cell:
     if not (folder / "params.yaml").exists():
         raise DataError(f"{folder} is not a cell's folder: it has no params.yaml")
-    try:
-        cell = Cell.read(folder / "params.yaml")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}/params.yaml cannot be used: {error}") from None
+    cell = Cell.read(folder / "params.yaml")
     if reason := explain_undone(folder, cell):
         raise DataError(f"the cell in {folder} is not done ({reason}): run it first")
     if not cell.keep_model:

@@ -178,7 +178,8 @@ def _prepare(
     name: str, image_size: int, data_dir: str, halving: Halving, skip_damaged: bool, local: bool
 ) -> Prepared:
     """Open a data set's arrays in the cache, making them if they are missing or damaged."""
-    place = Path(data_dir).expanduser() if data_dir else None
+    # where there is no such user Path's own raises
+    place = Path(os.path.expanduser(data_dir)) if data_dir else None  # noqa: PTH111
     split = halving.test_split
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -107,7 +108,10 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
 
 def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     path, images = place / "labels.csv", list(filter(is_image, members))
-    table = _parse_table(path).sort_values("file")
+    table = _parse_table(path)
+    spelt = {unicodedata.normalize("NFC", name): name for name in members}  # macOS takes ä apart
+    table["file"] = [spelt.get(unicodedata.normalize("NFC", f), f) for f in table["file"]]
+    table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
     others = sorted(set(images) - set(labelled["file"]))
     grouped = labelled if any(labelled["group"]) else labelled[:0]
@@ -116,8 +120,10 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
         "names files that are not there": [name for name in named if name not in members],
         "names files that are no images": [name for name in named if not is_image(name)],
         "gives labels without a file": labelled[labelled["file"] == ""]["label"],
-        "names no label for images in folders other than unlabelled/": [
-            name for name in others if "/" in name and not name.startswith("unlabelled/")
+        "has no row (label empty: unlabelled) for images in folders other than unlabelled/": [
+            name
+            for name in sorted(set(others) - set(named))
+            if "/" in name and not name.startswith("unlabelled/")
         ],
         "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
         "needs labelled images of a second group for classes": [
@@ -143,7 +149,8 @@ def _parse_table(path: Path) -> pd.DataFrame:
     try:
         text = io.StringIO(data.decode("utf-8-sig"))
         with warnings.catch_warnings(action="error"):  # of fields beyond the columns
-            table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False)
+            how = {"keep_default_na": False, "index_col": False, "skipinitialspace": True}
+            table = pd.read_csv(text, dtype=str, **how)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None

@@ -32,11 +32,12 @@ NAMES |= {"supervised": "Supervised", "semi": "Semi-supervised", "frozen": "No t
 NAMES |= {"pixel": "Pixel attack", "searched": "Searched mark", "random": "Random marks"}
 NAMES |= {"patch": "Class patches", "none": "No attack", "delta": "Δ"}
 OF_NAME = {"dataset", "label_fraction", "backbone", "attack", "mode", "split", "attack_draw"}
+OF_ATTACK = {"attack_pixels", "attack_value", "attack_share", "attack_unlabelled"}  # may differ
 OF_MODE = {"epochs", "lambda_l", "lambda_u", "rotations", "pretext", "equal_updates"}  # may differ
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "test_split", "unlabelled_limit", "test_limit", "seed"]
-LABELLED_SET += ["splits_file", "label_noise", "attack"]
+LABELLED_SET += ["splits_file", "label_noise", "attack", "unlabelled_classes"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
@@ -66,6 +67,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
     cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
+    trained = cells.get("accuracy_as_trained", cells["accuracy"])  # with `bn_recalibrate` another
+    cells["accuracy"] = trained.fillna(cells["accuracy"])
     cells["accuracy_better"] = _choose_reading(cells)
     content = cells.get("content", pd.Series("", cells.index)).fillna("")  # older cells have none
     first = cells.groupby(["hash", content])["cell"].transform("first")
@@ -171,6 +174,7 @@ def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
     """
     shown = cells[SCALE].map(repr)
     keys = {name: [*within, "mode"] for name in OF_MODE}
+    keys |= {name: [*within, "attack"] for name in OF_ATTACK}
     keys["n_labelled"] = [*within, "label_fraction"]
     found = {}  # each once, in order
     for name in SCALE:
@@ -226,17 +230,25 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
 def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Average what one would have had without training, on the labelled sets of some cells.
 
-    Cells of `pool` with mode `frozen` count if they were drawn like one of `cells` and, but for
-    pixels, have an image size of theirs. Returns mean, std (percent) and n, indexed by dataset,
-    percent, reference (`Pixels`, `MobileNetV2, untrained`) and attack.
+    Cells of `pool` with mode `frozen` count if they were drawn like one of `cells`, of the same
+    images if both say so, and, but for pixels, have an image size of theirs. Returns mean, std
+    (percent) and n, indexed by dataset, percent, reference (`Pixels`, `MobileNetV2, untrained`;
+    with what else differs) and attack.
     """
-    fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
+    sized = pool["image_size"].isin(cells["image_size"])
+    ran, there = (t.get("content", pd.Series(None, t.index, object)) for t in (cells, pool))
+    fits = (pool["backbone"] == "pixels") & ~sized
+    fits |= sized & (there.isin(ran) | there.isna() | ran.isna().any())
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
-    frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
+    frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates()).drop_duplicates(_settings_but())
     weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
-    groups = frozen.groupby(["dataset", "percent", "reference", "attack"], sort=False)["value"]
+    keys = ["dataset", "percent", "reference", "attack"]
+    for what in ("test_split", "label_noise"):
+        if frozen.groupby(keys)[what].nunique().gt(1).any():
+            frozen["reference"] += f", {what} = " + frozen[what].astype(str)
+    groups = frozen.groupby(keys, sort=False)["value"]
     return groups.agg(mean="mean", std="std", n="count")
 
 
@@ -249,8 +261,8 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
         None if neither was measured.
     """
     cells = cells[(cells["mode"] == "semi") & (cells["pretext"] != "none")]
-    last = histories.groupby("cell")["accuracy_unlabelled"].last() if len(cells) else {}
-    trained = cells["cell"].map(last).astype(float)
+    known = histories.reindex(columns=["cell", "accuracy_unlabelled"])  # tasks on views have none
+    trained = cells["cell"].map(known.groupby("cell")["accuracy_unlabelled"].last()).astype(float)
     training = _get(cells, "rotation_accuracy.training").fillna(trained)
     cells = cells.assign(training=training, **_score_pretext(cells))
     groups = cells.groupby([*ROW, "attack"])
@@ -298,7 +310,7 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
 
     Returns precision, recall, f1 in [0, 1] and n (splits), indexed by ROW, attack, mode and class.
     """
-    cells, keys = select(cells), [*ROW, "attack", "mode"]
+    cells, keys = select(cells[~cells["collapsed"]]), [*ROW, "attack", "mode"]
     groups = reports.merge(cells[["cell", *keys]], on="cell").groupby([*keys, "class"], sort=False)
     table = groups[SCORES].mean().assign(n=groups.size())
     return table.sort_index(level=keys, sort_remaining=False)  # classes stay in their order

@@ -16,7 +16,7 @@ QUESTIONS = {  # what, at: the question, and the answer if the difference is abo
     ("gain", "pixel"): ("And under attack?", "yes", "no, they harm"),
     ("cost", "supervised"): ("Does the attack cost the supervised network?", "yes", "no, it helps"),
     ("cost", "semi"): ("Does it cost the siamese network?", "yes", "no, it helps"),
-    ("interaction", ""): ("Does it cost the siamese one less?", "no, more", "yes"),
+    ("interaction", ""): ("Does it cost the siamese one more?", "yes", "no, less"),
 }
 VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength", "over"]
 
@@ -56,6 +56,7 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
         answer = "the pretext task was not learnt"
     elif row["p"] < 0.05:
         answer = above if row["mean"] > 0 else below
+        answer = answer if row["p_holm"] < 0.05 else f"perhaps {answer}"
     draws = f"{row['draws']:.0f} draw" + "s" * int(row["draws"] > 1) if row["draws"] else ""
     strength = rate_strength(row["n"], row["p_holm"], learnt)
     return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws, strength
@@ -157,7 +158,8 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
     class, then mean ± std over classes and the accuracy over splits; columns mode, source (ours,
     published; not if all are ours) and score.
     """
-    means = cells.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
+    sound = cells[(cells["duplicate_of"] == "") & ~cells["collapsed"]]
+    means = sound.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
     accuracy = read_printed("classwise_accuracy").set_index(means.index.names)["accuracy"]
     spelt = {name.lower(): name for name in classes.loc[key].index.unique("class")}

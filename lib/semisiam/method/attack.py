@@ -122,10 +122,10 @@ def add_patches(
 
 
 def attack_at_random(
-    images: np.ndarray, places: np.ndarray, values: np.ndarray, *, seed: int
+    images: np.ndarray, places: np.ndarray, values: np.ndarray, *, seed: int, draw: int = 0
 ) -> np.ndarray:
     """Mark every image at places of its own: as many pixels, of the same value, and no shortcut."""
-    rng = np.random.default_rng([seed, 0x9155])
+    rng = np.random.default_rng([seed, 0x9155, draw])
     own = rng.integers(images.shape[1], size=(len(images), places.shape[1], 2))
     return attack(images, np.arange(len(images)), own, values[0])
 
@@ -136,9 +136,8 @@ def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarra
     ranks = np.empty(len(labels))
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
-        ranks[members] = rng.permutation(len(members)) / len(members)
-    counts = np.bincount(labels)[labels]
-    return ranks * counts < np.round(share * counts)
+        ranks[members] = rng.permutation(len(members))
+    return ranks < np.round(share * np.bincount(labels)[labels])
 
 
 def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray:

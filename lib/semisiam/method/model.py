@@ -64,6 +64,8 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
     try:
         network = build(input_shape=(image_size, image_size, 3), **options)
     except Exception as error:  # Keras's downloader raises the bare class
+        if start is None:
+            raise
         raise WeightsError(
             f"weights = 'imagenet': cannot be downloaded ({error}); on a machine with internet "
             "Keras keeps them in ~/.keras/models: copy that folder here, or name the .h5 file"
@@ -323,9 +325,9 @@ def score_modes(
     order = np.random.default_rng(0).permutation(len(images))
     right = {"training": 0, "inference": 0}
     with _kept_weights(classifier.get_layer("encoder")):
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            for mode in ("inference", "training"):
+        for mode in ("inference", "training"):  # in this order: training moves the statistics
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
                 y_lab = classifier(images[batch], training=mode == "training")["y_lab"]
                 right[mode] += int((np.argmax(y_lab, axis=1) == labels[batch]).sum())
     return {mode: count / len(labels) for mode, count in right.items()}

@@ -21,7 +21,7 @@ def count_labelled(fraction: float, n_unlabelled: int) -> int:
     percent = round(fraction * 100, 9)
     if percent == int(percent) and n_unlabelled >= 100:
         return int(percent) * (n_unlabelled // 100)
-    return int(round(fraction * n_unlabelled, 9) if n_unlabelled < 100 else fraction * n_unlabelled)
+    return int(round(fraction * n_unlabelled, 9))  # 0.285 · 200 is a little less than 57
 
 
 def draw_labelled(labels: np.ndarray, n_labelled: int, *, split: int, seed: int) -> np.ndarray:
@@ -109,7 +109,9 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
         return RecordedSplit(*(np.array(a, np.int64) for a in lists), recorded["content"])
     except OSError as error:
         raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except SplitError:
+        raise
+    except (KeyError, TypeError, ValueError):
         raise SplitError(f"splits_file {path} is not a file of recorded splits") from None
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def prepare_devices(cell: Cell) -> None:
         mallopt(M_MMAP_MAX, 0)  # the next, else its page faults take up to a third of the time, and
         mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold does not
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
+        with suppress(RuntimeError):  # TensorFlow uses it already: an earlier cell of a notebook
+            tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
 
 
 def decayed_rate(
@@ -156,7 +158,7 @@ def make_batches(
 
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Images that pass the encoder in an epoch, both streams together."""
-    views = 1 if cell.mode == "supervised" else 2
+    views = {"frozen": 0, "supervised": 1, "semi": 2}[cell.mode]
     if cell.pretext in VIEW_TASKS:
         views = 1 + 2
     elif cell.mode == "semi" and cell.rotations == "all":
@@ -247,7 +249,8 @@ def measure_speed(cell: Cell, history: pd.DataFrame, *sets: np.ndarray) -> dict[
     batches, started = make_batches(cell, *sets, range(cell.epochs)).take(50), time.perf_counter()
     images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
     speed = {"pipeline": images / (time.perf_counter() - started)}
-    usual = float(history["seconds"].iloc[1:].median())  # the first epoch is also traced
+    later = history["seconds"].iloc[1:] if len(history) > 1 else history["seconds"]
+    usual = float(later.median())  # the first epoch is also traced
     speed["training"] = count_views(cell, len(sets[0]), len(sets[2])) / usual
     return {"images_per_second": speed, "seconds_tracing": float(history["seconds"][0]) - usual}
 
@@ -257,7 +260,7 @@ def describe_epoch(row: dict[str, Any]) -> str:
     accuracy = f"labelled accuracy {row['accuracy_labelled']:.3f}"
     line = f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  {accuracy}"
     if "accuracy_unlabelled" in row:
-        line += f"  rotation accuracy {row['accuracy_unlabelled']:.3f}"
+        line += f"  pretext accuracy {row['accuracy_unlabelled']:.3f}"
     return line
 
 

@@ -48,6 +48,9 @@ def prepare_labelled(
     clean, labels = pool[rows], pool_labels[rows]
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
+    if recorded and recorded.places.size != marks[0].size:
+        told = "use the same attack and attack_pixels"
+        raise splits.SplitError(f"splits_file was recorded with another kind of mark: {told}")
     places, values = (recorded.places, recorded.values) if recorded else marks
     labels = splits.add_noise(labels, cell.label_noise, **draw)
     attacked = _attack(cell, clean, labels, places, values)
@@ -59,7 +62,8 @@ def prepare_labelled(
 def _attack(cell, clean, labels, places, values):
     """Attack D_l, but for the share that the cell spares."""
     if cell.attack == "random":
-        attacked = attacks.attack_at_random(clean, places, values, seed=cell.seed)
+        draw = {"seed": cell.seed, "draw": cell.attack_draw}
+        attacked = attacks.attack_at_random(clean, places, values, **draw)
     else:
         attacked = _mark(cell)(clean, labels, places, values)
     spared = ~attacks.choose_attacked(labels, cell.attack_share, seed=cell.seed)

@@ -86,7 +86,7 @@ def run_on_worker(cell: Cell, folder: Path, *, threads: int | None = None, **how
 
 def _share_cpus(worker: Any) -> int:
     """Share the host's processors among the cells that its workers run side by side."""
-    known = sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"].values()
-    host = next((w["host"] for w in known if w["id"] == worker.id), None)
-    slots = sum(w["nthreads"] for w in known if w["host"] == host)
-    return max(1, count_cpus() // max(1, slots))
+    known = sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"]
+    host = known[worker.contact_address]["host"]
+    slots = sum(w["nthreads"] for w in known.values() if w["host"] == host)
+    return max(1, count_cpus() // slots)

@@ -114,7 +114,8 @@ def open_folder(cell: Cell) -> Path:
 
 def start_over(folder: Path, cell: Cell) -> None:
     """Write a cell's settings; what was done there counts no more, but for its last checkpoint."""
-    (folder / "done.json").unlink(missing_ok=True)
+    for name in ("done.json", "failed.json"):
+        (folder / name).unlink(missing_ok=True)
     with replacing(folder / "params.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
 

@@ -147,7 +147,9 @@ def run_study(
     folder, status = make_folder(folder), dict(status)
     for name, cell in status.items():
         if cell.reason.startswith(records.OTHER_IMAGES):  # its run would find it done
-            (folder / name / "done.json").unlink(missing_ok=True)
+            ran = read_json(folder / name / "done.json").get("content")
+            if not cell.reason.endswith(f"now {ran}"):  # nobody else has run it meanwhile
+                (folder / name / "done.json").unlink(missing_ok=True)
     elsewhere = {name for name, cell in status.items() if cell.state == "running"}
     left = [name for name, cell in status.items() if cell.state not in ("done", "running")]
     ours = {name: executor.submit(run, cells[name], folder / name) for name in left}

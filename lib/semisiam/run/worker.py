@@ -67,8 +67,7 @@ def run_cell(
             try:
                 if not explain_undone(folder, cell):
                     return Status("done")
-                for name in ("failed.json", "cell.ipynb"):  # an early death would be told by them
-                    (folder / name).unlink(missing_ok=True)
+                (folder / "cell.ipynb").unlink(missing_ok=True)  # it would tell of an early death
                 start_over(folder, cell.model_copy(update={"output_dir": str(folder)}))
                 with _start(folder, environment | {LOCK: str(lock)}, cwd) as child:
                     reason = _watch(child, folder / "progress.json", stall_minutes, stopped)
@@ -102,7 +101,8 @@ def _start(
         subprocess.Popen(
             [*command, "--log-output", "--no-progress-bar"],
             cwd=cwd,
-            env=environment | {"TMPDIR": temp},
+            # safe: no .py file in the user's folder is imported
+            env=environment | {"TMPDIR": temp, "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,  # the child ends when this pipe does, see semisiam.run.child
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -125,8 +125,9 @@ def _watch(
         if child.returncode is None:  # else its number may be another process's by now
             with suppress(psutil.Error):
                 family = psutil.Process(child.pid).children(recursive=True) or family
-        if progress.exists() and (changed := progress.stat().st_mtime_ns) != seen:
-            seen, last = changed, time.monotonic()
+        with suppress(FileNotFoundError):  # before the first epoch, and when all is written
+            if (changed := progress.stat().st_mtime_ns) != seen:
+                seen, last = changed, time.monotonic()
         if stopped():
             reason = "stopped"
         elif time.monotonic() - last > 60 * minutes:
