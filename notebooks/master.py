@@ -47,7 +47,7 @@ test_limit: int = 0  # use this many test images (0: all)
 test_split: str = "random"  # how malaria is halved: random (paper) or patient
 unlabelled_classes: str = "same"  # classes of D_u beside those of D_l: same, fewer, more or other
 # the labelled set (III-B)
-label_fraction: float = 0.05  # labelled images as a share of the unlabelled ones
+label_fraction: float = 0.05  # labelled images as a share of N_u
 split: int = 0  # which random labelled set (0-4 in the paper)
 splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)
 label_noise: float = 0.0  # share of D_l with a wrong class
@@ -65,12 +65,12 @@ seed: int = 0  # seed of labelled sets, places, weights and order
 mode: str = "semi"  # supervised, semi or frozen (no training: a reference)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3, resnet50_v2 or pixels
 weights: str = "none"  # the backbone's start: none, imagenet or FILE.h5
-bn_momentum: float | None = None  # of all batch normalisations (None: the backbone's own)
+bn_momentum: float | None = None  # of batch normalisation (None: its own)
 bn_recalibrate: str = "none"  # re-estimate them after training: none, labelled or unlabelled
 pretext: str = "rotation"  # none, rotation (paper), rotation_flip, jigsaw or a task of `views`
 rotations: str = "one"  # transforms shown per unlabelled image and epoch: one (drawn) or all
 lambda_l: float = 1.0  # weight of the class loss, equation (1)
-lambda_u: float = 1.0  # weight of the rotation loss, equation (1)
+lambda_u: float = 1.0  # weight of the pretext loss, equation (1)
 # training (III-B)
 epochs: int = 3  # passes over D_u (semi) or D_l (supervised)
 equal_updates: bool = False  # supervised: as many updates an epoch as semi would make
@@ -144,7 +144,10 @@ if cell.attack_unlabelled:  # not in the paper: to see what clean D_u is worth
     unlabelled = attacks.attack(unlabelled, hidden, labelled.places, labelled.values)
 
 # %%
-shown = [np.flatnonzero(labels == c)[0] for c in range(min(8, len(data.class_names)))]
+# of each class the image that the attack changes most
+change = np.abs(labelled.attacked - labelled.clean.astype(int)).sum(axis=(1, 2, 3))
+of_class = [np.flatnonzero(labels == c) for c in range(min(8, len(data.class_names)))]
+shown = [rows[change[rows].argmax()] for rows in of_class]
 names = [data.class_names[labels[i]] for i in shown]
 
 # %% alt="Labelled images of up to eight classes: clean ones above, attacked ones below."
@@ -245,8 +248,9 @@ as_trained = float((predictions == test_labels).mean())
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
-# After few updates, the moving averages of batch normalisation are partly their first values
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)). So the SVM is asked once more, with
+# If few updates leave much of the first values in batch normalisation's moving averages
+# (`bn_initial_share`, above), they mislead the SVM
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). So it is asked once more, with
 # statistics re-estimated on $D_l$.
 
 # %%

@@ -89,24 +89,6 @@ def test_a_large_test_set_is_drawn_from():
     assert len(set(index)) == 1000
 
 
-def test_the_trigger_of_what_looks_at_the_mark_alone_and_of_what_looks_at_nothing():
-    images, labels = np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3
-    places = np.array([[0, 0], [0, 1], [0, 2]])
-
-    def see_mark(images):
-        return np.argmax(images[:, 0, :3, 0], axis=1)
-
-    rows = evaluation.score_trigger(see_mark, images, labels, places)
-    assert [row["predicted"] for row in rows] == [1, 1, 1]
-    assert [row["unmarked"] for row in rows] == [1, 0, 0]  # without a mark it says 0
-    assert [row["flipped"] for row in rows] == [0, 1, 1]
-    constant = evaluation.score_trigger(lambda i: np.full(len(i), 2), images, labels, places)
-    assert [row["predicted"] for row in constant] == [0, 0, 1]
-    assert [row["flipped"] for row in constant] == [0, 0, 0]
-    value = evaluation.score_trigger(see_mark, images, labels, places, values=np.zeros(3, int))
-    assert [row["predicted"] for row in value] == [1, 0, 0]  # black on black is no mark
-
-
 @pytest.mark.parametrize("embeddings", [np.ones((9, 128), np.float32), np.eye(3, 128)])
 def test_an_embedding_without_projection(embeddings):
     """t-SNE ends the process on constant embeddings."""

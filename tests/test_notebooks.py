@@ -4,10 +4,9 @@ That the cells still compute what they show is nbval's part of `make test`.
 """
 
 import ast
-import io
+import inspect
 import re
 import statistics
-import tokenize
 import types
 import typing
 from urllib.parse import urlsplit
@@ -191,23 +190,27 @@ def test_links_to_the_neighbours_follow_the_order(name):
 def test_parameters_of_master_are_the_fields_of_cell():
     (cell,) = [c for c in code_cells(pairing.source("master")) if "parameters" in _tags(c)]
     parameters = {
-        node.target.id: (
-            ast.unparse(node.annotation),
-            ast.literal_eval(node.value),
-            _comments(cell.source)[node.lineno],
-        )
+        node.target.id: (ast.unparse(node.annotation), ast.literal_eval(node.value))
         for node in ast.parse(cell.source).body
         if isinstance(node, ast.AnnAssign)
     }
     assert len(parameters) == len(ast.parse(cell.source).body)
     fields = {
-        name: (_notebook_type(field.annotation), field.default, field.description)
+        name: (_notebook_type(field.annotation), field.default)
         for name, field in Cell.model_fields.items()
     }
     assert list(parameters) == list(fields)
     for name in fields:
         assert parameters[name] == fields[name]
         assert type(parameters[name][1]) is type(fields[name][1])
+    explained = _explain_fields(cell.source)
+    assert list(explained) == list(parameters)  # each has a comment
+    ours = _explain_fields(inspect.getsource(Cell))
+    assert ours.items() <= explained.items()
+    choices = {
+        n for n, f in Cell.model_fields.items() if typing.get_origin(f.annotation) is typing.Literal
+    }
+    assert set(explained) - set(ours) == choices  # which say themselves what there is
 
 
 def find_links(name):
@@ -220,10 +223,10 @@ def _tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def _comments(source):
-    """Give the comment on each line, without its `# `."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+def _explain_fields(source):
+    """Give the comment behind each `name: type = value`."""
+    found = re.findall(r"^ *(\w+): .* = .*?  # (.+)$", source, re.MULTILINE)
+    return dict(found)
 
 
 def _notebook_type(annotation):

@@ -102,7 +102,7 @@ def test_a_label_table_gives_labels_and_leaves_the_others_unlabelled(tmp_path):
     )
     place = {f"{i:02}.png": image for i, image in enumerate(make_images(18, 9, 9, 3))}
     assert (data.train[0] == place[data.train_origin.names[0]]).all()
-    assert len(data.groups) == 0
+    assert len(data.train_origin.groups) == 0
 
 
 def test_an_unlabelled_image_in_a_folder_needs_a_row_without_a_label(tmp_path):
@@ -122,9 +122,11 @@ def test_names_that_macos_takes_apart_are_found(tmp_path):
 
 def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
-    assert not set(data.groups) & set(data.test_groups)
-    assert len(data.groups) == 12 and len(data.test_groups) == 6
-    assert [f"g{int(name[:2]) // 3}" for name in data.train_origin.names] == data.groups.tolist()
+    assert not set(data.train_origin.groups) & set(data.test_origin.groups)
+    assert len(data.train_origin.groups) == 12 and len(data.test_origin.groups) == 6
+    assert [
+        f"g{int(name[:2]) // 3}" for name in data.train_origin.names
+    ] == data.train_origin.groups.tolist()
     assert data.unlabelled is data.train
     assert "drawn by group with seed 0" in data.notes[-1]
 

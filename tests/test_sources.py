@@ -435,6 +435,13 @@ def test_an_image_of_several_pages_is_refused_by_name(tmp_path):
 def test_malarias_patients_are_its_groups(tmp_path):
     write_zip(tmp_path / "cell_images.zip", make_malaria(20))
     data = load("malaria", 16, data_dir=str(tmp_path), unlabelled_limit=8)
-    assert data.groups.tolist() == sources.find_patients(data.train_origin.names).tolist()
-    assert len(data.groups) == 8 and set(data.test_groups) == {"C0", "C1", "C2", "C3"}
-    assert len(load("digits", 8).groups) == 0
+    assert (
+        data.train_origin.groups.tolist() == sources.find_patients(data.train_origin.names).tolist()
+    )
+    assert len(data.train_origin.groups) == 8 and set(data.test_origin.groups) == {
+        "C0",
+        "C1",
+        "C2",
+        "C3",
+    }
+    assert len(load("digits", 8).train_origin.groups) == 0

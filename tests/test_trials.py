@@ -63,6 +63,30 @@ def test_marks_are_tried_on_a_few_test_images(n, tried):
     assert len(set(seen[0].tolist())) == len(seen[0]) == tried
 
 
+def test_the_trigger_of_what_looks_at_the_mark_alone_and_of_what_looks_at_nothing():
+    images, labels = np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3
+    places = np.array([[[0, 0]], [[0, 1]], [[0, 2]]])
+    nothing = np.zeros(0, int)
+
+    def score(predict, value):
+        marks = {"places": places, "values": np.full(3, value)}
+        labelled = trials.Labelled(*[nothing] * 5, **marks)
+        return trials.score_trigger(Cell(attack="pixel"), predict, labelled, images, labels)
+
+    def see_mark(images):
+        return np.argmax(images[:, 0, :3, 0], axis=1)
+
+    rows = score(see_mark, 255)
+    assert [row["predicted"] for row in rows] == [1, 1, 1]
+    assert [row["unmarked"] for row in rows] == [1, 0, 0]  # without a mark it says 0
+    assert [row["flipped"] for row in rows] == [0, 1, 1]
+    constant = score(lambda i: np.full(len(i), 2), 255)
+    assert [row["predicted"] for row in constant] == [0, 0, 1]
+    assert [row["flipped"] for row in constant] == [0, 0, 0]
+    value = score(see_mark, 0)
+    assert [row["predicted"] for row in value] == [1, 0, 0]  # black on black is no mark
+
+
 def test_a_recorded_set_takes_the_place_of_a_draw():
     other = prepare(attack="pixel", split=1)
     recorded = splits.RecordedSplit(other.rows, other.places + 1, other.values, other.rows[:0], "")

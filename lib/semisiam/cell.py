@@ -40,86 +40,59 @@ class _Settings(BaseModel):
 class Cell(_Settings):
     """The settings of one run; the defaults are the smoke size that CI runs in seconds.
 
-    Names, types, defaults and descriptions equal the parameters cell of `notebooks/master.py`,
-    which a test holds together. Section numbers are those of the paper.
+    Names, types, defaults and comments equal the parameters cell of `notebooks/master.py`, which
+    also says what each choice means; a test holds them together. Sections are those of the paper.
     """
 
     # data (III-A)
-    dataset: Literal["digits", "fashion_mnist", "stl10", "malaria", "folder"] = Field(
-        "digits", description="digits, fashion_mnist, stl10, malaria or folder"
-    )
-    data_dir: str = Field("", description='folder of the raw files ("": the cache)')
-    image_size: int = Field(32, ge=8, le=1024, description="height and width after resizing (px)")
-    unlabelled_limit: int = Field(0, ge=0, description="use this many unlabelled images (0: all)")
-    test_limit: int = Field(0, ge=0, description="use this many test images (0: all)")
-    test_split: Literal["random", "patient"] = Field(
-        "random", description="how malaria is halved: random (paper) or patient"
-    )
-    unlabelled_classes: Literal["same", "fewer", "more", "other"] = Field(
-        "same", description="classes of D_u beside those of D_l: same, fewer, more or other"
-    )
+    dataset: Literal["digits", "fashion_mnist", "stl10", "malaria", "folder"] = "digits"
+    data_dir: str = ""  # folder of the raw files ("": the cache)
+    image_size: int = Field(32, ge=8, le=1024)  # height and width after resizing (px)
+    unlabelled_limit: int = Field(0, ge=0)  # use this many unlabelled images (0: all)
+    test_limit: int = Field(0, ge=0)  # use this many test images (0: all)
+    test_split: Literal["random", "patient"] = "random"
+    unlabelled_classes: Literal["same", "fewer", "more", "other"] = "same"
     # the labelled set and the attack (III-C)
-    label_fraction: float = Field(
-        0.05, gt=0, le=1, description="labelled images as a share of the unlabelled ones"
-    )
-    split: int = Field(0, ge=0, description="which random labelled set (0-4 in the paper)")
-    splits_file: str = Field("", description='JSON of recorded labelled sets ("": drawn by seed)')
-    label_noise: float = Field(0.0, ge=0, lt=1, description="share of D_l with a wrong class")
-    attack: Literal["none", "pixel", "searched", "random", "patch"] = Field(
-        "none", description="on D_l: none, pixel (paper), searched, random (per image) or patch"
-    )
-    attack_pixels: int = Field(1, ge=1, description="marked pixels an image")
-    attack_value: int = Field(255, ge=0, le=255, description="grey value of the mark (0-255)")
-    attack_draw: int = Field(0, ge=0, description="which draw of the places, apart from the seed")
-    attack_share: float = Field(1.0, gt=0, le=1, description="share of D_l that is attacked")
-    attack_unlabelled: bool = Field(False, description="attack D_u too, by its hidden classes")
-    defence: Literal["none", "median", "jpeg", "grey"] = Field(
-        "none", description="filter on D_l: none, median (3 x 3), jpeg or grey"
-    )
-    jpeg_quality: int = Field(10, ge=1, le=95, description="of the jpeg defence (1-95)")
-    seed: int = Field(0, ge=0, description="seed of labelled sets, places, weights and order")
+    label_fraction: float = Field(0.05, gt=0, le=1)  # labelled images as a share of N_u
+    split: int = Field(0, ge=0)  # which random labelled set (0-4 in the paper)
+    splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)
+    label_noise: float = Field(0.0, ge=0, lt=1)  # share of D_l with a wrong class
+    attack: Literal["none", "pixel", "searched", "random", "patch"] = "none"
+    attack_pixels: int = Field(1, ge=1)  # marked pixels an image
+    attack_value: int = Field(255, ge=0, le=255)  # grey value of the mark (0-255)
+    attack_draw: int = Field(0, ge=0)  # which draw of the places, apart from the seed
+    attack_share: float = Field(1.0, gt=0, le=1)  # share of D_l that is attacked
+    attack_unlabelled: bool = False  # attack D_u too, by its hidden classes
+    defence: Literal["none", "median", "jpeg", "grey"] = "none"
+    jpeg_quality: int = Field(10, ge=1, le=95)  # of the jpeg defence (1-95)
+    seed: int = Field(0, ge=0)  # seed of labelled sets, places, weights and order
     # model and training (III, III-B)
-    mode: Literal["supervised", "semi", "frozen"] = Field(
-        "semi", description="supervised, semi or frozen (no training: a reference)"
+    mode: Literal["supervised", "semi", "frozen"] = "semi"
+    backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2", "pixels"] = (
+        "small_cnn"
     )
-    backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2", "pixels"] = Field(
-        "small_cnn", description="small_cnn, mobilenet_v2, inception_v3, resnet50_v2 or pixels"
-    )
-    weights: str = Field("none", description="the backbone's start: none, imagenet or FILE.h5")
-    bn_momentum: float | None = Field(
-        None, ge=0, lt=1, description="of all batch normalisations (None: the backbone's own)"
-    )
-    bn_recalibrate: Literal["none", "labelled", "unlabelled"] = Field(
-        "none", description="re-estimate them after training: none, labelled or unlabelled"
-    )
+    weights: str = "none"  # the backbone's start: none, imagenet or FILE.h5
+    bn_momentum: float | None = Field(None, ge=0, lt=1)  # of batch normalisation (None: its own)
+    bn_recalibrate: Literal["none", "labelled", "unlabelled"] = "none"
     pretext: Literal[
         "none", "rotation", "rotation_flip", "jigsaw", "barlow_twins", "consistency"
-    ] = Field(
-        "rotation",
-        description="none, rotation (paper), rotation_flip, jigsaw or a task of `views`",
-    )
-    rotations: Literal["one", "all"] = Field(
-        "one", description="transforms shown per unlabelled image and epoch: one (drawn) or all"
-    )
-    lambda_l: float = Field(1.0, ge=0, description="weight of the class loss, equation (1)")
-    lambda_u: float = Field(1.0, ge=0, description="weight of the pretext loss, equation (1)")
-    epochs: int = Field(3, ge=1, description="passes over D_u (semi) or D_l (supervised)")
-    equal_updates: bool = Field(
-        False, description="supervised: as many updates an epoch as semi would make"
-    )
-    batch_size: int = Field(64, ge=2, description="labelled images a step, and unlabelled ones")
-    learning_rate: float = Field(0.001, gt=0, le=1, description="Adam's, until the decay starts")
-    decay_start: float = Field(0.4, ge=0, le=1, description="share of the epochs before the decay")
-    decay_rate: float = Field(0.1, ge=0, description="then x exp(-decay_rate) each epoch")
+    ] = "rotation"
+    rotations: Literal["one", "all"] = "one"
+    lambda_l: float = Field(1.0, ge=0)  # weight of the class loss, equation (1)
+    lambda_u: float = Field(1.0, ge=0)  # weight of the pretext loss, equation (1)
+    epochs: int = Field(3, ge=1)  # passes over D_u (semi) or D_l (supervised)
+    equal_updates: bool = False  # supervised: as many updates an epoch as semi would make
+    batch_size: int = Field(64, ge=2)  # labelled images a step, and unlabelled ones
+    learning_rate: float = Field(0.001, gt=0, le=1)  # Adam's, until the decay starts
+    decay_start: float = Field(0.4, ge=0, le=1)  # share of the epochs before the decay
+    decay_rate: float = Field(0.1, ge=0)  # then x exp(-decay_rate) each epoch
     # the run
-    deterministic: bool = Field(True, description="same seed, same machine: same numbers")
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description="float32, mixed_bfloat16 or mixed_float16"
-    )
-    jit: bool = Field(False, description="compile with XLA: for GPUs, far slower on CPUs")
-    memory_growth: bool = Field(True, description="take GPU memory as needed, not all at once")
-    keep_model: bool = Field(True, description="keep model.keras (up to 130 MB a cell)")
-    output_dir: str = Field("", description='folder of the results ("": beside the notebook)')
+    deterministic: bool = True  # same seed, same machine: same numbers
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit: bool = False  # compile with XLA: for GPUs, far slower on CPUs
+    memory_growth: bool = True  # take GPU memory as needed, not all at once
+    keep_model: bool = True  # keep model.keras (up to 130 MB a cell)
+    output_dir: str = ""  # folder of the results ("": beside the notebook)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

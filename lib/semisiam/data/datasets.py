@@ -36,12 +36,10 @@ class Dataset:
     unlabelled: np.ndarray  # D_u; the very array `train` where all images have labels
     test: np.ndarray  # used once, at the end
     test_labels: np.ndarray  # int64 (N,), from 0
-    groups: np.ndarray  # what images of train share, e.g. a patient, str (N,); empty if unknown
-    test_groups: np.ndarray  # the same of test
     notes: tuple[str, ...]  # what a reader of any result must know, e.g. of reduced scale
     test_rows: np.ndarray  # int64, test images among all labelled ones; empty if not drawn
     content: str  # 16 hex digits that identify the images of all parts in order, at any size
-    train_origin: Part  # with names and digests, as the next two
+    train_origin: Part  # with names, groups and digests, as the next two
     unlabelled_origin: Part
     test_origin: Part
     facts: dict[str, dict[str, list[int]]]  # by part, of `pixels.Reader.write`
@@ -92,8 +90,6 @@ def load(
         unlabelled=unlabelled.images,
         test=test.images,
         test_labels=test.labels,
-        groups=train.groups,
-        test_groups=test.groups,
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
         content=_hash_content(class_names, parts),

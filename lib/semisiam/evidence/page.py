@@ -1,6 +1,5 @@
 """Pages from notebooks: a study's report, and the answer for a folder of one's own images."""
 
-import ast
 import re
 from html import escape
 from pathlib import Path
@@ -20,6 +19,7 @@ from semisiam import ROOT
 from semisiam.atomic import replacing
 from semisiam.cell import Study
 
+NOTEBOOKS = ROOT / "notebooks"
 SKIPPED = "not-on-page"  # tag of cells for readers of the notebook alone
 OWN = "09_own_images"
 LINK = re.compile(r"\[(\w+)\]\(\w+\.ipynb\)")  # to another notebook, which no page has beside it
@@ -50,9 +50,8 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
 
 def read_settings(texts: dict[str, str]) -> dict[str, Any]:
     """Read parameters of notebook `OWN` from text, as what it declares; or raise `ReportError`."""
-    cells = _read_notebook(OWN).cells
-    (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
-    kinds = {n.target.id: n.annotation.id for n in ast.parse(cell.source).body}
+    declared = papermill.inspect_notebook(NOTEBOOKS / f"{OWN}.ipynb")
+    kinds = {name: of["inferred_type_name"] for name, of in declared.items()}
     known = [name for name in kinds if name not in ("folder", "output_dir", "digits_per_class")]
     settings = {}
     for name, text in texts.items():
@@ -65,10 +64,6 @@ def read_settings(texts: dict[str, str]) -> dict[str, Any]:
     return settings
 
 
-def _read_notebook(name: str) -> nbformat.NotebookNode:
-    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-
-
 def run_notebook(
     name: str, parameters: dict[str, Any], refused: str, *, progress_bar: bool = False
 ) -> nbformat.NotebookNode:
@@ -79,11 +74,11 @@ def run_notebook(
     KernelSpecManager.get_kernel_spec = lambda self, name: spec
     try:
         return papermill.execute_notebook(
-            _read_notebook(name),
+            NOTEBOOKS / f"{name}.ipynb",
             None,
             parameters,
             kernel_name="python3",
-            cwd=ROOT / "notebooks",
+            cwd=NOTEBOOKS,
             progress_bar=progress_bar,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )

@@ -235,10 +235,9 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     (percent) and n, indexed by dataset, percent, reference (`Pixels`, `MobileNetV2, untrained`;
     with what else differs) and attack.
     """
-    sized = pool["image_size"].isin(cells["image_size"])
+    fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     ran, there = (t.get("content", pd.Series(None, t.index, object)) for t in (cells, pool))
-    fits = (pool["backbone"] == "pixels") & ~sized
-    fits |= sized & (there.isin(ran) | there.isna() | ran.isna().any())
+    fits &= there.isin(ran) | there.isna() | ran.isna().any()
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
     frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates()).drop_duplicates(_settings_but())
     weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")

@@ -1,19 +1,17 @@
 """How linearly separable the embedding is (paper, III-C and IV-A)."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import entropy
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
-
-from semisiam.method.attack import WHITE, attack
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000
@@ -62,33 +60,6 @@ def score_embeddings(
         "collapsed": measure_spread(test) < COLLAPSED,
         "separability": measure_separability(labelled, labels, test, test_labels),
     }
-
-
-def score_trigger(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    labels: np.ndarray,
-    places: np.ndarray,
-    values: int | np.ndarray = WHITE,
-    mark: Callable[..., np.ndarray] = attack,
-) -> list[dict[str, float]]:
-    """Ask how well each class's mark (see `attack.attack`) works as a trigger on other classes.
-
-    `predict` goes from test images without marks, uint8 (N, H, W, C), to classes, int (N,). Returns
-    one row a class c, over the images of other classes: `predicted` as c with c's mark (the attack
-    success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not predicted as
-    c without the mark, the share that is with it (0 if there is none). NaN without such images.
-    """
-    unmarked, rows = predict(images), []
-    for c in range(len(places)):
-        shares = dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan)
-        if (other := labels != c).any():
-            marked = mark(images[other], np.full(other.sum(), c), places, values)
-            hit, before = predict(marked) == c, unmarked[other] == c
-            shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
-            shares["flipped"] = float(hit[~before].mean()) if not before.all() else 0.0
-        rows.append({"class": c} | shares)
-    return rows
 
 
 def report_classes(
@@ -163,19 +134,13 @@ def _silhouette(embeddings, labels):
 
 def _fisher_ratio(embeddings, labels):
     embeddings = embeddings.astype(np.float64)
-    centre, between, within = embeddings.mean(axis=0), 0.0, 0.0
-    for c in np.unique(labels):
-        members = embeddings[labels == c]
-        mean = members.mean(axis=0)
-        between += len(members) * ((mean - centre) ** 2).sum()
-        within += ((members - mean) ** 2).sum()
+    means = pd.DataFrame(embeddings).groupby(labels).transform("mean").to_numpy()
+    between = ((means - embeddings.mean(axis=0)) ** 2).sum()
+    within = ((embeddings - means) ** 2).sum()
     return float(between / within) if within > 0 else 0.0
 
 
 def _effective_rank(embeddings):
     centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
     values = np.linalg.svd(centred, compute_uv=False)
-    if values.sum() <= 1e-12:
-        return 0.0
-    shares = values[values > 0] / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(np.exp(entropy(values))) if values.sum() > 1e-12 else 0.0

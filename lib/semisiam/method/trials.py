@@ -96,11 +96,27 @@ def _predict(encoder, images, labels, test):
 def score_trigger(
     cell: Cell, predict: Callable, labelled: Labelled, test: np.ndarray, test_labels: np.ndarray
 ) -> list[dict[str, float]]:
-    """Try the marks as triggers on a few test images; see `evaluation.score_trigger`."""
+    """Ask how well each class's mark works as a trigger on up to 300 test images of other classes.
+
+    `predict` goes from test images without marks, uint8 (N, S, S, 3), to classes, int (N,). Returns
+    one row a class c, over the images of other classes: `predicted` as c with c's mark (the attack
+    success rate) and `unmarked` without it, shares in [0, 1]; `flipped`: of those not predicted as
+    c without the mark, the share that is with it (0 if there is none). NaN without such images.
+    """
     count, rng = min(TRIGGER_IMAGES, len(test)), np.random.default_rng([cell.seed, 0x716])
     few = np.sort(rng.choice(len(test), count, replace=False))
-    marks = labelled.places, labelled.values, _mark(cell)
-    return evaluation.score_trigger(predict, test[few], test_labels[few], *marks)
+    images, labels = test[few], test_labels[few]
+    unmarked, rows = predict(images), []
+    for c in range(len(labelled.places)):
+        shares = dict.fromkeys(("predicted", "unmarked", "flipped"), np.nan)
+        if (other := labels != c).any():
+            as_c = np.full(other.sum(), c)
+            marked = _mark(cell)(images[other], as_c, labelled.places, labelled.values)
+            hit, before = predict(marked) == c, unmarked[other] == c
+            shares = {"predicted": float(hit.mean()), "unmarked": float(before.mean())}
+            shares["flipped"] = float(hit[~before].mean()) if not before.all() else 0.0
+        rows.append({"class": c} | shares)
+    return rows
 
 
 def describe_training(
