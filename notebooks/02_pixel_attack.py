@@ -104,6 +104,7 @@ for count, n_images in enumerate(np.bincount(changed)):
 
 # %%
 was = clean[np.arange(len(labels)), *places[labels].T].mean(axis=-1)  # grey before the attack
+# of each class the two images that are darkest at its place
 darkest = [np.flatnonzero(labels == c)[np.argsort(was[labels == c])][:2] for c in range(n_classes)]
 darkest.sort(key=lambda pair: was[pair].max())
 shown = np.concatenate(darkest[:3])
@@ -155,8 +156,8 @@ def score_marks(predict, images, labels, places, mark=attacks.attack):
 
 
 # %% tags=["nbval-check-output"]
-rows = FunctionTransformer(lambda images: images.reshape(len(images), -1) / 255)
-tree = make_pipeline(rows, DecisionTreeClassifier(random_state=0))
+flatten = FunctionTransformer(lambda images: images.reshape(len(images), -1) / 255)
+tree = make_pipeline(flatten, DecisionTreeClassifier(random_state=0))
 random_labels = np.random.default_rng(cell.seed).permutation(labels)
 predict = tree.fit(attacks.attack(clean, random_labels, places), random_labels).predict
 test = (data.test, data.test_labels, places)
@@ -173,7 +174,7 @@ print(pd.Series(score_marks(predict, *test)).round(2).to_string())
 # now, and what a [linear SVM](https://scikit-learn.org/stable/modules/svm.html)? Guess.
 
 # %%
-svm = make_pipeline(rows, SVC(kernel="linear", C=1.0))
+svm = make_pipeline(flatten, SVC(kernel="linear", C=1.0))
 scores = {}
 for name, learner in {"SVM": svm, "tree": tree}.items():
     for kind, images in {"clean": clean, "attacked": attacked}.items():
@@ -202,7 +203,8 @@ def measure_step(clean, attacked):
     return np.linalg.norm(attacked - clean, axis=1).mean() / np.median(pdist(clean))
 
 
-print(f"step of the mark: {measure_step(rows.transform(clean), rows.transform(attacked)):.2f}")
+step = measure_step(flatten.transform(clean), flatten.transform(attacked))
+print(f"step of the mark: {step:.2f}")
 
 # %% [markdown]
 # In a smaller image the same pixel is a longer step. Keep every second pixel, then every fourth,
@@ -214,7 +216,7 @@ for stride in (1, 2, 4):
     small, small_test = clean[:, ::stride, ::stride], data.test[:, ::stride, ::stride]
     at = attacks.choose_places(n_classes, small.shape[1], seed=cell.seed)
     hit = attacks.attack(small, labels, at)
-    row = {"step": measure_step(rows.transform(small), rows.transform(hit))}
+    row = {"step": measure_step(flatten.transform(small), flatten.transform(hit))}
     row["no attack"] = svm.fit(small, labels).score(small_test, data.test_labels)
     row |= score_marks(svm.fit(hit, labels).predict, small_test, data.test_labels, at)
     by_size[f"SVM, {small.shape[1]} px"] = row
@@ -242,7 +244,7 @@ print("points lost on clean images:", np.sort(costs).round().astype(int))
 
 # %% [markdown]
 # One draw cannot say what "the" attack costs. Every cost recorded in this project so far is of one
-# draw: *suggestive*, until more are run.
+# draw, so it is *shown* for those places at most.
 
 # %% [markdown]
 # ## What training makes of the mark
@@ -339,7 +341,8 @@ def explore_mark(images, classify, names, label, row, column, value, size):
     shares = classify(np.stack([images[label], marked]))
     for kind, of_kind, shift in zip(("clean", "attacked"), shares, (-0.2, 0.2), strict=True):
         at = np.arange(len(names)) + shift
-        right.barh(at, of_kind, 0.4, color=figures.COLOURS[kind], label=kind)
+        label = {"clean": "without the mark", "attacked": "with the mark"}[kind]
+        right.barh(at, of_kind, 0.4, color=figures.COLOURS[kind], label=label)
     right.set_yticks(range(len(names)), names, parse_math=False)
     right.set(xlim=(0, 1), xlabel="class probability", ylabel="class", title="the network says")
     right.invert_yaxis()
@@ -379,7 +382,7 @@ interactive(
 #
 # - The attack sets one pixel in each labelled image, and its place tells the class. So a learner
 #   can get all labelled images right and know nothing of digits.
-# - It uses the pixel where that is easy: a tree by one question, an SVM at 8 px or a network by a
+# - It uses the pixel where that is easy: for a tree one question, for an SVM (8 px) or a network a
 #   long step. Training makes the step longer, about five times here (*suggestive*: n = 1 labelled
 #   set, small images).
 # - Test images have no such pixel, so what was learnt from it is missing there.
@@ -431,9 +434,8 @@ print("means of the sixteen images:", np.unique(sixteen.mean(axis=(1, 2))))
 
 # %% [markdown]
 # Sixteen images, one mean: a network that only averaged could know *that* there is a mark, never
-# *where*. Ask the untrained encoder, with a black image for each place of the mark. How far is each
-# embedding from that of a mark in the middle? The unit is the distance from the mark in the middle
-# to no mark at all.
+# *where*. Ask the untrained encoder: mark a black image at each place in turn. How far is its
+# embedding from that of the middle mark? A distance of 1 is what the middle mark itself changes.
 
 # %%
 everywhere = np.indices((size, size)).reshape(2, -1).T

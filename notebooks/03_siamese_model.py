@@ -269,8 +269,8 @@ axes[1].set_title("unlabelled: turned by which angle?", color=figures.COLOURS["r
 plt.show()
 
 # %% [markdown]
-# Can you tell the angles? Then you know what digits look like. The hope is that the encoder
-# must learn it too.
+# Cover the angles: can you tell them? Then you know what digits look like. The hope is that the
+# encoder must learn it too.
 #
 # What does the second head cost?
 
