@@ -47,7 +47,7 @@ def test_references_get_a_row_once_they_are_recorded(monkeypatch):
     cells = pd.DataFrame({"dataset": ["fashion_mnist"] * 2 + ["malaria"] * 2})
     cells["accuracy"] = [0.77, 0.79, 0.58, 0.60]
     cells = cells.assign(attack="none", percent=1.0, backbone="pixels", test_split="random")
-    cells = cells.assign(image_size=96)
+    cells = cells.assign(image_size=96, unlabelled_limit=0)
     read = findings.read
     monkeypatch.setattr(
         findings, "read", lambda name: cells if name == "references" else read(name)
@@ -89,16 +89,26 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
             write_cell(tmp_path / study, accuracy, name=name, metrics=metrics, **cell.model_dump())
     tasks, scenarios = findings.judge_wishes()
     assert tasks[1] == (
-        "Barlow Twins adds +5.0 points (not learnt), −5.0 over rotation; "
-        "consistency adds −2.0 points, −12.0 over rotation"
+        "Barlow Twins was not learnt; consistency adds −2.0 points, −12.0 over rotation"
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
-        "classes, so of the unlabelled images, missing; +10.0 without any"
+        "classes missing in the unlabelled images; +10.0 without any"
     )
     assert tasks[2].endswith("n = 1")
-    assert (tasks[3], scenarios[3]) == ("suggestive", "suggestive")
+    assert tasks[3] == "suggestive; Barlow Twins untested"
+    assert scenarios[3] == "suggestive"
     _, robust, *_, firm = findings.judge_robustness()
     assert robust.endswith("Ours, at 64 px: 0.0 points more than its baseline")  # 10 points each
     assert firm == "**shown**; ours suggestive"
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
+    for study in ("fashion_gain", "scenarios"):  # marks cost the baseline 10, 0 and 0 points
+        cells = Study.load(ROOT / "params" / "studies" / f"{study}.yaml").cells()
+        for name, cell in cells.items():
+            if cell.split in (1, 2) and name.endswith(("-equal-updates", "-marks-none")):
+                settings = {"name": name, "metrics": metrics} | cell.model_dump()
+                write_cell(tmp_path / study, 0.5, **settings)
+    _, robust, *_, firm = findings.judge_robustness()
+    told = "too weak an attack to tell, it costs the baseline +3.3 (−11.0 to +17.7) points"
+    assert robust.endswith(told)
+    assert firm == "**shown**; ours untested"

@@ -393,7 +393,8 @@ def test_references_stand_beside_the_labelled_sets_they_were_drawn_like(tmp_path
     cells = results.collect(tmp_path)
     # as `mode: frozen` cells will be: no such mode is needed to match them
     frozen = cells.assign(mode="frozen", backbone="pixels", weights="none", image_size=32)
-    other = frozen.assign(unlabelled_limit=2000, accuracy=0.1)  # another labelled set
+    other = frozen.assign(unlabelled_limit=2000, accuracy=0.1)  # other labelled sets
+    other = pd.concat([other, frozen.assign(split=frozen["split"] + 2, accuracy=0.1)])
     untrained = frozen.assign(backbone="mobilenet_v2", image_size=96, accuracy=0.5)
     pool = pd.concat([frozen, other, untrained], ignore_index=True)
     table = results.summarise_references(cells, pool)
