@@ -307,8 +307,8 @@ def judge_robustness() -> tuple[str, ...]:
             values = read_tasks()["re-estimated"]
             hit = statistics.compare_paired(values["clean-none"] - values["marks-none"])
             if hit["n"] >= statistics.SEVERAL and not hit["p"] < 0.05:
-                ours = ". Ours, at 64 px: too weak an attack to tell, it costs the baseline "
-                ours += f"{tables.write_interval(pd.Series(hit))} points"
+                ours = ". Ours, at 64 px: not decided whether marks cost the baseline anything, "
+                ours += tables.write_interval(pd.Series(hit))
                 strength = "untested"
     return (
         "Is the siamese network hurt less by it?",

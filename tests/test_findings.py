@@ -109,6 +109,6 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
                 settings = {"name": name, "metrics": metrics} | cell.model_dump()
                 write_cell(tmp_path / study, 0.5, **settings)
     _, robust, *_, firm = findings.judge_robustness()
-    told = "too weak an attack to tell, it costs the baseline +3.3 (−11.0 to +17.7) points"
+    told = "not decided whether marks cost the baseline anything, +3.3 (−11.0 to +17.7)"
     assert robust.endswith(told)
     assert firm == "**shown**; ours untested"

@@ -168,9 +168,47 @@ def test_relative_paths_in_a_study_start_where_the_user_is(tiny, monkeypatch):
 
 def test_python_files_where_the_user_is_are_not_imported(tiny, monkeypatch):
     monkeypatch.chdir(tiny)
-    for stem in ("queue", "papermill", "keras"):
+    for stem in ("queue", "papermill", "numpy"):
         (tiny / f"{stem}.py").write_text("raise SystemExit('imported')")
     assert invoke("grid", write_study(tiny, [0]), "--outputs", "out").exit_code == 0
+
+
+def test_a_cell_that_another_grid_ran_on_the_new_images_stays(tiny):
+    study = write_study(tiny, [0])
+    assert invoke("grid", study, "--outputs", tiny).exit_code == 0
+    done = tiny / "some" / name(0) / "done.json"
+    for content, stays in (("new", True), ("old", False)):
+        written = json.dumps(read_json(done) | {"content": content})
+        done.write_text(written)
+        told = Status("waiting", "run on other images: content old, now new")  # as seen before
+        cells = Study.load(study).cells()
+        with grid.running_here(1) as (executor, run, *_):
+            after = grid.run_study(
+                cells, tiny / "some", {name(0): told}, executor, run, lambda status: None
+            )
+        assert after[name(0)].state == "done"
+        assert (done.read_text() == written) is stays
+
+
+def test_an_epochs_note_may_vanish_while_it_is_looked_at():
+    class Vanishing:
+        def exists(self):
+            return True
+
+        def stat(self):
+            raise FileNotFoundError
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.1)"])
+    assert worker._watch(child, Vanishing(), 1, lambda: False) == ""
+
+
+def test_a_path_of_this_machine_is_not_recorded(tiny):
+    base = {"learning_rate": 0.01, "weights": "/home/me/own.h5"}
+    (tiny / "some.yaml").write_text(yaml.safe_dump({"base": base}))
+    assert invoke("grid", tiny / "some.yaml", "--outputs", tiny).exit_code == 0
+    result = invoke("record", tiny / "some.yaml", "--outputs", tiny)
+    assert result.exit_code == 1
+    assert "/home/me/own.h5 would be recorded: give a path relative to" in result.output
 
 
 def test_papermill_ends_a_kernel_at_once():

@@ -3,9 +3,11 @@
 import ast
 import os
 import re
+import shutil
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pairing
 import pandas as pd
@@ -290,6 +292,18 @@ def test_parameters_are_read_as_the_notebook_declares_them():
     found = page.read_settings(texts)
     assert found == {"groups": "[0-9]+", "updates": 30, "lambda_u": 1.0, "weights": "none"}
     assert type(found["lambda_u"]) is float
+
+
+def test_notebooks_below_braces(tmp_path, monkeypatch):
+    (place := tmp_path / "a{b}").mkdir()
+    shutil.copy(page.NOTEBOOKS / f"{page.OWN}.ipynb", place)
+    cell = nbformat.v4.new_code_cell("updates: int = 0", metadata={"tags": ["parameters"]})
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[cell], metadata=pairing.METADATA), place / "tiny.ipynb"
+    )
+    monkeypatch.setattr(page, "NOTEBOOKS", place)
+    assert page.read_settings({"updates": "30"}) == {"updates": 30}
+    assert len(page.run_notebook("tiny", {"updates": 3}, "no").cells) == 2
 
 
 def test_folders_without_images(tmp_path):

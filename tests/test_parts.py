@@ -120,6 +120,15 @@ def test_names_that_macos_takes_apart_are_found(tmp_path):
     assert data.unlabelled is data.train and len(data.train) + len(data.test) == 7
 
 
+def test_of_two_spellings_of_a_name_each_is_found(tmp_path):
+    images = make_images(2, 9, 9, 3)
+    names = ["a\u0308.png", "\u00e4.png"]
+    write_files(tmp_path, dict(zip(names, map(encode, images), strict=True)))
+    table = "file,label\n" + rows(6, "{i:02}.png,{label}\n") + f"{names[1]},cat\n"
+    data = load("folder", 9, data_dir=write_table(tmp_path, table, n=6))
+    assert data.unlabelled_origin.names.tolist() == names[:1]
+
+
 def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
     assert not set(data.train_origin.groups) & set(data.test_origin.groups)
@@ -180,7 +189,7 @@ def test_label_tables_that_cannot_be_used(tmp_path, table, message):
 
 def test_class_folders_and_a_table_are_not_mixed(tmp_path):
     write_table(tmp_path / "own", "file,label\n" + rows(6, "{i:02}.png,{label}\n"), n=6)
-    with pytest.raises(DataError, match=r"has no row .* for images in folders .*cat/0\.png, cat/1"):
+    with pytest.raises(DataError, match=r"needs a row .* for images outside .*cat/0\.png, cat/1"):
         load("folder", 9, data_dir=write_folder(tmp_path / "own"))
 
 

@@ -373,8 +373,9 @@ def test_as_trained_is_as_trained_where_the_network_kept_other_statistics(tmp_pa
     metrics = {"accuracy_as_trained": 0.10}
     base = BASE | {"mode": "supervised", "bn_recalibrate": "labelled", "metrics": metrics}
     write_cell(tmp_path, 0.76, 0.76, **base)
-    (row,) = results.collect(tmp_path)[["accuracy", "accuracy_better"]].to_numpy().tolist()
-    assert row == [0.10, 0.76]
+    names = ["accuracy", "accuracy_better", "accuracy_kept"]
+    (row,) = results.collect(tmp_path)[names].to_numpy().tolist()
+    assert row == [0.10, 0.76, 0.76]
 
 
 def test_chance_is_the_share_of_the_largest_class(tmp_path):
@@ -428,6 +429,16 @@ def test_references_are_of_the_same_images(tmp_path):
     assert len(results.summarise_references(cells, frozen.assign(content="b"))) == 0
     older = cells.drop(columns="content")  # cells that do not say
     assert len(results.summarise_references(older, frozen.assign(content="b"))) == 1
+    others = pd.concat([cells, older.assign(dataset="malaria")])  # which says nothing of these
+    assert len(results.summarise_references(others, frozen.assign(content="b"))) == 0
+
+
+def test_pixels_of_two_sizes_are_one_reference(tmp_path):
+    write_cell(tmp_path, 0.5, mode="supervised", **BASE)
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
+    pool = pd.concat([frozen, frozen.assign(image_size=128)])
+    assert results.summarise_references(cells, pool)["n"].tolist() == [1]
 
 
 def test_cells_can_be_left_out(folder):

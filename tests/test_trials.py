@@ -106,6 +106,7 @@ def test_a_recorded_set_with_another_kind_of_mark_is_refused():
     rows, places, values = drawn.rows, drawn.places, drawn.values.astype(np.int64)
     recorded = splits.RecordedSplit(rows, places, values, np.zeros(0, np.int64), "")
     assert (prepare(recorded, attack="patch").attacked == drawn.attacked).all()
+    assert (prepare(recorded).images == drawn.clean).all()  # without attack its marks do nothing
     with pytest.raises(splits.SplitError, match="another kind of mark: use the same attack"):
         prepare(recorded, attack="pixel")
 

@@ -166,7 +166,8 @@ def record(study: Study, outputs: Path) -> None:
         raise SettingsError(f"no cell of {study.name} is done: there is nothing to record")
     for path in {path for cell in cells.values() for path in (cell.weights, cell.splits_file)}:
         if Path(path).is_absolute():
-            raise SettingsError(f"{path} would be recorded: give a path relative to this folder")
+            told = "give a path relative to where you call semisiam, and run the cells again"
+            raise SettingsError(f"{path} would be recorded: {told}")
     target = results.record(folder, ROOT / "outputs" / "published" / study.name, left_out=undone)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))

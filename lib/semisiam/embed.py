@@ -33,7 +33,8 @@ def write_embeddings(cell_folder: Path, images: Path, output: Path) -> pd.DataFr
             try:
                 table = embed_images(cell_folder, images)
             except OSError as error:
-                raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+                told = f"{error.filename or images} cannot be read: {error.strerror or error}"
+                raise DataError(told) from None
             if output.suffix == ".csv":
                 table.to_csv(temporary, index=False, float_format="%.9g")  # digits for any float32
                 return table

@@ -113,13 +113,6 @@ def identify(name: str, image_size: int, **settings: Any) -> str:
         return ""
 
 
-def find_hidden_labels(dataset: Dataset) -> np.ndarray:
-    """Labels of D_u, int64 (N_u,), for controls alone. Raises `DataError` if nobody knows them."""
-    if dataset.unlabelled is not dataset.train:
-        raise DataError(f"attack_unlabelled: the unlabelled images of {dataset.name} have no class")
-    return dataset.train_labels
-
-
 def _limit(
     parts: dict[str, Part], unlabelled_limit: int, test_limit: int, seed: int
 ) -> tuple[dict[str, Part], list[str]]:

@@ -110,7 +110,10 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     path, images = place / "labels.csv", list(filter(is_image, members))
     table = _parse_table(path)
     spelt = {unicodedata.normalize("NFC", name): name for name in members}  # macOS takes ä apart
-    table["file"] = [spelt.get(unicodedata.normalize("NFC", f), f) for f in table["file"]]
+    table["file"] = [
+        name if name in members else spelt.get(unicodedata.normalize("NFC", name), name)
+        for name in table["file"]
+    ]
     table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
     others = sorted(set(images) - set(labelled["file"]))
@@ -120,7 +123,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
         "names files that are not there": [name for name in named if name not in members],
         "names files that are no images": [name for name in named if not is_image(name)],
         "gives labels without a file": labelled[labelled["file"] == ""]["label"],
-        "has no row (label empty: unlabelled) for images in folders other than unlabelled/": [
+        "needs a row (without a label, if unlabelled) for images outside unlabelled/": [
             name
             for name in sorted(set(others) - set(named))
             if "/" in name and not name.startswith("unlabelled/")

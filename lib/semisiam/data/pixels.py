@@ -63,10 +63,12 @@ def decode_image(data: bytes) -> Picture:
 
 def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
     """Convert any of Pillow's modes; what it would clip or lay bare is kept deep or flattened."""
-    if "'RGB;16" in tile:
-        return _read_rgb16(data, image), "16-bit"
     tags = image.tag_v2 if image.format == "TIFF" else {}
     depth = max(tags.get(258, (8,)))
+    if depth > 8 and tags.get(284) == 2 and tags.get(277, 1) > 1:
+        return None, "has deep colours in separate planes: save it with interleaved (chunky) ones"
+    if "'RGB;16" in tile:
+        return _read_rgb16(data, image), "16-bit"
     if image.mode[0] in "IF":
         if depth > 8 and tags.get(262) == 0:
             return None, "has more than 8 bits with 0 for white: save it with 0 for black"
@@ -74,8 +76,6 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
             return None, "holds values that are no finite numbers"
         kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
         return pixels, kinds.get(image.mode, "16-bit, grey")
-    if depth > 8 and tags.get(284) == 2:
-        return None, "has deep colours in separate planes: save it with interleaved (chunky) ones"
     remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile and image.format != "BMP")
     remarks += ["further channels left out"] * (image.format == "TIFF" and "X" in tile)
     if image.has_transparency_data:

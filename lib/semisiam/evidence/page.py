@@ -50,7 +50,9 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
 
 def read_settings(texts: dict[str, str]) -> dict[str, Any]:
     """Read parameters of notebook `OWN` from text, as what it declares; or raise `ReportError`."""
-    declared = papermill.inspect_notebook(NOTEBOOKS / f"{OWN}.ipynb")
+    # papermill would take what stands in braces in a path for a parameter
+    path = str(NOTEBOOKS / f"{OWN}.ipynb").replace("{", "{{").replace("}", "}}")
+    declared = papermill.inspect_notebook(path)
     kinds = {name: of["inferred_type_name"] for name, of in declared.items()}
     known = [name for name in kinds if name not in ("folder", "output_dir", "digits_per_class")]
     settings = {}
@@ -74,7 +76,7 @@ def run_notebook(
     KernelSpecManager.get_kernel_spec = lambda self, name: spec
     try:
         return papermill.execute_notebook(
-            NOTEBOOKS / f"{name}.ipynb",
+            nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4),
             None,
             parameters,
             kernel_name="python3",

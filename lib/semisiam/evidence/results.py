@@ -67,8 +67,9 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
     cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
-    trained = cells.get("accuracy_as_trained", cells["accuracy"])  # with `bn_recalibrate` another
-    cells["accuracy"] = trained.fillna(cells["accuracy"])
+    kept = cells["accuracy"]  # of the class tables too; with `bn_recalibrate` not as trained
+    trained = cells.get("accuracy_as_trained", kept).fillna(kept)
+    cells = cells.assign(accuracy=trained, accuracy_kept=kept)
     cells["accuracy_better"] = _choose_reading(cells)
     content = cells.get("content", pd.Series("", cells.index)).fillna("")  # older cells have none
     first = cells.groupby(["hash", content])["cell"].transform("first")
@@ -237,9 +238,11 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     """
     fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     ran, there = (t.get("content", pd.Series(None, t.index, object)) for t in (cells, pool))
-    fits &= there.isin(ran) | there.isna() | ran.isna().any()
+    older = pool["dataset"].isin(cells.loc[ran.isna(), "dataset"])
+    fits &= there.isin(ran) | there.isna() | older
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
-    frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates()).drop_duplicates(_settings_but())
+    frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
+    frozen = frozen.drop_duplicates([*LABELLED_SET, "backbone", "weights"])
     weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)

@@ -159,7 +159,7 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
     published; not if all are ours) and score.
     """
     sound = cells[(cells["duplicate_of"] == "") & ~cells["collapsed"]]
-    means = sound.groupby([*ROW, "attack", "mode"])["accuracy"].mean()
+    means = sound.groupby([*ROW, "attack", "mode"])["accuracy_kept"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
     accuracy = read_printed("classwise_accuracy").set_index(means.index.names)["accuracy"]
     spelt = {name.lower(): name for name in classes.loc[key].index.unique("class")}
