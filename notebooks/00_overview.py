@@ -321,8 +321,8 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 
 # %% [markdown]
 # *Shown* where n, the number of labelled sets, is 5: a large part of four large gains needs no
-# unlabelled image. Where n is 1, nothing is firm. (One attacked InceptionV3 of ours is 20 points
-# below the paper's baseline; we do not know why.)
+# unlabelled image. Where n is 1, nothing is firm. (Attacked, our InceptionV3 is 20 points below the
+# paper's; [08_audit](08_audit.ipynb) has a guess.)
 #
 # ### All gains: published and run again
 

@@ -300,7 +300,7 @@ runs = runs[runs["backbone"] == "inception_v3"].groupby("test_split")["accuracy_
 print(runs.agg(mean=lambda a: 100 * a.mean(), lowest=lambda a: 100 * a.min(), n="count").round(1))
 
 # %% [markdown]
-# By patient the mean is lower, but only because of one labelled set of five (*n*), the lowest:
+# By patient the mean is lower, but mostly because of one labelled set of five (*n*), the lowest:
 # *suggestive*, not decided.
 
 # %% [markdown]

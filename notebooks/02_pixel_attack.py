@@ -341,8 +341,8 @@ def explore_mark(images, classify, names, label, row, column, value, size):
     shares = classify(np.stack([images[label], marked]))
     for kind, of_kind, shift in zip(("clean", "attacked"), shares, (-0.2, 0.2), strict=True):
         at = np.arange(len(names)) + shift
-        label = {"clean": "without the mark", "attacked": "with the mark"}[kind]
-        right.barh(at, of_kind, 0.4, color=figures.COLOURS[kind], label=label)
+        told = {"clean": "without the mark", "attacked": "with the mark"}[kind]
+        right.barh(at, of_kind, 0.4, color=figures.COLOURS[kind], label=told)
     right.set_yticks(range(len(names)), names, parse_math=False)
     right.set(xlim=(0, 1), xlabel="class probability", ylabel="class", title="the network says")
     right.invert_yaxis()

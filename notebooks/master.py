@@ -140,12 +140,13 @@ print("this cell trains on the", "clean" if cell.attack == "none" else "attacked
 # %%
 unlabelled = data.unlabelled
 if cell.attack_unlabelled:  # not in the paper: to see what clean D_u is worth
-    hidden = datasets.find_hidden_labels(data)
-    unlabelled = attacks.attack(unlabelled, hidden, labelled.places, labelled.values)
+    if unlabelled is not data.train:
+        raise ValueError(f"attack_unlabelled: nobody knows the classes of D_u in {data.name}")
+    unlabelled = attacks.attack(unlabelled, data.train_labels, labelled.places, labelled.values)
 
 # %%
 # of each class the image that the attack changes most
-change = np.abs(labelled.attacked - labelled.clean.astype(int)).sum(axis=(1, 2, 3))
+change = np.abs(labelled.attacked - labelled.clean.astype(np.int16)).sum(axis=(1, 2, 3))
 of_class = [np.flatnonzero(labels == c) for c in range(min(8, len(data.class_names)))]
 shown = [rows[change[rows].argmax()] for rows in of_class]
 names = [data.class_names[labels[i]] for i in shown]
@@ -250,7 +251,7 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 # %% [markdown]
 # If few updates leave much of the first values in batch normalisation's moving averages
 # (`bn_initial_share`, above), they mislead the SVM
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)). So it is asked once more, with
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). It is always asked once more, with
 # statistics re-estimated on $D_l$.
 
 # %%
