@@ -144,8 +144,9 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
-    "differences of this study. Suggestive: run, but not that firm. Untested: not run, or the "
-    "pretext task was not learnt. Draws: of the attack's places."
+    "differences of this study (of one variant, if there are several). Suggestive: run, but not "
+    "that firm. Untested: not run, or the pretext task was not learnt. Draws: of the attack's "
+    "places."
 )
 verdicts = [tables.give_verdicts(g, histories).assign(variant=v) for v, g in variants.items()]
 verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame()
@@ -295,7 +296,7 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # constant (†) although training went well. “Re-estimated” scores the same weights with averages
 # measured anew on the labelled images. With few labels that can also lower an accuracy. So “better
 # of both” takes, for each mode, the reading with the higher mean. “Pretext task” is how often the
-# rotation head is right, in percent: near chance, nothing was learnt from unlabelled images.
+# pretext head is right, in percent: near chance, nothing was learnt from unlabelled images.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
