@@ -428,9 +428,11 @@ plt.show()
 # trained. In numbers, beside two more recorded baselines:
 # [Malaria](https://doi.org/10.7717/peerj.4568), 137 labels.
 
-# %% tags=["nbval-check-output"]
+# %%
 malaria = results.collect(published / "malaria_whole").query("test_split == 'random'")
 malaria = malaria[malaria["backbone"] != "resnet50_v2"]
+
+# %% tags=["nbval-check-output"]
 both = pd.concat([slow, malaria]).rename(columns=results.MEASURES)
 both = both.set_index(["dataset", "backbone"])[["as trained", "re-estimated"]].astype(float)
 both = (100 * both).groupby(level=[0, 1], sort=False).agg(["mean", "std", "count"])

@@ -78,10 +78,12 @@ rows.agg(mean=("delta", "mean"), **counts).round(1)
 # The *cost* of the attack is the accuracy without it minus that with it. A baseline at chance has
 # nothing to lose, so again also without MobileNetV2:
 
-# %% tags=["nbval-check-output"]
+# %%
 wide = printed.pivot(index=[*paper.ROW, "mode"], columns="attack", values="mean")
 cost = (wide["none"] - wide["pixel"]).unstack("mode")
 others = cost[cost.index.get_level_values("backbone") != "mobilenet_v2"]
+
+# %% tags=["nbval-check-output"]
 for of, rows in (("all", cost), ("without MobileNetV2", others)):
     print(
         f"{of}: semi loses less in {(rows['semi'] < rows['supervised']).sum()} of {len(rows)} rows"
@@ -109,6 +111,8 @@ folders = [ROOT / "outputs" / study for study in studies]
 cells = pd.concat(map(results.collect, folders), ignore_index=True)
 for dataset, group in cells.groupby("dataset", sort=False):
     print(f"{results.NAMES[dataset]}: {len(group)} cells, {tables.describe_scale(group)}")
+
+# %%
 reports, histories, points = (
     pd.concat([results.read_details(folder, cells["cell"], kind) for folder in folders])
     for kind in ("report", "history", "tsne")

@@ -203,12 +203,12 @@ def test_an_epochs_note_may_vanish_while_it_is_looked_at():
 
 
 def test_a_path_of_this_machine_is_not_recorded(tiny):
-    base = {"learning_rate": 0.01, "weights": "/home/me/own.h5"}
+    base = {"learning_rate": 0.01, "weights": "/x/own.h5"}
     (tiny / "some.yaml").write_text(yaml.safe_dump({"base": base}))
     assert invoke("grid", tiny / "some.yaml", "--outputs", tiny).exit_code == 0
     result = invoke("record", tiny / "some.yaml", "--outputs", tiny)
     assert result.exit_code == 1
-    assert "/home/me/own.h5 would be recorded: give a path relative to" in result.output
+    assert "/x/own.h5 would be recorded: give a path relative to" in result.output
 
 
 def test_papermill_ends_a_kernel_at_once():
