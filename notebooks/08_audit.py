@@ -314,7 +314,7 @@ table[["n", "mean", "low", "high", "p", "p_holm"]].round(3)
 # - **Shown** (whole malaria, $n = 5$): it lifts InceptionV3 by about 21 points and MobileNetV2 by
 #   16; the published gains are 32 and 38. Patients are in both halves, as in the paper.
 # - **Shown** (whole malaria, $n = 5$): where they are not, it lifts InceptionV3 by 13 points.
-#   **Suggestive**: the result is lower there, but because of one labelled set.
+#   **Suggestive**: the result is lower there, but mostly because of one labelled set.
 # - **Suggestive** (subset, $n = 1$): ResNet50V2 is not repaired at all.
 # - **Untested**: ResNet50V2 on the whole set.
 
@@ -659,8 +659,8 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 #   the baseline anything.
 # - **Suggestive** ($n = 3$): Barlow Twins adds 12.7 points without a scenario, more than rotation
 #   on each of three sets (by 0.9, 10.0 and 8.1).
-# - **Suggestive** ($n = 2$): with wrong labels it adds 15.5 points, and is as good as raw pixels
-#   (better by 5.7 on one set, worse by 2.2 on the other).
+# - **Suggestive** ($n = 2$): with wrong labels it adds 15.5 points; raw pixels are 5.7 points worse
+#   on one set and 2.2 better on the other. With marks ($n = 1$) it adds 11.5.
 # - **Untested**: consistency. On two sets of three it was not learnt: most of its confident
 #   pseudo-labels are wrong there.
 # - **Suggestive** ($n = 3$): raw pixels are nine to eleven points better than rotation in each
@@ -668,8 +668,8 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 #   points is not decided.
 # - **Shown** ($n = 3$): wrong labels cost raw pixels ten points. Marks change them by at most 0.3
 #   (a mark fades to a quarter when 64 px are shrunk to 32).
-# - **Untested**: Barlow Twins with marks ($n = 1$) or with missing classes (the same; it was not
-#   learnt there), consistency in all three.
+# - **Untested**: Barlow Twins with missing classes ($n = 1$; it was not learnt there), consistency
+#   in all three.
 #   [`scenarios`](../params/studies/scenarios.yaml) has 39 cells, of which 25 were run.
 
 # %% [markdown]
