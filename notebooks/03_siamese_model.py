@@ -53,8 +53,7 @@ training.seed_everything([cell.seed, cell.split], deterministic=cell.determinist
 # ## Two questions
 #
 # Of a labelled image we can ask its class. Of an unlabelled image we can only ask what we did to it
-# ourselves: how far did we turn it
-# ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728))?
+# ourselves: how far did we turn it ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728))?
 
 # %% tags=["nbval-check-output"]
 image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
@@ -160,8 +159,8 @@ losses = measure_losses(tiny, inputs, targets)
 print({head: round(float(loss), 2) for head, loss in losses.items()})
 
 # %% [markdown]
-# Both losses are lower: one gradient changed the one encoder for both tasks. That is the whole
-# method. The library's network does the same, and turns the unlabelled images on the way:
+# Both losses are lower. Each head learnt from its own loss alone, the encoder from both: that is
+# the whole method. The library's network does the same, and turns the unlabelled images on the way:
 
 # %%
 Code(dedent(inspect.getsource(model.Siamese.train_step)), language="python")
@@ -283,7 +282,8 @@ print(f"{network.get_layer('y_rot').count_params()} of {network.count_params():,
 # ## Two tasks pull at one encoder
 #
 # A gradient has one number per weight; think of it as an arrow. The class loss has one, $g_l$, the
-# rotation loss another, $g_u$. A step moves the encoder against $\lambda_l g_l + \lambda_u g_u$.
+# rotation loss another, $g_u$. Plain gradient descent moves the encoder against
+# $\lambda_l g_l + \lambda_u g_u$.
 
 
 # %%
@@ -327,7 +327,8 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
         colour = figures.COLOURS[name]
         ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "lw": 2})
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
-        ax.annotate(name, (x, y), (0, 5), textcoords="offset points", **side)
+        text = f"{name}: {np.hypot(x, y):.1f}"
+        ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
     reach = 1.2 * max(np.max(tip) for tip in tips.values())
     ax.set(xlim=(-0.3 * reach, reach), ylim=(-0.1 * reach, reach), aspect="equal")
     ax.set(xlabel="along the class gradient", ylabel="at a right angle to it")
@@ -346,9 +347,11 @@ for when, g in gradients.items():
     print(f"{when}: the rotation gradient is {ratio:.1f} times as long as the class gradient")
 
 # %% [markdown]
-# Once the labels are learnt, the encoder goes where the rotation task pulls. This is how unlabelled
-# images shape the embedding. It is also the hope under attack: the marks of
-# [02_pixel_attack](02_pixel_attack.ipynb) act through the class gradient alone.
+# The class arrow is half as long as before, the rotation arrow more than twice, although both
+# losses fell (one batch of one run: *suggestive*). So the encoder now goes mostly where the
+# rotation task pulls. This is how unlabelled images shape the embedding. It is also the hope under
+# attack: the marks of [02_pixel_attack](02_pixel_attack.ipynb) act through the class gradient
+# alone.
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs

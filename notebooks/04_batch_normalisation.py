@@ -349,7 +349,7 @@ plt.show()
 # All three are one network again. It had learnt all along, but its layers used the wrong mean and
 # variance.
 #
-# From here on, every accuracy comes in two readings: **as trained** and **re-estimated**.
+# From here on, accuracies come in two readings: **as trained** and **re-estimated**.
 
 # %% [markdown]
 # ## Do two streams make it worse?
@@ -482,7 +482,8 @@ print(both.round(1).to_string())
 # alone.
 #
 # It has limits. With 20 labelled images it *lowered* ResNet50V2's baseline in ten of ten recorded
-# cells on Fashion-MNIST, in three of six on malaria and, with 18, on STL-10. So read both numbers.
+# cells on Fashion-MNIST and in three of six on malaria; with 18, in three of six on STL-10. So read
+# both numbers.
 
 # %% [markdown]
 # ## Summary
@@ -490,7 +491,8 @@ print(both.round(1).to_string())
 # - Batch normalisation uses batch statistics in training and moving averages afterwards.
 # - Moving averages forget their first values as momentum$^n$. MobileNetV2's momentum is 0.999, and
 #   300 to 1,600 updates leave 74 to 20 % of them.
-# - So a network can have learnt and still look blind. At 1 % of labels, MobileNetV2's baselines do.
+# - So a network can have learnt and still look blind. At 1 % of labels, our MobileNetV2 baselines
+#   on Fashion-MNIST and malaria do.
 # - Re-estimating is exact, uses no label and changes no weight.
 # - Of most other gains nobody knows yet how much remains.
 

@@ -291,10 +291,10 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.25))
 plt.show()
 
 # %% [markdown]
-# The 8: upside down it is an 8 again. Cells under a microscope have no upright at all. In our
-# reduced runs on malaria the rotation accuracy stayed at 0.27 (MobileNetV2) and 0.33 (ResNet50V2)
-# on average, even on training images ([07_results](07_results.ipynb)). So a gain there is no
-# evidence for the task.
+# The 8, perhaps because upside down it is an 8 again. Cells under a microscope have no upright at
+# all. In our reduced runs on malaria the rotation accuracy stayed at 0.27 (MobileNetV2) and 0.33
+# (ResNet50V2) on average, even on training images ([07_results](07_results.ipynb)). So a gain in
+# those runs is no evidence for the task.
 
 # %% [markdown]
 # ## Summary

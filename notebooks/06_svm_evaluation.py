@@ -11,8 +11,8 @@
 # 2. both modes scored in two readings, as trained and re-estimated,
 # 3. four pictures of the embedding, and what they cannot tell.
 #
-# Sections, tables and figures are those of
-# [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# Sections, tables and figures are those of [the
+# paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import matplotlib.pyplot as plt
@@ -270,7 +270,7 @@ print(table_ix[["class", *paper.SCORES]].to_string(index=False))
 # Mind the `std`. It is a spread over *classes*, not over runs: 0.35 says that one class is found at
 # the other's expense. Here are our recalls:
 
-# %% alt="Recall of each class: as trained semi is ahead in eight of ten, re-estimated in seven."
+# %% alt="Recall of each class: as trained semi is ahead in eight of ten, re-estimated in six."
 recalls = {
     key: evaluation.report_classes(data.test_labels, p, data.class_names)["recall"]
     for key, p in predicted.items()
@@ -287,7 +287,7 @@ axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# As trained, `semi` has the higher recall in eight classes of ten; re-estimated in seven, by less.
+# As trained, `semi` has the higher recall in eight classes of ten; re-estimated in six.
 # What are the missing images taken for? Rows are the true class, columns the predicted one:
 
 # %% alt="Four confusion matrices; the re-estimated ones have darker diagonals."
@@ -300,7 +300,7 @@ for ax, ((mode, reading), p) in zip(axes.T.flat, predicted.items(), strict=True)
 plt.show()
 
 # %% [markdown]
-# Supervised, as trained, takes 28 of 61 ones for fives. Re-estimated, the same weights do so with
+# Supervised, as trained, takes 27 of 61 ones for fives. Re-estimated, the same weights do so with
 # four.
 #
 # ## The embedding in the plane
@@ -321,7 +321,7 @@ plt.show()
 
 # %% [markdown]
 # The paper says of its Figure 8: "the space was completely overlapped, and was improved
-# significantly". Our upper row says the same. In the lower row, with the same weights, the
+# significantly". Our upper row looks similar. In the lower row, with the same weights, the
 # difference is small.
 
 # %% [markdown]
@@ -354,8 +354,8 @@ pd.DataFrame(measures).round(2)
 # %% [markdown]
 # ## What to believe
 #
-# **Shown** (n = 1; one example is enough, as the weights are the same): the reading alone turns a
-# gain of 4 points into one of 15. So we conclude **nothing from accuracies as trained alone**.
+# With the same weights, the reading alone turns a gain of 4 points into one of 15. It is one
+# labelled set, but one example is enough to conclude **nothing from accuracies as trained alone**.
 
 # %% [markdown]
 # **Untested** here: whether other labelled sets give these 4 points, too.
@@ -368,11 +368,12 @@ pd.DataFrame(measures).round(2)
 #
 # - A linear SVM measures the representation: it cannot bend a boundary to make up for one.
 # - The reading alone can turn a gain of 4 points into one of 15. Read both ways.
-# - At 1 % of labels, MobileNetV2's baseline stands at chance, probably because it is read with
-#   moving averages that still hold their first values ([04](04_batch_normalisation.ipynb)).
-# - Not known yet: how much of the other gains is left then, and whether it comes from the rotation
-#   task, the images or the many updates ([05](05_training.ipynb)).
-# - Hold every accuracy against what you would have had anyway.
+# - At 1 % of labels, MobileNetV2's baseline stands at chance because it is read with moving
+#   averages that still hold their first values ([04](04_batch_normalisation.ipynb)).
+# - How much of the paper's other gains is left then is not known, nor what they come from: the
+#   rotation task, the images or the many updates. At 64 px it is the task
+#   ([08](08_audit.ipynb)).
+# - Compare every accuracy with that of raw pixels.
 #
 # A *cell* of a study is one run of [master](master.ipynb), which does what you have seen in
 # notebooks 01 to 06.

@@ -15,10 +15,12 @@
 # [00_overview](00_overview.ipynb) tells its idea.
 
 # %%
+import time
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from IPython.display import Markdown, display
 from sklearn.metrics import confusion_matrix
 
@@ -126,7 +128,8 @@ n_unlabelled = len(data.unlabelled)
 labelled = trials.prepare_labelled(cell, data.train, data.train_labels, n_unlabelled, recorded)
 labels = labelled.labels
 print(f"{len(labels)} labelled images")
-dict(zip(data.class_names, np.bincount(labels).tolist(), strict=True))
+counts = np.bincount(labels, minlength=len(data.class_names)).tolist()
+dict(zip(data.class_names, counts, strict=True))
 
 # %% [markdown]
 # Where an image was white already, the attack changes nothing.
@@ -148,7 +151,7 @@ if cell.attack_unlabelled:  # not in the paper: to see what clean D_u is worth
 # of each class the image that the attack changes most
 change = np.abs(labelled.attacked - labelled.clean.astype(np.int16)).sum(axis=(1, 2, 3))
 of_class = [np.flatnonzero(labels == c) for c in range(min(8, len(data.class_names)))]
-shown = [rows[change[rows].argmax()] for rows in of_class]
+shown = [rows[change[rows].argmax()] for rows in of_class if len(rows)]
 names = [data.class_names[labels[i]] for i in shown]
 
 # %% alt="Labelled images of up to eight classes: clean ones above, attacked ones below."
@@ -345,8 +348,24 @@ plt.show()
 # Settings, numbers, embeddings, the labelled set and a model from images to embedding and class
 # probabilities; `done.json` comes last and says that the cell is complete.
 
+
 # %%
-speed = training.measure_speed(cell, history, labelled.images, labels, unlabelled)
+def measure_speed(cell, history, *sets):
+    """Measure images/s of training, and of making its batches alone (`pipeline`)."""
+    started = time.perf_counter()
+    batches = training.make_batches(cell, *sets, range(cell.epochs)).take(50)
+    images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
+    speed = {"pipeline": images / (time.perf_counter() - started)}
+    later = history["seconds"].iloc[1:]  # the first epoch is also traced
+    usual = float((later if len(later) else history["seconds"]).median())
+    speed["training"] = training.count_views(cell, len(sets[0]), len(sets[2])) / usual
+    tracing = {"seconds_tracing": float(history["seconds"][0]) - usual} if len(later) else {}
+    return {"images_per_second": speed} | tracing
+
+
+# %%
+sets = labelled.images, labels, unlabelled
+speed = {} if cell.mode == "frozen" else measure_speed(cell, history, *sets)
 
 # %%
 about = {

@@ -30,6 +30,7 @@ def write(path, **study):
         ({"weights": "imagenet"}, "backbone 'small_cnn' was never trained on it"),
         ({"weights": "mine"}, "weights = 'mine': none, imagenet or a file that ends in .h5"),
         ({"learning_rate": float("nan")}, "learning_rate = nan"),
+        ({"seed": 2**32}, "seed = 4294967296: input should be less than 4294967296"),
         ({"lambda_u": float("inf")}, "lambda_u = inf"),
     ],
 )
@@ -174,6 +175,7 @@ def test_a_setting_without_effect_is_refused(settings, message):
         ),
         ({"base": {"output_dir": "x"}}, "output_dir is set by the grid"),
         ({"variants": {"a/b": {}}}, "variant 'a/b': letters"),
+        ({"variants": {"A": {}, "a": {"epochs": 2}}}, "has the cell digits-small_cnn-5pct-clean"),
         ({"variants": {"a": {"epoch": 1}}}, "did you mean 'epochs'?"),
     ],
 )
@@ -185,8 +187,19 @@ def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):
     assert message in str(error.value)
 
 
+def test_a_power_of_ten_is_a_number(tmp_path):
+    (tmp_path / "s.yaml").write_text("axes: {learning_rate: [1e-3, 1.5E-4, -0.5e+1]}")
+    with pytest.raises(SettingsError, match=r"learning_rate = -5\.0"):
+        Study.load(tmp_path / "s.yaml")
+    (tmp_path / "s.yaml").write_text("axes: {learning_rate: [1e-3, 1.5E-4]}")
+    cells = Study.load(tmp_path / "s.yaml").cells().values()
+    assert [cell.learning_rate for cell in cells] == [0.001, 0.00015]
+
+
 def test_a_study_that_is_no_yaml_mapping(tmp_path):
-    for text in ("- a\n", "a: [", "!!python/object/apply:os.getcwd []", "1: 2\n", "name: other\n"):
+    no_values = ("a: !!bool maybe", "a: !!int [3]", "a: !!timestamp x")
+    no_yaml = ("- a\n", "a: [", "!!python/object/apply:os.getcwd []", "1: 2\n", "name: other\n")
+    for text in no_yaml + no_values:
         (tmp_path / "s.yaml").write_text(text)
         with pytest.raises(SettingsError, match=r"s\.yaml"):
             Study.load(tmp_path / "s.yaml")

@@ -159,10 +159,11 @@ def test_images_that_cannot_be_read_are_named_and_the_others_embedded(made, tmp_
     good = encode(make_images(1, 9, 9, 3)[0])
     deep = encode(make_images(1, 9, 9)[0].astype(np.uint16), "tiff")
     files = {"a.png": good, "b/broken.png": good[:60], "empty.jpg": b"", "h.heic": b"ftypheic"}
-    files |= {"deep.tif": deep, "notes.txt": b"x"}
+    files |= {"deep.tif": deep, "notes.txt": b"x", "IMG_0001": good}
     result = invoke(made[1], write_files(tmp_path / "in", files), "--output", tmp_path / "out.csv")
     assert result.exit_code == 1
     assert "1 images embedded: " in result.output
+    assert "files that are not images left out (2): IMG_0001, notes.txt\n" in result.output
     assert "Error: 4 of 5 images are not embedded:\n  b/broken.png " in result.output
     assert "deep.tif is deeper than 8 bits (16-bit, grey), and the cell's images" in result.output
     assert "empty.jpg is empty (0 bytes)\n  h.heic is not an image" in result.output
@@ -186,7 +187,8 @@ def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_pa
     files = {"deep.tif": encode(deep, "tiff"), "grey.png": encode(grey)}
     table = embed.embed_images(cell_copy, write_files(tmp_path / "in", files))
     assert np.allclose(table.iloc[0, 2:].to_numpy(float), table.iloc[1, 2:].to_numpy(float))
-    assert table.attrs == {"left_out": [], "clipped": 1}
+    assert table.attrs["left_out"] == []
+    assert table.attrs["notes"][-1].endswith(", 1 values clipped")
 
 
 def test_the_confidence_is_the_class_heads_probability(made):

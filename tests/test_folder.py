@@ -61,7 +61,9 @@ def test_opening_a_folder_undoes_what_was_done_there(tmp_path):
     folder = folders.open_folder(cell)
     folders.write_json(folder / "done.json", {"hash": cell.hash})
     folders.write_json(folder / "failed.json", {"hash": cell.hash, "reason": "of a run before"})
+    (folder / ".4711-checkpoint.npz").write_bytes(b"half")  # its process was killed
     folders.open_folder(cell)
+    assert [path.name for path in folder.glob(".*")] == []
     assert folders.explain_undone(folder, cell) == "not finished"
     assert not (folder / "failed.json").exists()
 

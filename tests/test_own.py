@@ -383,6 +383,13 @@ def test_ctrl_c_says_that_it_goes_on(tmp_path, monkeypatch):
     assert told == (130, "stopped; the same command goes on from here")
 
 
+def test_an_output_inside_the_folder_is_refused_and_nothing_made(tmp_path):
+    place = write_own(tmp_path / "own")
+    told = invoke(place, "--output", place / "result")
+    assert told[0] == 1 and "choose a place outside" in told[1]
+    assert not (place / "result").exists()
+
+
 def test_a_second_run_on_one_output_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "write_own", lambda *_: pytest.fail("it was run"))
     lock = folders.hold(grid.make_folder(tmp_path / "out" / "folds"))

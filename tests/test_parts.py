@@ -15,7 +15,13 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("extra", ["train", "val", "Validation", "unlabeled", "Unlabelled", "Test"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *("train", "val", "Validation", "unlabeled", "Unlabelled", "Test", "test "),
+        *("unlabelled ", "unlabelled_images", "un-labelled", "unlabelled2"),
+    ],
+)
 def test_folders_that_are_no_class_are_refused_with_the_layout(tmp_path, extra):
     place = write_folder(tmp_path / "own")
     write_folder(tmp_path / "own" / extra)
@@ -52,6 +58,19 @@ def test_formats_that_are_not_supported_are_counted(tmp_path):
     assert note == "images left out (not supported: 12 .heic, 1 .psd)"
     write_files(tmp_path / "own", {f"eel/{i}.heic": b"x" for i in range(3)})
     with pytest.raises(DataError, match=r"no image in eel \(not supported: 3 .heic\): add"):
+        load("folder", 16, data_dir=place)
+
+
+def test_classes_that_differ_in_case_alone_are_told(tmp_path):
+    data = load("folder", 16, data_dir=write_folder(tmp_path / "own", ("Cat", "cat", "dog")))
+    assert data.notes[0] == "classes that differ in upper and lower case alone: cat"
+
+
+@pytest.mark.parametrize("name", ["Labels.csv", "labels.CSV", "labels.xlsx", "labels.csv.csv"])
+def test_a_table_of_another_name_is_not_passed_over(tmp_path, name):
+    place = write_folder(tmp_path / "own")
+    write_files(tmp_path / "own", {name: b"file,label\n"})
+    with pytest.raises(DataError, match=f"has {name}: save it as CSV UTF-8 and call it labels.csv"):
         load("folder", 16, data_dir=place)
 
 
@@ -140,9 +159,30 @@ def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     assert "drawn by group with seed 0" in data.notes[-1]
 
 
+@pytest.mark.parametrize("header", ["file,label,group ", "File, Label,Group"])
+def test_a_header_may_have_spaces_and_capitals(tmp_path, header):
+    data = load("folder", 9, data_dir=write_table(tmp_path, f"{header}\n" + rows(18)))
+    assert len(data.train_origin.groups) == 12
+
+
+def test_a_column_that_is_not_read_is_told(tmp_path):
+    table = "file,label,patient,\n" + rows(18, "{i:02}.png,{label},g{group},\n")
+    data = load("folder", 9, data_dir=write_table(tmp_path, table))
+    assert data.notes[0] == "column 'patient' of labels.csv left out"
+    assert "unnamed" not in str(data.notes)
+
+
+def test_a_label_may_be_written_in_two_ways_of_unicode(tmp_path):
+    letters = {"dog": "\u00e4", "cat": "a\u0308", "NA": "b"}
+    lines = [f"{i:02}.png,{letters[('dog', 'cat', 'NA')[i % 3]]}\n" for i in range(18)]
+    data = load("folder", 9, data_dir=write_table(tmp_path, "file,label\n" + "".join(lines)))
+    assert data.class_names == ("b", "\u00e4")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        ("file,label,Group,group\n00.png,a,b,c\n", "has the columns file,label,group,group: it"),
         ("file,class\n00.png,a\n", "has the columns file,class: it needs file,label"),
         ("", "cannot be read as a CSV: No columns to parse"),
         ("file;label\n00.png;a\n", "is separated by semicolons: save it with commas"),

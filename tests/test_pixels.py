@@ -7,6 +7,7 @@ import pytest
 from archives import encode, make_images
 from PIL import Image, ImageOps
 
+from semisiam.data.files import DataError
 from semisiam.data.pixels import decode, decode_image, find_range, scale
 
 
@@ -166,7 +167,7 @@ def png16(pixels: np.ndarray) -> bytes:
 
 
 def tiff(pixels: np.ndarray, **tags: int) -> bytes:
-    """A plain TIFF of uint8 or uint16, (H, W) or (H, W, C), or (C, H, W) in planes; no checks."""
+    """A plain TIFF of uint8, 16 or 32, (H, W) or (H, W, C), or (C, H, W) in planes; no checks."""
     planes, depth = tags.get("planes", 1), 8 * pixels.itemsize
     (height, width), channels = pixels.shape[:2], 1 if pixels.ndim == 2 else pixels.shape[2]
     if planes == 2:
@@ -179,6 +180,7 @@ def tiff(pixels: np.ndarray, **tags: int) -> bytes:
     entries = {256: [width], 257: [height], 258: [depth] * channels, 259: [1], 262: [colour]}
     entries |= {273: strips, 277: [channels], 278: [height], 279: sizes, 284: [planes]}
     entries |= {338: [0] * (channels - 3)} if channels > 3 else {}
+    entries |= {339: [tags["sign"]]} if "sign" in tags else {}
     data, lists, free = b"", b"", 14 + 12 * len(entries)
     for tag, values in sorted(entries.items()):
         one = struct.pack("<I", values[0])
@@ -218,6 +220,17 @@ def test_what_pillow_would_turn_into_noise_or_a_negative_is_refused():
     assert (decode_image(tiff(planes, planes=2))[0] == np.moveaxis(planes, 0, 2)).all()
 
 
+def test_32_bit_values_without_a_sign_stay_positive():
+    pixels = np.array([[5, 2**31 + 5]], np.uint32)
+    decoded, remark = decode_image(tiff(pixels))
+    assert (decoded == pixels).all() and remark == "32-bit, grey"
+
+
+def test_signed_bytes_are_refused():
+    signed = tiff(np.array([[0, 255]], np.uint8), sign=2)
+    assert decode_image(signed) == (None, "has signed 8-bit values: save it with unsigned ones")
+
+
 def test_channels_beyond_the_third_are_left_out_and_told():
     pixels = np.arange(40, dtype=np.uint8).reshape(2, 4, 5)
     decoded, remark = decode_image(tiff(pixels))
@@ -247,6 +260,11 @@ def test_16_bit_grey_keeps_its_values(kind):
 )
 def test_the_range_is_a_whole_depth_or_the_middle_of_the_values(values, expected):
     assert find_range([values[:, None]]) == expected
+
+
+def test_whole_and_floating_point_values_have_no_common_range():
+    with pytest.raises(DataError, match="some hold whole values, some floating-point ones: save"):
+        find_range([np.zeros((2, 2), np.uint16), np.zeros((2, 2), np.float32)])
 
 
 def test_floating_point_values_are_scaled_too():

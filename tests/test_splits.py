@@ -28,6 +28,8 @@ from semisiam.method.splits import (
         (0.07, 1_050, 70),
         (0.015, 1_000, 15),
         (0.285, 200, 57),  # a float product a little below
+        (0.5, 199, 99),  # the paper's rule would give 50, and 100 of all
+        (1.0, 199, 199),
     ],
 )
 def test_counts_follow_the_paper(fraction, n_unlabelled, n_labelled):

@@ -37,6 +37,13 @@ def test_another_draw_of_places_keeps_the_labelled_set():
     assert (drawn[0] != drawn[1]).any()
 
 
+def test_a_recorded_set_of_another_size_is_refused():
+    first = prepare()
+    recorded = splits.RecordedSplit(first.rows, first.places, first.values, first.rows[:0], "")
+    with pytest.raises(splits.SplitError, match="has 10 labelled images, by label_fraction there"):
+        prepare(recorded, label_fraction=0.5)
+
+
 def test_noisy_labels_leave_the_images_and_a_mark_follows_the_given_class():
     clean, noisy = prepare(attack="pixel"), prepare(attack="pixel", label_noise=0.3)
     assert (noisy.rows == clean.rows).all()

@@ -65,7 +65,7 @@ class Cell(_Settings):
     attack_unlabelled: bool = False  # attack D_u too, by its hidden classes
     defence: Literal["none", "median", "jpeg", "grey"] = "none"
     jpeg_quality: int = Field(10, ge=1, le=95)  # of the jpeg defence (1-95)
-    seed: int = Field(0, ge=0)  # seed of labelled sets, places, weights and order
+    seed: int = Field(0, ge=0, lt=2**32)  # seed of labelled sets, places, weights and order
     # model and training (III, III-B)
     mode: Literal["supervised", "semi", "frozen"] = "semi"
     backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2", "pixels"] = (
@@ -228,7 +228,7 @@ class Study(_Settings):
             raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
-        except (yaml.YAMLError, ValueError) as error:  # a date that is none, for instance
+        except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SettingsError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(settings, dict) or "name" in settings:
             raise SettingsError(
@@ -259,7 +259,7 @@ class Study(_Settings):
             cell = Cell.check(settings)
             parts = [_name(axis, getattr(cell, axis)) for axis in self.axes if axis not in _IN_NAME]
             name = "-".join([cell.name, *parts, *([variant] if variant else [])])
-            if name in cells:
+            if name.casefold() in map(str.casefold, cells):  # one folder, for some file systems
                 raise SettingsError(f"the study has the cell {name} twice")
             cells[name] = cell
         if unused:
@@ -304,6 +304,8 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_POWER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-3, to YAML 1.1 a text
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _POWER, list("-+.0123456789"))
 
 
 def _name(axis: str, value: Any) -> str:

@@ -221,6 +221,8 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     base = {"dataset": "folder", "data_dir": str(folder), "image_size": 64}
     cell = Cell.check(base | {k: v for k, v in given.items() if k in Cell.model_fields and v})
     data = datasets.load(**cell.data_settings)
+    if output and output.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(f"--output {output} lies in {folder}: choose a place outside")
     output = output or places / f"{folder.resolve().name}-{data.content[:8]}"
     if hold(make_folder(output / "folds")) is None:  # until the end, but the notebook clears it
         raise SettingsError(f"--output: another run works in {output}; choose another")
@@ -279,7 +281,7 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
 
     table = embed.write_embeddings(cell_folder, images, output)
     click.echo(f"{len(table):,} images embedded: {click.format_filename(output)}")
-    if clipped := table.attrs["clipped"]:
-        click.echo(f"{clipped:,} values outside the range of the cell's deep images were clipped")
+    for note in table.attrs["notes"]:
+        click.echo(note)
     if left_out := table.attrs["left_out"]:
         raise click.ClickException(embed.explain_left_out(left_out, len(table)))

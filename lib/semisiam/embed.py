@@ -60,13 +60,13 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     the linear SVM on the cell's labelled embeddings, `confidence`, and the embedding, float32 `e0`
     to `e127`. `confidence` is the probability in [0, 1], not calibrated, that the network's class
     head gives to that class; without a network, a forest's share of trees, or NaN.
-    `attrs["left_out"]` lists images that are not in it, and why; `attrs["clipped"]` counts the
-    values of deep images outside the range that became 0-255 in training.
+    `attrs["left_out"]` lists images that are not in it, and why; `attrs["notes"]` tells of other
+    files and of images that were converted.
 
     Raises `DataError` where the cell is not finished, or no image can be embedded;
     `SettingsError` where its settings cannot be read.
     """
-    cell, members = _read_cell(cell_folder), _find_images(images)
+    cell, (members, notes) = _read_cell(cell_folder), _find_images(images)
     network, svm, about = _load(cell_folder, cell)
     reader = pixels.Reader(cell.image_size, about.get("value_range", ()))
     names, rows, found = [*members], [], []
@@ -86,7 +86,7 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     table.insert(0, "file", [names[row] for row in rows])
     table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
     table.insert(2, "confidence", sure)
-    table.attrs = {"left_out": reader.damaged, "clipped": reader.clipped}
+    table.attrs = {"left_out": reader.damaged, "notes": notes + reader.describe()}
     return table
 
 
@@ -108,15 +108,15 @@ def _read_cell(folder: Path) -> Cell:
     return cell
 
 
-def _find_images(place: Path) -> dict[str, Opener]:
-    """List the image files, those of formats that are not supported too."""
+def _find_images(place: Path) -> tuple[dict[str, Opener], list[str]]:
+    """List the image files, those of formats that are not supported too, and note the others."""
     if place.is_file():
-        return {files.show(place.name): partial(place.open, "rb")}
+        return {files.show(place.name): partial(place.open, "rb")}, []
     if not place.is_dir():
         raise DataError(f"there is no image file or folder {place}")
     members = files.list_members(place)
     if images := {name: opener for name, opener in members.items() if files.is_picture(name)}:
-        return images
+        return images, files.tell_left_out(members.keys() - images)
     known = ", ".join(sorted(files.IMAGE_SUFFIXES))
     raise DataError(f"{place} holds no image ({len(members)} other files); known are {known}")
 

@@ -249,9 +249,11 @@ def _write(
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
+    few = enumerate_few(reader.damaged, separator="; ")
+    damaged = f"images that do not decode left out ({len(reader.damaged):,}): {few}"
     facts = {
         "class_names": classes,
-        "notes": [*raw.notes, *reader.describe()],
+        "notes": [*raw.notes, *reader.describe(), *[damaged] * bool(few)],
         "parts": about,
         "test_rows": rows,
         "decoding": {"value_range": reader.value_range} if reader.value_range else {},

@@ -19,10 +19,11 @@ from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")  # alone are read
 IMAGE_SUFFIXES = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
+IMAGE_SUFFIXES.add(".mpo")  # a JPEG with a second picture
 OTHER_PICTURES = {  # images too, but in formats that cannot be read here
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".tga", ".ico", ".eps", ".exr", ".fits"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".czi", ".nd2", ".lif", ".lsm"),
-    *(".svs", ".ndpi", ".vsi", ".oib", ".oif"),
+    *(".svs", ".ndpi", ".vsi", ".oib", ".oif", ".stk", ".zvi", ".ims", ".scn", ".mrc", ".nii"),
 }
 SYSTEM = {  # what systems leave in folders, besides hidden names
     *("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),

@@ -5,6 +5,7 @@ import io
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
     "beside a labels.csv with the columns file,label[,group]"
 )
-NO_CLASS = re.compile("(train|test)(ing)?|val(id(ation)?)?|unlabell?ed", re.IGNORECASE)
+NO_CLASS = re.compile(r"(train|test)(ing)?|val(id(ation)?)?|un.?labell?ed(.?(images?|\d+))?", re.I)
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -49,7 +50,10 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
         raise DataError(f"{place} holds no image{count_unsupported(members)}: {LAYOUT}")
-    raw = (_read_table if "labels.csv" in members else _read_classes)(place, members)
+    tables = [name for name in members if name.lower().startswith("labels.")]
+    if tables and "labels.csv" not in members:
+        raise DataError(f"{place} has {tables[0]}: save it as CSV UTF-8 and call it labels.csv")
+    raw = (_read_table if tables else _read_classes)(place, members)
     single = np.flatnonzero(np.bincount(raw.parts["train"].labels) == 1)
     if "test" not in raw.parts and len(single):
         raise DataError(
@@ -57,6 +61,9 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
             "add more, or give test images of their own"
         )
     left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
+    alike = Counter(unicodedata.normalize("NFC", name).casefold() for name in raw.class_names)
+    if twice := [name for name, count in alike.items() if count > 1]:
+        left_out.append(f"classes that differ in upper and lower case alone: {', '.join(twice)}")
     return raw._replace(notes=[*left_out, *raw.notes])
 
 
@@ -87,7 +94,7 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     tops = [name for name in folders if "/" not in name]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
     nested = {name.split("/")[0] for name in folders if "/" in name}
-    odd = [c for c in classes if NO_CLASS.fullmatch(c) and (c != "train" or c in nested)]
+    odd = [c for c in classes if NO_CLASS.fullmatch(c.strip()) and (c != "train" or c in nested)]
     if odd:
         raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
     if (count := len(classes)) < 2:
@@ -142,11 +149,12 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     if len(grouped):
         train = train._replace(groups=np.array([*grouped["group"]]))
     unlabelled = {"unlabelled": _take(members, others, [-1] * len(others))} if others else {}
-    return Raw(classes, {"train": train} | unlabelled)
+    extra = [f"column {c!r} of labels.csv left out" for c in list(table)[3:] if any(table[c])]
+    return Raw(classes, {"train": train} | unlabelled, extra)
 
 
 def _parse_table(path: Path) -> pd.DataFrame:
-    """Read a label table: columns file, label, group; text, "" for what is not given."""
+    """Read a label table: columns file, label, group, then others; "" for what is not given."""
     with files.reading(path):
         data = path.read_bytes()
     try:
@@ -160,12 +168,15 @@ def _parse_table(path: Path) -> pd.DataFrame:
     except (ValueError, Warning) as error:
         told = f"cannot be read as a CSV: {str(error).strip()}; it needs file,label[,group]"
         raise DataError(f"{path} {told}") from None
-    if len(columns := list(table)) == 1 and ";" in columns[0]:
+    table.columns = columns = [name.strip().lower() for name in table]
+    if len(columns) == 1 and ";" in columns[0]:
         raise DataError(f"{path} is separated by semicolons: save it with commas")
-    if not {"file", "label"} <= set(columns):
+    if not {"file", "label"} <= set(columns) or len(set(columns)) < len(columns):
         raise DataError(f"{path} has the columns {','.join(columns)}: it needs file,label[,group]")
-    table = table.reindex(columns=["file", "label", "group"], fill_value="").fillna("")
-    return table.apply(lambda column: column.str.strip())
+    names = dict.fromkeys(["file", "label", "group", *columns])
+    table = table.reindex(columns=[*names], fill_value="").fillna("")
+    table = table.apply(lambda column: column.str.strip())
+    return table.assign(**{of: table[of].str.normalize("NFC") for of in ("label", "group")})
 
 
 class Halving(NamedTuple):

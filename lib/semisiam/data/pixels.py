@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.data.files import FORMATS, Opener, enumerate_few
+from semisiam.data.files import FORMATS, DataError, Opener
 from semisiam.data.parts import NOTHING, Part
 
 # by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
@@ -67,6 +67,8 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
     depth = max(tags.get(258, (8,)))
     if depth > 8 and tags.get(284) == 2 and tags.get(277, 1) > 1:
         return None, "has deep colours in separate planes: save it with interleaved (chunky) ones"
+    if depth == 8 and 2 in tags.get(339, ()):
+        return None, "has signed 8-bit values: save it with unsigned ones"
     if "'RGB;16" in tile:
         return _read_rgb16(data, image), "16-bit"
     if image.mode[0] in "IF":
@@ -74,6 +76,8 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
             return None, "has more than 8 bits with 0 for white: save it with 0 for black"
         if not np.isfinite(pixels := np.asarray(image)).all():
             return None, "holds values that are no finite numbers"
+        if depth == 32 and image.mode == "I" and tags.get(339, (1,))[0] == 1:
+            pixels = pixels.view(np.uint32)  # Pillow takes it for signed
         kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
         return pixels, kinds.get(image.mode, "16-bit, grey")
     remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile and image.format != "BMP")
@@ -110,6 +114,9 @@ def find_range(deep: Iterable[np.ndarray]) -> tuple[float, float]:
         least, most = min(least, pixels.min()), max(most, pixels.max())
         rows = np.random.default_rng(0).integers(0, pixels.size, 2000)
         some.append(pixels.ravel()[rows] if pixels.size > 2000 else pixels.ravel())
+    if len({values.dtype.kind == "f" for values in some}) > 1:
+        told = "of the images deeper than 8 bits some hold whole values, some floating-point ones"
+        raise DataError(f"{told}: save all alike")
     values = np.concatenate(some)
     low, high = np.percentile(values, [0.1, 99.9], method="nearest").astype(float)
     for depth in (8, 10, 12, 14, 16) if values.dtype.kind in "iu" else ():
@@ -205,7 +212,7 @@ class Reader:
         return part._replace(images=NOTHING).select(kept)._replace(digests=hashes), facts
 
     def describe(self) -> list[str]:
-        """Say which images were converted or left out, and how deep ones were scaled."""
+        """Say which images were converted, and how deep ones were scaled."""
         notes = [f"images converted, {w}: {n:,}" for w, n in sorted(self.remarks.items()) if w]
         if self.value_range:
             notes.append(
@@ -213,9 +220,6 @@ class Reader:
                 " (a whole depth, or the middle 99.8 %), ".format(*self.value_range)
                 + f"{self.clipped:,} values clipped"
             )
-        if self.damaged:
-            few = enumerate_few(self.damaged, separator="; ")
-            notes.append(f"images that do not decode left out ({len(self.damaged):,}): {few}")
         return notes
 
 

@@ -326,7 +326,8 @@ def read_controls(folder: Path) -> pd.DataFrame:
     cells = collect(folder)
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})
     table["clean fit"] = read_percent(cells, "accuracy_clean_fit")
-    flipped = [100 * np.mean([row["flipped"] for row in rows]) for rows in cells["trigger"]]
+    flipped = cells["trigger"].map(lambda rows: 100 * np.mean([row["flipped"] for row in rows]))
+    flipped = flipped.mask(cells["collapsed"])  # what names one class follows no mark
     table = table.assign(trigger=flipped, updates=cells["n_updates"], collapsed=cells["collapsed"])
     control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
     return table.set_index([control, cells["split"]]).sort_index()

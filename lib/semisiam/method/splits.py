@@ -15,11 +15,11 @@ class SplitError(ValueError):
 def count_labelled(fraction: float, n_unlabelled: int) -> int:
     """Number N_l of labelled images for a share of N_u.
 
-    Whole percents are multiples of the floor of 1 %, as in the paper (IV): of 13,779 images,
-    1 % is 137 and 5 % is 685. Other shares, and those of fewer than 100 images, are floored.
+    Whole percents up to 10 are multiples of the floor of 1 %, as in the paper (IV): of 13,779
+    images, 1 % is 137 and 5 % is 685. Others, and those of fewer than 100 images, are floored.
     """
     percent = round(fraction * 100, 9)
-    if percent == int(percent) and n_unlabelled >= 100:
+    if percent == int(percent) <= 10 and n_unlabelled >= 100:
         return int(percent) * (n_unlabelled // 100)
     return int(round(fraction * n_unlabelled, 9))  # 0.285 · 200 is a little less than 57
 

@@ -239,23 +239,6 @@ class _Recorder(keras.callbacks.Callback):
         self.on_epoch(self.rows[-1])
 
 
-def measure_speed(cell: Cell, history: pd.DataFrame, *sets: np.ndarray) -> dict[str, Any]:
-    """Measure images/s of `training` and of its batches alone, `pipeline`; empty in `frozen`.
-
-    After `train`, of its three arrays; `seconds_tracing`: how much longer the first epoch took.
-    """
-    if cell.mode == "frozen":
-        return {}
-    batches, started = make_batches(cell, *sets, range(cell.epochs)).take(50), time.perf_counter()
-    images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
-    speed = {"pipeline": images / (time.perf_counter() - started)}
-    later = history["seconds"].iloc[1:]  # the first epoch is also traced
-    usual = float((later if len(later) else history["seconds"]).median())
-    speed["training"] = count_views(cell, len(sets[0]), len(sets[2])) / usual
-    tracing = {"seconds_tracing": float(history["seconds"][0]) - usual} if len(later) else {}
-    return {"images_per_second": speed} | tracing
-
-
 def describe_epoch(row: dict[str, Any]) -> str:
     """Say an epoch in one line: `epoch   3  loss 0.512  labelled accuracy 0.980 ...`."""
     accuracy = f"labelled accuracy {row['accuracy_labelled']:.3f}"

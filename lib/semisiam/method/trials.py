@@ -45,6 +45,9 @@ def prepare_labelled(
     n_labelled = splits.count_labelled(cell.label_fraction, n_unlabelled)
     draw = {"split": cell.split, "seed": cell.seed}
     rows = recorded.labelled if recorded else splits.draw_labelled(pool_labels, n_labelled, **draw)
+    if len(rows) != n_labelled:
+        told = f"has {len(rows)} labelled images, by label_fraction there are {n_labelled}"
+        raise splits.SplitError(f"splits_file {told}: set that one right")
     clean, labels = pool[rows], pool_labels[rows]
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)

@@ -116,6 +116,8 @@ def start_over(folder: Path, cell: Cell) -> None:
     """Write a cell's settings; what was done there counts no more, but for its last checkpoint."""
     for name in ("done.json", "failed.json"):
         (folder / name).unlink(missing_ok=True)
+    for half_written in folder.glob(".[0-9]*-*"):  # by a process that was killed
+        half_written.unlink(missing_ok=True)
     with replacing(folder / "params.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(cell.model_dump(), sort_keys=False), "utf-8")
 
