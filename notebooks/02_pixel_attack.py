@@ -251,8 +251,9 @@ print("ten trees, our places:", sorted(find_cost(places, state) for state in ran
 print("one tree, ten draws:  ", sorted(find_cost(at) for at in draws))
 
 # %% [markdown]
-# One draw cannot say what "the" attack costs. All stored studies use one draw, so their costs are
-# *shown* for those places at most.
+# Trees at the same places differ nearly as much as draws do, so we cannot say here that the place
+# matters. But one run cannot say what "the" attack costs. All stored studies use one draw of
+# places, so their costs are *shown* for those places at most.
 
 # %% [markdown]
 # ## What training makes of the mark
@@ -394,7 +395,8 @@ interactive(
 #   long step. Training makes the step longer, about five times here (*suggestive*: n = 1 labelled
 #   set, small images).
 # - Test images have no such pixel, so what was learnt from it is missing there.
-# - The cost depends on the draw of the places (*shown* for the tree: ten draws).
+# - One run cannot say what the attack costs (*shown* for the tree: from 15 to 35 points at the same
+#   places). Whether the places matter is *untested*.
 
 # %% [markdown]
 # ## Exercises

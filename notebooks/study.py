@@ -146,7 +146,7 @@ CAPTION = (
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
     "differences of this study (of one variant, if there are several). Suggestive: run, but not "
     "that firm. Untested: not run, or the pretext task was not learnt. Draws: of the attack's "
-    "places."
+    "places. Mind that the siamese network often makes more updates, too."
 )
 verdicts = [tables.give_verdicts(g, histories).assign(variant=v) for v, g in variants.items()]
 verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame()
@@ -336,7 +336,7 @@ if len(lower):
 # supervised. A cost is without attack minus with it. The interaction is how much more the attack
 # costs the siamese network. The interval contains the true mean in 95 of 100 studies like this one.
 # p is that of a paired t-test, corrected by Holm over all rows. “Detectable” is the smallest true
-# difference that so many labelled sets find four times in five.
+# difference that so many labelled sets find four times in five, before this correction.
 
 
 # %%

@@ -93,7 +93,7 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
-        "classes missing in the unlabelled images; +10.0 without any"
+        "classes missing in the unlabelled images; +10.0 with none of these"
     )
     assert tasks[2].endswith("n = 1")
     assert tasks[3] == "suggestive; Barlow Twins untested"

@@ -82,7 +82,7 @@ def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, stre
     cells = results.collect(tmp_path)
     histories = results.read_details(tmp_path, cells["cell"], "history")
     (row,) = tables.give_verdicts(cells, histories).to_dict("records")
-    assert row["question"] == "Do unlabelled images help?"
+    assert row["question"] == "Is the siamese network better?"
     assert (row["answer"], row["strength"]) == (answer, strength)
     assert row["points"] == "+12.0 (+10.0 to +14.0)"  # 2.776 · √(2.5 / 5)
     assert (row["n"], row["draws"], row["over"]) == ("n = 5", "", "Small CNN, 5 %")
@@ -100,7 +100,7 @@ def test_an_answer_that_does_not_outlast_the_correction_is_a_perhaps(tmp_path):
     histories = results.read_details(tmp_path, cells["cell"], "history")
     found = tables.give_verdicts(cells, histories).set_index("question")
     answers = found[["answer", "strength"]].agg(", ".join, axis=1)
-    assert answers["Do unlabelled images help?"] == "perhaps yes, suggestive"
+    assert answers["Is the siamese network better?"] == "perhaps yes, suggestive"
     assert answers["Does it cost the siamese one more?"] == "yes, shown"
     assert answers["Does the attack cost the supervised network?"] == "unclear, suggestive"
 

@@ -12,8 +12,8 @@ from semisiam.evidence.statistics import compare, compare_modes, rate_strength, 
 
 BETTER = "accuracy_better"
 QUESTIONS = {  # what, at: the question, and the answer if the difference is above and below zero
-    ("gain", "none"): ("Do unlabelled images help?", "yes", "no, they harm"),
-    ("gain", "pixel"): ("And under attack?", "yes", "no, they harm"),
+    ("gain", "none"): ("Is the siamese network better?", "yes", "no, worse"),
+    ("gain", "pixel"): ("And under attack?", "yes", "no, worse"),
     ("cost", "supervised"): ("Does the attack cost the supervised network?", "yes", "no, it helps"),
     ("cost", "semi"): ("Does it cost the siamese network?", "yes", "no, it helps"),
     ("interaction", ""): ("Does it cost the siamese one more?", "yes", "no, less"),
