@@ -99,7 +99,8 @@ for name in [name for name in files if "/" not in name[:-1]][:12]:
 
 # %% [markdown]
 # `load` resizes the images once and keeps the arrays. It sets a third of the labelled ones aside
-# for a test. Labels are too few for that here, so we join both parts.
+# for a test. Labels are too few for that here, so we join both parts. Copies of labelled images
+# among the unlabelled ones are left out.
 
 
 # %% tags=["nbval-check-output"]
@@ -109,9 +110,27 @@ def pool(train, test):
 
 
 data = datasets.load("folder", image_size, data_dir=str(root), seed=seed)
+if not len(data.test_rows):
+    told = "its images would be learnt from: move them into the class folders, or elsewhere"
+    raise DataError(f"{root} has a folder test, but here every labelled image is a test; {told}")
 images, labels = pool(data.train, data.test), pool(data.train_labels, data.test_labels)
 names = pool(data.train_origin.names, data.test_origin.names)
-unlabelled = data.unlabelled if data.unlabelled is not data.train else data.train[:0]
+
+
+# %% tags=["nbval-check-output"]
+def find_copies(digests, known):
+    """Say which images have the pixels of a known one: bool (N,), from digests, uint8 (N, 16)."""
+    seen = {digest.tobytes() for digest in known}
+    return np.array([digest.tobytes() in seen for digest in digests], bool)
+
+
+origin, unlabelled = data.unlabelled_origin, data.unlabelled
+digests = pool(data.train_origin.digests, data.test_origin.digests)
+copies = find_copies(origin.digests, digests)
+if copies.any():
+    origin, unlabelled = origin.select(~copies), unlabelled[~copies]
+if copies.any() and not copies.all():  # all are where none was without a label
+    print(f"{copies.sum()} unlabelled images left out: they are labelled ones")
 print(f"{len(images)} labelled, {len(unlabelled)} unlabelled images of {image_size} px")
 print(f"classes: {', '.join(data.class_names)}")
 if len(unlabelled) <= len(images):
@@ -156,8 +175,8 @@ print(*[note for note in data.notes if not note.startswith("test set")], sep="\n
 # judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
 # `labels.csv`, or a pattern in the file names.
 #
-# *Twins* do the same harm: two images of different groups whose pixels correlate above 0.98. Nearly
-# always, they show the same thing.
+# *Twins* do the same harm: two images of different groups whose pixels correlate above 0.98. Most
+# likely they show the same thing.
 
 
 # %%
@@ -190,6 +209,9 @@ print(f"{len(np.unique(group))} groups" if len(group) else "no groups: each imag
 twins = find_twins(images, group)
 print(f"{len(twins)} pairs of labelled images are nearly the same")
 print(*[f"    {names[a]} and {names[b]}" for a, b in twins[:3]], sep="\n")
+of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
+twice = of_pixels.transform("nunique").to_numpy() > 1
+print(f"{twice.sum()} images have the same pixels as one of another class", *names[twice][:4])
 
 # %% [markdown]
 # ## Every labelled image is held out once
@@ -365,12 +387,16 @@ def balance(truth, guess):
 by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
+whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.items()})
+by_fold += whole - by_fold.mean()
 
 # %% [markdown]
-# The folds share most of their training images, so a plain 95 % t-interval is too narrow. The
-# *corrected resampled t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it
-# 1.53 times as wide for four folds. Example: gains of 3, 5, 1 and 3 points. The plain interval lies
-# above 0, the corrected one contains it. Then your candidates:
+# A fold has few images of a class, so the mean over folds is not that of all held-out images: we
+# move each candidate's folds by the difference. They tell how far the number could vary. They share
+# most of their training images, so a plain 95 % t-interval is too narrow. The *corrected resampled
+# t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for
+# four folds. Example: gains of 3, 5, 1 and 3 points. The plain interval lies above 0, the corrected
+# one contains it. Then your candidates:
 
 # %% tags=["nbval-check-output"]
 estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
@@ -495,7 +521,7 @@ classifier = make_classifier(kind).fit(embeddings, labels)
 # %% [markdown]
 # ## What to label next
 #
-# An image near the border between two classes tells the most. The *margin* is how far the first
+# An image near the border between two classes often tells most. The *margin* is how far the first
 # class is ahead of the second in score; the smallest come first.
 
 
@@ -513,7 +539,8 @@ def measure_margins(classifier, features):
 
 
 # %%
-next_ones = pd.DataFrame({"file": data.unlabelled_origin.names, "label": ""})
+columns = ["label", "group"] if len(data.train_origin.groups) else ["label"]
+next_ones = pd.DataFrame({"file": origin.names} | dict.fromkeys(columns, ""))
 next_ones["predicted_class"] = np.array(data.class_names)[classifier.predict(others)]
 next_ones["margin"] = measure_margins(classifier, others)
 next_ones = next_ones.sort_values("margin", kind="stable")
@@ -526,8 +553,8 @@ ax.set_title("label these first (with the class that each is given now)")
 plt.show()
 
 # %% [markdown]
-# `label_next.csv` lists them all. Fill in the column `label`, add those rows to your `labels.csv`
-# (or move the files into their class folders), and run again.
+# `label_next.csv` lists them all. Fill in the column `label` (and `group`, if it is there), add
+# those rows to your `labels.csv` (or move the files into their class folders), and run again.
 #
 # ## New images
 #
@@ -552,11 +579,11 @@ records.close_folder(
 )
 
 # %% tags=["nbval-check-output"]
+import shutil
+
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
-for path in [*checkpoints.iterdir()]:
-    path.unlink()
-checkpoints.rmdir()
+shutil.rmtree(checkpoints, ignore_errors=True)  # what is left harms nobody
 print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 
 # %% [markdown] tags=["not-on-page"]

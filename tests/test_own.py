@@ -162,6 +162,29 @@ def test_balanced_accuracy_counts_classes_not_images(own):
     assert own.balance(np.array([2, 2]), np.array([2, 0])) == 50
 
 
+def test_copies_of_labelled_images_are_found(own):
+    digests = np.arange(48, dtype=np.uint8).reshape(3, 16)
+    assert own.find_copies(digests, digests[1:2]).tolist() == [False, True, False]
+    assert own.find_copies(digests[:0], digests).tolist() == []
+
+
+def test_copies_of_labelled_images_are_left_out(tmp_path, capsys):
+    place = write_own(tmp_path / "own")
+    for path in sorted((place / "cat").iterdir())[:2]:
+        shutil.copy(path, place / "unlabelled" / f"copy-{path.name}")
+    found = run_cells({}, end="## Look", folder=str(place))
+    assert len(found["unlabelled"]) == 30
+    assert not any("copy" in name for name in found["origin"].names)
+    assert "2 unlabelled images left out: they are labelled ones" in capsys.readouterr().out
+
+
+def test_a_test_folder_is_not_learnt_from(tmp_path):
+    place = write_own(tmp_path / "own")
+    write_own(place / "test", n_unlabelled=0)
+    with pytest.raises(DataError, match="has a folder test, but here every labelled image"):
+        run_cells({}, end="## Look", folder=str(place))
+
+
 def test_the_interval_is_that_of_nadeau_and_bengio():
     """Four folds: t(0.975, 3) = 3.1824, std = 1.6330, sqrt(1/4 + 1/3) = 0.76376."""
     plain = statistics.compare_paired([3, 5, 1, 3])
