@@ -46,7 +46,7 @@ data_dir: str = ""  # folder of the raw files ("": the cache)
 image_size: int = 32  # height and width after resizing (px)
 unlabelled_limit: int = 0  # use this many unlabelled images (0: all)
 test_limit: int = 0  # use this many test images (0: all)
-test_split: str = "random"  # how malaria is halved: random (paper) or patient
+test_split: str = "random"  # how malaria is halved: random or patient
 unlabelled_classes: str = "same"  # classes of D_u beside those of D_l: same, fewer, more or other
 # the labelled set (III-B)
 label_fraction: float = 0.05  # labelled images as a share of N_u

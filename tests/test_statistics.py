@@ -242,10 +242,13 @@ def test_controls_are_paired_over_splits(tmp_path):
 
 
 def test_an_interaction_is_a_difference_of_two_differences():
-    values = {"semi": [80, 70], "semi, marked": [60, 40], "sup": [70, 60], "sup, marked": [65, 60]}
+    values = {"semi": [80, 70, 75], "semi, marked": [60, 40, 50]}
+    values |= {"sup": [70, 60, 65], "sup, marked": [65, 60, 62.5]}
     controls = pd.DataFrame({"re-estimated": pd.DataFrame(values).unstack()})
     gains = ("semi", "sup"), ("semi, marked", "sup, marked")
     table = compare_controls(controls, [*gains, gains])
-    # 10 and 10 without marks; -5 and -20 with them: the marks take 15 and 30
+    # 10 each without marks; -5, -20 and -12.5 with them: the marks take 15, 30 and 22.5
     assert table["mean"].tolist() == [10, -12.5, 22.5]
     assert table["p_holm"].tolist() == pytest.approx(correct_holm(table["p"]))
+    few = compare_controls(controls.drop(2, level=1), gains)  # two agree too easily
+    assert few["p"].notna().all() and few["p_holm"].isna().all()

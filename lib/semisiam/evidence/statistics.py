@@ -209,7 +209,7 @@ def compare_controls(
 
     `pairs` are names (control, reference), or for an interaction two such pairs. Indexed by
     `control - reference`: the columns of `compare_paired`, in points, and `p_holm`, corrected over
-    these pairs.
+    those pairs that have at least `SEVERAL` splits (two agree too easily).
     """
 
     def change(of: str | tuple) -> pd.Series:
@@ -217,4 +217,4 @@ def compare_controls(
 
     rows = {" - ".join(map(str, pair)): compare_paired(change(pair)) for pair in pairs}
     table = pd.DataFrame(rows).T
-    return table.assign(p_holm=correct_holm(table["p"]))
+    return table.assign(p_holm=correct_holm(table["p"].where(table["n"] >= SEVERAL)))

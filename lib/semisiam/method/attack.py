@@ -2,9 +2,9 @@
 
 Two controls stand beside the paper's attack: `random` marks every image at a place of its own, so
 that the mark says nothing of the class; `searched` looks for the marks that are learnt most easily.
-A third attack, `patch`, lays a faint pattern over each image, one a class (Yu et al., KDD 2022).
-Defences are filters on D_l that may wash a mark out (image shortcut squeezing, Liu et al., ICML
-2023, uses grey and JPEG). All images are uint8 (N, S, S, 3), 0-255, and never changed in place.
+A third one, `patch`, lays a faint pattern over each image, one a class (Yu et al., KDD 2022, vary
+it by image). Defences are filters on D_l that may wash a mark out (image shortcut squeezing, Liu et
+al., ICML 2023: grey and JPEG). Images are uint8 (N, S, S, 3), 0-255, and never changed in place.
 """
 
 import io
