@@ -232,8 +232,8 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 # ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
 
 # %% [markdown]
-# Does the place matter? Our ten places are one draw. What the attack costs ten trees of other random
-# seeds, all at our places; then one tree, for ten draws:
+# Does the place matter? Our ten places are one draw. What the attack costs ten trees of other
+# random seeds, all at our places; then one tree, for ten draws:
 
 
 # %%
