@@ -17,9 +17,9 @@
 # **Answers so far**
 # - On paper, the second kind adds 18.6 points of accuracy on average, and 8.0 when somebody tampers
 #   with the labelled images.
-# - But the same networks, trained on labels alone (the *baselines*), know more than was measured.
-#   Over ours, measured anew, a gain of 69.6 points (clothes) shrinks to 3.5, one of 32.1 (blood
-#   cells) to 1.8; another of 38.4 keeps 22.3.
+# - But our runs of the same networks, trained on labels alone (the *baselines*), know more than was
+#   measured. Over them, measured anew, a gain of 69.6 points (clothes) shrinks to 3.5, one of 32.1
+#   (blood cells) to 1.8; another of 38.4 keeps 22.3.
 # - Do the *angles* help? On clothes, at a smaller scale (64 px, 100 labels), they add about seven
 #   points to the same training without them. But without any network, raw pixels are nine points
 #   better still ([08_audit](08_audit.ipynb)). At the paper's scale it is untested.

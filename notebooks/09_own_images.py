@@ -129,7 +129,7 @@ digests = pool(data.train_origin.digests, data.test_origin.digests)
 copies = find_copies(origin.digests, digests)
 if copies.any():
     origin, unlabelled = origin.select(~copies), unlabelled[~copies]
-if copies.any() and not copies.all():  # all are where none was without a label
+if copies.any() and data.unlabelled is not data.train:  # else none is without a label
     print(f"{copies.sum()} unlabelled images left out: they are labelled ones")
 print(f"{len(images)} labelled, {len(unlabelled)} unlabelled images of {image_size} px")
 print(f"classes: {', '.join(data.class_names)}")
@@ -388,7 +388,6 @@ by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
 whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.items()})
-by_fold += whole - by_fold.mean()
 
 # %% [markdown]
 # A fold has few images of a class, so the mean over folds is not that of all held-out images: we
@@ -407,7 +406,8 @@ for name, share in (("plain", 0), ("corrected", 1 / 3)):
 
 # %%
 table = pd.DataFrame({name: estimate(of) for name, of in by_fold.items()}).T
-table = table[["mean", "low", "high"]].clip(0, 100).rename(columns={"mean": "balanced"})
+table = table[["mean", "low", "high"]].add(whole - table["mean"], axis=0).clip(0, 100)
+table = table.rename(columns={"mean": "balanced"})
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
 table = table.sort_values("balanced", ascending=False)
 print(table.round(1).to_string())

@@ -184,11 +184,19 @@ def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_pa
     grey[0, 0] = 0
     deep = grey.astype(np.uint16) + 100
     deep[0, 0] = 99  # below the range
+    dark = np.linspace(0, 1, 81, dtype=np.float32).reshape(9, 9)
     files = {"deep.tif": encode(deep, "tiff"), "grey.png": encode(grey)}
     table = embed.embed_images(cell_copy, write_files(tmp_path / "in", files))
     assert np.allclose(table.iloc[0, 2:].to_numpy(float), table.iloc[1, 2:].to_numpy(float))
     assert table.attrs["left_out"] == []
     assert table.attrs["notes"][-1].endswith(", 1 values clipped")
+    other = embed.embed_images(cell_copy, write_files(tmp_path / "one", {"grey.png": encode(grey)}))
+    assert other.attrs["notes"] == ["images converted, grey: 1"]
+    place = write_files(tmp_path / "two", {"dark.tif": encode(Image.fromarray(dark), "tiff")})
+    told = (
+        "images converted, floating point, grey, all of it one grey in the range of the others: 1"
+    )
+    assert embed.embed_images(cell_copy, place).attrs["notes"][0] == told
 
 
 def test_the_confidence_is_the_class_heads_probability(made):

@@ -93,7 +93,7 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
     )
     assert scenarios[1] == (
         "It adds +10.0 with one-pixel marks, +20.0 with 20 % wrong labels, +10.0 with half of the "
-        "classes missing in the unlabelled images; +10.0 with none of these"
+        "unlabelled classes missing; +10.0 with none of these"
     )
     assert tasks[2].endswith("n = 1")
     assert tasks[3] == "suggestive; Barlow Twins untested"
@@ -109,6 +109,6 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
                 settings = {"name": name, "metrics": metrics} | cell.model_dump()
                 write_cell(tmp_path / study, 0.5, **settings)
     _, robust, *_, firm = findings.judge_robustness()
-    told = "not decided whether marks cost the baseline anything, +3.3 (−11.0 to +17.7)"
+    told = "marks may cost the baseline nothing, +3.3 (−11.0 to +17.7)"
     assert robust.endswith(told)
     assert firm == "**shown**; ours untested"

@@ -62,7 +62,8 @@ def test_formats_that_are_not_supported_are_counted(tmp_path):
 
 
 def test_classes_that_differ_in_case_alone_are_told(tmp_path):
-    data = load("folder", 16, data_dir=write_folder(tmp_path / "own", ("Cat", "cat", "dog")))
+    table = "file,label\n" + rows(18, "{i:02}.png,{label}\n").replace("NA", "Cat")
+    data = load("folder", 16, data_dir=write_table(tmp_path, table))
     assert data.notes[0] == "classes that differ in upper and lower case alone: cat"
 
 
@@ -72,6 +73,8 @@ def test_a_table_of_another_name_is_not_passed_over(tmp_path, name):
     write_files(tmp_path / "own", {name: b"file,label\n"})
     with pytest.raises(DataError, match=f"has {name}: save it as CSV UTF-8 and call it labels.csv"):
         load("folder", 16, data_dir=place)
+    (tmp_path / "own" / name).rename(tmp_path / "own" / "labels.txt")  # a list of the classes
+    assert load("folder", 16, data_dir=place).class_names == ("cat", "dog")
 
 
 def test_images_outside_the_class_folders_are_told(tmp_path):

@@ -260,7 +260,7 @@ class Study(_Settings):
             parts = [_name(axis, getattr(cell, axis)) for axis in self.axes if axis not in _IN_NAME]
             name = "-".join([cell.name, *parts, *([variant] if variant else [])])
             if name.casefold() in map(str.casefold, cells):  # one folder, for some file systems
-                raise SettingsError(f"the study has the cell {name} twice")
+                raise SettingsError(f"the study has the cell {name} twice (A and a count as one)")
             cells[name] = cell
         if unused:
             raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")

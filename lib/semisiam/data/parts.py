@@ -50,7 +50,7 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
         raise DataError(f"{place} holds no image{count_unsupported(members)}: {LAYOUT}")
-    tables = [name for name in members if name.lower().startswith("labels.")]
+    tables = [n for n in members if re.fullmatch(r"labels\.(csv|tsv|xlsx?|ods)(\.csv)?", n, re.I)]
     if tables and "labels.csv" not in members:
         raise DataError(f"{place} has {tables[0]}: save it as CSV UTF-8 and call it labels.csv")
     raw = (_read_table if tables else _read_classes)(place, members)

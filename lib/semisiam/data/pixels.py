@@ -155,7 +155,7 @@ class Reader:
     parts: dict[str, Part] = field(default_factory=dict)  # to find that range in, if need be
     remarks: Counter = field(default_factory=Counter)
     damaged: list[str] = field(default_factory=list)
-    clipped: int = 0
+    clipped: int | None = None  # values of deep images, if there are any
 
     def read(
         self, names: Sequence[str], images: Iterable[Opener | np.ndarray], what: str = "images"
@@ -181,8 +181,9 @@ class Reader:
             every = (image for part in self.parts.values() for image, _ in decode(part.images))
             self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
         levels, clipped = scale(pixels, *self.value_range)
-        self.clipped += clipped
-        return levels, remark
+        self.clipped = (self.clipped or 0) + clipped
+        lost = np.ptp(levels) == 0 < np.ptp(pixels)
+        return levels, remark + ", all of it one grey in the range of the others" * bool(lost)
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
         """Stream a part's images to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
@@ -214,7 +215,7 @@ class Reader:
     def describe(self) -> list[str]:
         """Say which images were converted, and how deep ones were scaled."""
         notes = [f"images converted, {w}: {n:,}" for w, n in sorted(self.remarks.items()) if w]
-        if self.value_range:
+        if self.clipped is not None:
             notes.append(
                 "deeper than 8 bits: values from {:g} to below {:g} became 0-255 in all such images"
                 " (a whole depth, or the middle 99.8 %), ".format(*self.value_range)
