@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -136,6 +137,13 @@ def test_the_revision_is_that_of_the_checkout_itself(tmp_path):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / "unpacked").mkdir()
     assert folders.describe_revision(tmp_path / "unpacked") == "unknown"
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "file").write_text("first")
+    for command in (["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run(git + command, check=True)
+    assert re.fullmatch("[0-9a-f]{12}", folders.describe_revision(tmp_path))
+    (tmp_path / "file").write_text("second")
+    assert folders.describe_revision(tmp_path).endswith("+changes")
 
 
 @pytest.mark.parametrize(("asked", "told"), [("2,1", 2), ("3", 3), ("many", os.cpu_count())])

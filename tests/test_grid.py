@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from made_up import write_cell
 from rich.console import Console
 from tiny_study import name, read_status, run_here, write_notebook, write_study
 
@@ -221,6 +222,19 @@ print(PapermillNotebookClient(managed).shutdown_kernel)
     command = [sys.executable, "-c", script]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "immediate"
+
+
+def test_a_study_is_recorded_and_what_is_missing_is_told(tiny, monkeypatch):
+    monkeypatch.setattr("semisiam.cli.ROOT", tiny)
+    study = write_study(tiny, [0, 1])
+    first, second = Study.load(study).cells().items()
+    write_cell(tiny / "some", 0.5, name=first[0], **first[1].model_dump())
+    result = invoke("record", study, "--outputs", tiny)
+    assert result.exit_code == 1 and "1 cells of some were never recorded" in result.output
+    (recorded,) = json.loads((tiny / "outputs" / "published" / "some" / "cells.json").read_text())
+    assert recorded["settings"]["split"] == 0
+    write_cell(tiny / "some", 0.5, name=second[0], **second[1].model_dump())
+    assert invoke("record", study, "--outputs", tiny).exit_code == 0
 
 
 def test_nothing_done_is_nothing_to_record(tiny):

@@ -253,14 +253,48 @@ def test_the_kept_classifier_loads_alone_and_embeds_as_the_encoder(images, targe
     assert np.allclose(outputs["y_lab"].sum(axis=1), 1)
 
 
-def test_a_head_that_always_says_upright_is_right_for_a_quarter():
+@pytest.mark.parametrize(("task", "n"), [("rotation", 4), ("rotation_flip", 6), ("jigsaw", 24)])
+def test_a_head_that_always_says_upright_is_right_for_one_transform(task, n):
     encoder = model.build_encoder("small_cnn", 32)
-    network = model.build_siamese(encoder, 2)
+    network = model.build_siamese(encoder, 2, task)
     head = network.get_layer("y_rot")
-    head.set_weights([np.zeros((128, 4)), np.array([9.0, 0, 0, 0])])
+    head.set_weights([np.zeros((128, n)), 9.0 * (np.arange(n) == 0)])
     images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
     labels = np.zeros(10, np.int64)
-    assert model.score_pretext(network, encoder, images, labels) == {"accuracy": 0.25}
+    found = model.score_pretext(network, encoder, images, labels, task)
+    assert found == {"accuracy": pytest.approx(1 / n)}
+
+
+def test_a_training_step_turns_the_unlabelled_images_by_their_labels():
+    """A head that looks where the white upper left pixel of 2 x 2 comes to lie is always right."""
+    images = keras.Input((2, 2, 1), dtype="uint8")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1.0)(images))
+    network = model.build_siamese(keras.Model(images, flat, name="encoder"), 2)
+    kernel = np.zeros((4, 4))
+    kernel[[0, 2, 3, 1], [0, 1, 2, 3]] = 1  # against the clock: lower left, lower right, up
+    network.get_layer("y_rot").set_weights([kernel, np.zeros(4)])
+    network.compile(
+        loss="sparse_categorical_crossentropy", metrics={"y_lab": [], "y_rot": ["accuracy"]}
+    )
+    white = np.zeros((4, 2, 2, 1), np.uint8)
+    white[:, 0, 0] = 255
+    targets = {"y_lab": np.zeros(4, int), "y_rot": np.arange(4)}
+    given = {"labelled": white, "unlabelled": white}
+    found = network.train_on_batch(given, targets, return_dict=True)
+    assert found["y_rot_accuracy"] == 1
+
+
+def test_recalibration_mixes_the_classes_of_images_sorted_by_class():
+    images = np.repeat(np.array([0, 200], np.uint8), 32)[:, None, None, None]
+    images = np.broadcast_to(images, (64, 2, 2, 1))
+    inputs = keras.Input((2, 2, 1), dtype="uint8")
+    x = keras.layers.Rescaling(1.0)(inputs)
+    for _ in range(2):
+        x = keras.layers.BatchNormalization()(x)
+    encoder = keras.Model(inputs, x)
+    model.recalibrate(encoder, images, batch_size=32)
+    # a batch of one class alone is constant, and the second layer would see nothing but 0
+    assert encoder.layers[-1].moving_variance.numpy() == pytest.approx(1, abs=0.1)
 
 
 def test_a_backbone_starts_from_a_file_of_weights(tmp_path):

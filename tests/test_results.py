@@ -9,6 +9,7 @@ import pytest
 from made_up import write_cell
 
 from semisiam import ROOT
+from semisiam.cell import Cell
 from semisiam.evidence import results, statistics, tables
 from semisiam.evidence.results import MixtureError
 
@@ -143,7 +144,44 @@ def test_the_same_split_twice_at_different_seeds_is_not_averaged(folder):
         results.summarise(results.collect(folder))
 
 
-def test_modes_may_differ_in_epochs_and_fractions_in_labels(folder):
+def test_a_setting_is_of_scale_unless_it_is_compared():
+    compared = results.OF_NAME | results.NOT_RESULTS
+    assert set(Cell.model_fields) - set(results.SCALE) == compared
+    assert compared - results.NOT_RESULTS == {
+        *("dataset", "label_fraction", "backbone", "attack", "mode", "split", "attack_draw")
+    }
+
+
+def test_draws_of_the_attack_are_averaged_before_splits(tmp_path):
+    for draw, accuracy in enumerate((0.5, 0.7)):
+        of = {"attack": "pixel", "split": 0, "attack_draw": draw, "name": f"semi-{draw}"}
+        write_cell(tmp_path, accuracy, mode="semi", **of, **BASE)
+        of["name"] = f"supervised-{draw}"
+        write_cell(tmp_path, accuracy - 0.1, mode="supervised", **of, **BASE)
+    cells = results.collect(tmp_path)
+    row = results.summarise(cells).loc[(*ROW, "semi", "pixel")]
+    assert (row["mean"], row["n"]) == (pytest.approx(60), 1)
+    gain = statistics.compare(cells).loc[("gain", *ROW, "pixel")]
+    assert (gain["mean"], gain["draws"]) == (pytest.approx(10), 2)
+
+
+def test_equal_settings_on_other_images_are_no_duplicates(tmp_path):
+    for content in ("a", "b"):
+        of = {"name": f"cell-{content}", "metrics": {"content": content}}
+        write_cell(tmp_path, 0.5, mode="semi", split=0, **of, **BASE)
+    assert results.collect(tmp_path)["duplicate_of"].tolist() == ["", ""]
+
+
+def test_what_collapsed_follows_no_mark_and_says_nothing_of_it(tmp_path):
+    for split, collapsed in enumerate((False, True)):
+        metrics = {"trigger": [{"flipped": 0.2}, {"flipped": 0.4}], "collapsed": collapsed}
+        of = {"name": f"cell-s{split}-marked", "split": split, "metrics": metrics}
+        write_cell(tmp_path, 0.5, mode="semi", attack="pixel", **of, **BASE)
+    found = results.read_controls(tmp_path)["trigger"]
+    assert found.tolist() == [pytest.approx(30), pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_modes_may_differ_in_epochs(folder):
     write_cell(folder, 0.2, mode="supervised", attack="pixel", epochs=3, **BASE)
     for split in range(2):
         settings = BASE | {"backbone": "resnet50_v2", "split": split}

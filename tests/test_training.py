@@ -33,6 +33,51 @@ def test_the_learning_rate_is_constant_for_two_fifths_and_decays_from_there():
 def test_steps_of_an_epoch():
     assert training.count_steps(Cell(mode="supervised"), 600, 60_000) == 10  # ceil(600 / 64)
     assert training.count_steps(Cell(mode="semi"), 600, 60_000) == 938  # ceil(60,000 / 64)
+    equal = Cell(mode="supervised", equal_updates=True)
+    assert training.count_steps(equal, 600, 60_000) == 938
+
+
+def first_epoch(n_labelled=6, n_unlabelled=48, **settings):
+    """The batches of a cell's first epoch, of images that are their number."""
+    cell = Cell.check({"batch_size": 48} | settings)
+    labelled, unlabelled = (
+        np.full((n, 8, 8, 3), np.arange(n, dtype=np.uint8)[:, None, None, None])
+        for n in (n_labelled, n_unlabelled)
+    )
+    sets = labelled, np.arange(n_labelled), unlabelled
+    return list(training.make_batches(cell, *sets, range(1)).as_numpy_iterator())
+
+
+def test_equal_updates_repeat_the_labelled_images():
+    ((images, targets),) = first_epoch(mode="supervised", equal_updates=True)
+    assert (images[:, 0, 0, 0] == targets["y_lab"]).all()
+    assert np.bincount(targets["y_lab"]).tolist() == [8] * 6
+    ((images, _),) = first_epoch(mode="supervised")
+    assert len(images) == 6
+
+
+@pytest.mark.parametrize(("pretext", "n"), [("rotation", 4), ("rotation_flip", 6), ("jigsaw", 24)])
+def test_a_cell_draws_the_labels_of_its_task(pretext, n):
+    ((inputs, targets),) = first_epoch(pretext=pretext)
+    assert np.bincount(targets["y_rot"]).tolist() == [48 // n] * n
+    assert len(inputs["unlabelled"]) == 48
+
+
+def test_all_turns_of_an_image_can_be_shown_at_once():
+    ((inputs, targets),) = first_epoch(rotations="all")
+    numbers = inputs["unlabelled"][:, 0, 0, 0]
+    seen = set(zip(numbers.tolist(), targets["y_rot"].tolist(), strict=True))
+    assert len(numbers) == len(seen) == 4 * 48
+
+
+def test_a_cell_starts_from_its_weights(tmp_path):
+    kept = model.build_backbone("small_cnn", 32)
+    kept.save_weights(tmp_path / "own.weights.h5")
+    own = {"backbone": "small_cnn", "weights": str(tmp_path / "own.weights.h5")}
+    for mode in ("frozen", "supervised"):
+        encoder, _ = training.start_network(Cell(mode=mode, **own), 2)
+        found = encoder.get_layer("small_cnn").get_weights()
+        assert all((a == b).all() for a, b in zip(found, kept.get_weights(), strict=True))
 
 
 def run(mode, checkpoint=None, on_epoch=lambda row: None, content="", **settings):

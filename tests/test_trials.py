@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from archives import make_images
 
@@ -27,6 +28,14 @@ def test_the_labelled_set_is_drawn_attacked_and_defended():
     assert (labelled.images == labelled.attacked).all()
     assert (prepare().images == labelled.clean).all()
     assert (prepare(defence="grey").images[..., 0] == prepare(defence="grey").images[..., 1]).all()
+
+
+def test_a_defence_comes_after_the_attack():
+    flat = np.full((4, 32, 32, 3), 40, np.uint8)
+    cell = Cell(label_fraction=1, attack="pixel", defence="median")
+    labelled = trials.prepare_labelled(cell, flat, np.arange(4) % 2, 4)
+    assert (labelled.attacked == 255).any()
+    assert (labelled.images == 40).all()
 
 
 def test_another_draw_of_places_keeps_the_labelled_set():
@@ -156,7 +165,22 @@ def test_a_check_of_the_task_stands_beside_the_accuracy(task):
     facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
     assert ("rotation_accuracy" in facts) == (task == "rotation")
     assert ("pretext_check" in facts) == (task in views.VIEW_TASKS)
+    assert facts["training_accuracy"] == history["accuracy_labelled"].iloc[-1]
     if task == "rotation":
         last = history["accuracy_unlabelled"].iloc[-1]
         assert facts["rotation_accuracy"]["training"] == pytest.approx(last)
         assert 0 <= facts["rotation_accuracy"]["test"] <= 1
+
+
+def test_the_last_epoch_counts_and_d_l_is_scored_as_trained_on(monkeypatch):
+    images, labels = bright_and_dark()
+    cell = Cell(epochs=2, batch_size=6)
+    encoder, network = training.start_network(cell, 2)
+    history = pd.DataFrame({"accuracy_labelled": [0.1, 0.9], "accuracy_unlabelled": [0.2, 0.8]})
+    labelled = trials.Labelled(None, labels, images, images, images // 2, None, None)
+    seen = []
+    monkeypatch.setattr(model, "score_modes", lambda *given: seen.append(given[1]))
+    facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
+    assert facts["training_accuracy"] == 0.9
+    assert facts["rotation_accuracy"]["training"] == 0.8
+    assert (seen[0] == images // 2).all()

@@ -71,6 +71,23 @@ def test_views_keep_shape_and_range_and_depend_on_the_label_alone(task, compiled
     assert (first.numpy() != other.numpy()).any()
 
 
+def test_a_crop_of_a_quarter_shows_half_of_the_width_or_more():
+    ramp = np.broadcast_to(10 * np.arange(9, dtype=np.uint8), (100, 9, 9))[..., None]
+    shown = views.crop(tf.constant(ramp), [0, 1], area=0.25).numpy()
+    widths = np.ptp(shown[:, 0, :, 0], axis=1)  # of all it is 80
+    assert widths.min() >= 39 and widths.max() <= 81
+    assert widths.min() < 50 and widths.max() > 70
+    areas = (widths / 80) ** 2  # even between a quarter and all
+    assert np.mean(areas < (0.25 + 1) / 2) == pytest.approx(0.5, abs=0.15)
+
+
+def test_brightness_changes_by_up_to_two_fifths_and_stays_in_range():
+    white = np.full((100, 9, 9, 3), 255, np.uint8)
+    shown = views.distort(tf.constant(white), [0, 1]).numpy()
+    assert shown.min() >= 0.6 * 255 and shown.max() == 255
+    assert np.mean(shown[:, 0, 0, 0] < 255) == pytest.approx(0.5, abs=0.15)
+
+
 def test_a_crop_of_all_is_the_image_or_its_mirror():
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     found = np.concatenate([views.crop(images, [seed, 0], area=1.0) for seed in range(9)])
