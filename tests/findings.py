@@ -377,18 +377,26 @@ def write_claims() -> str:
 
 
 def write_records() -> str:
-    """Write what was recorded: cells, hours, code, versions, and a hash."""
+    """Write what was recorded of each study: cells, hours, code, versions, and a hash."""
     lines = ["| study | cells | hours | code | TensorFlow, Keras | SHA-256 of cells.json |"]
     lines.append("|---|---|---|---|---|---|")
-    for file in sorted(PUBLISHED.glob("*/cells.json")):
-        cells, name = results.collect(file.parent), file.parent.name
-        study = f"[{name}](../../params/studies/{name}.yaml)"
+    for path in sorted((ROOT / "params" / "studies").glob("*.yaml")):
+        file, study = (
+            PUBLISHED / path.stem / "cells.json",
+            f"[{path.stem}](../../{path.relative_to(ROOT)})",
+        )
+        planned = set(Study.load(path).cells())
+        if not file.exists():
+            lines.append(f"| {study} | 0 of {len(planned)} | | | | |")
+            continue
+        cells = results.collect(file.parent)
+        count = f"{len(planned & set(cells['cell']))} of {len(planned)}"
         hours = f"{cells['seconds.total'].sum() / 3600:.1f}"
         code = ", ".join(sorted({revision[:7] for revision in cells["revision"]}))
         versions = zip(cells["versions.tensorflow"], cells["versions.keras"], strict=True)
         versions = "; ".join(sorted({", ".join(pair) for pair in versions}))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        lines.append(f"| {study} | {len(cells)} | {hours} | {code} | {versions} | `{digest}` |")
+        lines.append(f"| {study} | {count} | {hours} | {code} | {versions} | `{digest}` |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Semi-supervised siamese networks with self-supervision, under few labels and under attack.
 
-Two ground stones and four wings:
+Two ground stones, four wings, and what uses them:
 
 - `cell`: the settings of one run, and of a study; `atomic`: files whole or not there
 - `data`: official files, or one's own, to uint8 arrays

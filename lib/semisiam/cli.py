@@ -84,12 +84,12 @@ def _identify(splits_file: str, split: int, **settings: Any) -> str:
 @click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
 @click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Of a Dask cluster: tcp://HOST:8786.")
-@click.option("--threads", type=COUNT, show_default="all, shared out", help="Of each cell.")
+@click.option("--scheduler", metavar="ADDRESS|FILE", help="A Dask cluster: tcp://HOST:8786.")
+@click.option("--threads", type=COUNT, show_default="all, shared out", help="For each cell.")
 @click.option(
     "--stall-minutes", type=MINUTES, default=240, help="End a cell if no epoch ends for so long."
 )
-@click.option("--retries", type=click.IntRange(0), default=1, help="Of a cell whose process dies.")
+@click.option("--retries", type=click.IntRange(0), default=1, help="If a cell's process dies.")
 def grid(
     study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
 ) -> None:
@@ -197,7 +197,7 @@ def report(study: Study, outputs: Path) -> None:
 @click.argument("folder", type=PATH)
 @click.option("--output", type=FOLDER, show_default="in outputs/own", help="For page and encoder.")
 @click.option(
-    "-p", "settings", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook."
+    "-p", "settings", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set a parameter."
 )
 def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]) -> None:
     """Say what works best on your own images, how sure that is, and what to label next.
@@ -232,7 +232,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
 @main.command()
 @click.argument("name")
 @click.option(
-    "--dir", "data_dir", default="", help="Of the archive, or of what was in it; or of your images."
+    "--dir", "data_dir", default="", help="Folder with the archive, its files, or your images."
 )
 @click.option(
     "--size",
@@ -241,7 +241,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     help="Height and width (px).",
 )
 @click.option("--test-split", default="random", help="How malaria is halved: random or patient.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the halves.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="For drawing halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
 def data(name: str, size: int | None, **settings: Any) -> None:
     """Fetch, check and prepare a data set, and describe it.
