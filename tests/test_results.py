@@ -169,7 +169,12 @@ def test_equal_settings_on_other_images_are_no_duplicates(tmp_path):
     for content in ("a", "b"):
         of = {"name": f"cell-{content}", "metrics": {"content": content}}
         write_cell(tmp_path, 0.5, mode="semi", split=0, **of, **BASE)
-    assert results.collect(tmp_path)["duplicate_of"].tolist() == ["", ""]
+    cells = results.collect(tmp_path)
+    assert cells["duplicate_of"].tolist() == ["", ""]
+    with pytest.raises(MixtureError, match=r"content: a \(1, e\.g\. cell-a\), b"):
+        results.summarise(cells)
+    write_cell(tmp_path / "older", 0.5, mode="semi", split=0, **BASE)
+    assert results.find_mixture(results.collect(tmp_path / "older")) == ""
 
 
 def test_what_collapsed_follows_no_mark_and_says_nothing_of_it(tmp_path):

@@ -169,16 +169,17 @@ def pick_first(cells: pd.DataFrame) -> pd.DataFrame:
 def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
     """Find the settings in which cells differ although a table compares something else.
 
-    Cells that agree in the columns `within` must agree in every setting of scale; epochs, loss
-    weights and pretext task within a mode. Returns these settings, their values and cells that have
-    them, as text; "" if there are none.
+    Cells that agree in the columns `within` must agree in every setting of scale and their images;
+    in epochs, loss weights and pretext task within a mode. Returns what differs, its values and
+    cells that have them, as text; "" if nothing does.
     """
-    shown = cells[SCALE].map(repr)
+    images = cells.get("content", pd.Series(np.nan, cells.index))  # older cells do not say which
+    shown = cells[SCALE].map(repr).assign(content=images)
     keys = {name: [*within, "mode"] for name in OF_MODE}
     keys |= {name: [*within, "attack"] for name in OF_ATTACK}
     keys["n_labelled"] = [*within, "label_fraction"]
     found = {}  # each once, in order
-    for name in SCALE:
+    for name in shown:
         for _, group in cells.groupby(keys.get(name, within), sort=False):
             values = group["cell"].groupby(shown.loc[group.index, name])
             texts = [f"{value} ({len(of)}, e.g. {of.iloc[0]})" for value, of in values]
