@@ -203,13 +203,14 @@ def test_an_epochs_note_may_vanish_while_it_is_looked_at():
     assert worker._watch(child, Vanishing(), 1, lambda: False) == ""
 
 
-def test_a_path_of_this_machine_is_not_recorded(tiny):
-    base = {"learning_rate": 0.01, "weights": "/x/own.h5"}
-    (tiny / "some.yaml").write_text(yaml.safe_dump({"base": base}))
-    assert invoke("grid", tiny / "some.yaml", "--outputs", tiny).exit_code == 0
+@pytest.mark.parametrize("weights", ["/x/own.h5", "~/own.h5"])
+def test_a_path_of_this_machine_is_not_recorded(tiny, weights):
+    (tiny / "some.yaml").write_text(yaml.safe_dump({"base": {"weights": weights}}))
+    ((name, cell),) = Study.load(tiny / "some.yaml").cells().items()
+    write_cell(tiny / "some", 0.5, name=name, **cell.model_dump())
     result = invoke("record", tiny / "some.yaml", "--outputs", tiny)
     assert result.exit_code == 1
-    assert "/x/own.h5 would be recorded: give a path relative to" in result.output
+    assert f"{weights} would be recorded: give a path relative to" in result.output
 
 
 def test_papermill_ends_a_kernel_at_once():

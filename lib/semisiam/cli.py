@@ -165,7 +165,7 @@ def record(study: Study, outputs: Path) -> None:
     if len(undone) == len(cells):
         raise SettingsError(f"no cell of {study.name} is done: there is nothing to record")
     for path in {path for cell in cells.values() for path in (cell.weights, cell.splits_file)}:
-        if Path(path).is_absolute():
+        if Path(path).expanduser().is_absolute():
             told = "give a path relative to where you call semisiam, and run the cells again"
             raise SettingsError(f"{path} would be recorded: {told}")
     target = results.record(folder, ROOT / "outputs" / "published" / study.name, left_out=undone)
