@@ -190,45 +190,51 @@ def judge_gain() -> tuple[str, ...]:
 
 
 def judge_wishes() -> list[tuple[str, ...]]:
-    """What do other tasks add, and rotation in other scenarios? Rows once they are recorded."""
+    """What do other tasks add, and do tasks help in other scenarios? Rows once recorded."""
     if not (PUBLISHED / "scenarios").exists():
         return []
     table = compare_tasks()
     few = table["n"] < statistics.SEVERAL  # the interval of two sets reaches across the page
-    table.loc[few, ["low", "high"]] = np.nan
-    gains, points = table.loc["gain"], {k: tables.write_interval(r) for k, r in table.iterrows()}
-    note = {key: " (not learnt)" * (learnt is False) for key, learnt in gains["learnt"].items()}
-    added = {key: points["gain", *key] + of for key, of in note.items()}
-    tasks = [
-        f"{name} was not learnt"
-        if note["clean", task]
-        else f"{name} adds {points['gain', 'clean', task]} points, "
+    table.loc[few | table["learnt"].eq(False), ["low", "high"]] = np.nan
+    points = {
+        key: tables.write_interval(row) + " (not learnt)" * (row["learnt"] is False)
+        for key, row in table.iterrows()
+    }
+    clean = table.loc["gain"].query("scenario == 'clean' and task != 'rotation'")
+    others = table.loc["gain"].query("scenario != 'clean'")
+    added = [
+        f"{TASKS[task]} was not learnt"
+        if learnt is False
+        else f"{TASKS[task]} adds {points['gain', 'clean', task]} points, "
         f"{points['over', 'clean', task]} over rotation"
-        for task, name in TASKS.items()
-        if ("over", "clean", task) in points
+        for (_, task), learnt in clean["learnt"].items()
     ]
-    tasks = "; ".join(tasks)
-    others = [s for s in SCENARIOS if (s, "rotation") in added]
-    others = [f"{added[s, 'rotation']} with {SCENARIOS[s]}" for s in others]
-    others = f"It adds {', '.join(others)}; {added['clean', 'rotation']} with none of these"
+    listed = []
+    for task, of in others.groupby("task", sort=False):
+        found = [f"{points['gain', s, task]} with {SCENARIOS[s]}" for s, _ in of.index]
+        if listed and len(of) == len(SCENARIOS):  # in the same order
+            found = [points["gain", s, task] for s in SCENARIOS]
+        listed.append(f"{TASKS[task]} adds {', '.join(found)}")
     rows = []
-    gains = gains.drop(("clean", "rotation"))
     for question, answer, of in (
-        ("Do other tasks help?", tasks, gains.query("scenario == 'clean'")),
-        ("Does rotation help in undesired scenarios?", others, gains.query("task == 'rotation'")),
+        ("Do other tasks help?", added, clean),
+        ("And in undesired scenarios?", listed, others),
     ):
-        if of.empty:
-            continue
-        firm = [
-            statistics.rate_strength(row["n"], row["p_holm"], row["learnt"])
-            for _, row in of.iterrows()
-        ]
-        strength = mark_strength(firm[0]) if len(set(firm)) == 1 else "suggestive"
-        if strength == "suggestive":
-            names = (TASKS[task] for _, task in of.index[np.equal(firm, "untested")])
-            strength += "".join(f"; {name} untested" for name in names)
-        rows.append((question, answer, f"the same; n = {of['n'].min():.0f}", strength))
+        if len(of):
+            n = ", ".join(dict.fromkeys(f"{n:.0f}" for n in of["n"]))
+            answer = "; ".join(answer)
+            rows.append((question, answer[0].upper() + answer[1:], f"the same; n = {n}", rate(of)))
     return rows
+
+
+def rate(gains: pd.DataFrame) -> str:
+    """Rate several gains in one word, and name the tasks that are all untested."""
+    firm = [statistics.rate_strength(*row) for row in gains[["n", "p_holm", "learnt"]].to_numpy()]
+    firm = pd.Series(firm, gains.index)
+    untested = firm.eq("untested").groupby("task", sort=False).all()
+    kinds = set(firm) - {"untested"}
+    strength = mark_strength(kinds.pop()) if len(kinds) == 1 else "suggestive"
+    return "; ".join([strength, *(f"{TASKS[task]} untested" for task in untested[untested].index)])
 
 
 def compare_tasks() -> pd.DataFrame:
