@@ -117,13 +117,14 @@ images, labels = pool(data.train, data.test), pool(data.train_labels, data.test_
 names = pool(data.train_origin.names, data.test_origin.names)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def find_copies(digests, known):
     """Say which images have the pixels of a known one: bool (N,), from digests, uint8 (N, 16)."""
     seen = {digest.tobytes() for digest in known}
     return np.array([digest.tobytes() in seen for digest in digests], bool)
 
 
+# %% tags=["nbval-check-output"]
 origin, unlabelled = data.unlabelled_origin, data.unlabelled
 digests = pool(data.train_origin.digests, data.test_origin.digests)
 copies = find_copies(origin.digests, digests)
