@@ -392,10 +392,8 @@ def write_records() -> str:
     lines = ["| study | cells | hours | code | TensorFlow, Keras | SHA-256 of cells.json |"]
     lines.append("|---|---|---|---|---|---|")
     for path in sorted((ROOT / "params" / "studies").glob("*.yaml")):
-        file, study = (
-            PUBLISHED / path.stem / "cells.json",
-            f"[{path.stem}](../../{path.relative_to(ROOT)})",
-        )
+        file = PUBLISHED / path.stem / "cells.json"
+        study = f"[{path.stem}](../../{path.relative_to(ROOT)})"
         planned = set(Study.load(path).cells())
         if not file.exists():
             lines.append(f"| {study} | 0 of {len(planned)} | | | | |")
