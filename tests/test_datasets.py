@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import (
+    encode,
     make_fashion,
     make_images,
     make_malaria,
     make_stl10,
+    write_files,
     write_folder,
     write_tar,
     write_zip,
@@ -187,7 +189,7 @@ def flip(path):
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        *((file, damage) for file in ("train.npy", "test.npy") for damage in (cut, Path.unlink)),
+        *((file, damage) for file in ("train.bin", "test.bin") for damage in (cut, Path.unlink)),
         *(("items.npz", damage) for damage in (cut, flip, Path.unlink)),
     ],
 )
@@ -326,6 +328,21 @@ def test_duplicates_within_and_across_parts_are_counted(tmp_path):
     assert table["images"].to_dict() == {"train": 4, "test": 2, "unlabelled": 3}
     assert table["repeats"].to_dict() == {"train": 1, "test": 0, "unlabelled": 0}
     assert table["in train"].to_dict() == {"train": "-", "test": 1, "unlabelled": 0}
+
+
+def test_test_images_among_the_unlabelled_ones_are_told(tmp_path):
+    place = write_folder(tmp_path / "own")
+    image = make_images(1, 20, 30, 3, seed=9)[0]
+    copy = {f"{name}/copy.png": encode(image) for name in ("test/cat", "unlabelled")}
+    write_files(tmp_path / "own", copy | {"test/dog/0.png": encode(255 - image)})
+    write_folder(tmp_path / "own", ["unlabelled"])
+    notes = load("folder", 16, data_dir=place).notes
+    assert "test images that are unlabelled ones, too: 1" in notes
+
+
+def test_a_cut_of_the_unlabelled_images_is_described():
+    data = load("digits", 8, unlabelled_classes="other")
+    assert describe_parts(data).loc["unlabelled", "heights"] == "8-8"
 
 
 def test_sizes_before_resizing_and_classes_are_described(tmp_path):

@@ -162,6 +162,18 @@ def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     assert "drawn by group with seed 0" in data.notes[-1]
 
 
+def test_unlabelled_images_of_the_groups_in_the_test_set_are_told(tmp_path):
+    table = "file,label,group\n" + rows(18, "{i:02}.png,{label},g{group}\n")
+    table += "".join(f"{i}.png,,g{i - 18}\n" for i in range(18, 24))  # one of each group
+    data = load("folder", 9, data_dir=write_table(tmp_path, table, n=24))
+    assert data.notes[-1].endswith("; 2 unlabelled images are of groups in the test set")
+
+
+def test_a_class_that_looks_like_a_missing_label_is_told(tmp_path):
+    data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
+    assert data.notes[0] == "taken for a class, not for a missing label: NA"
+
+
 @pytest.mark.parametrize("header", ["file,label,group ", "File, Label,Group"])
 def test_a_header_may_have_spaces_and_capitals(tmp_path, header):
     data = load("folder", 9, data_dir=write_table(tmp_path, f"{header}\n" + rows(18)))
@@ -171,7 +183,7 @@ def test_a_header_may_have_spaces_and_capitals(tmp_path, header):
 def test_a_column_that_is_not_read_is_told(tmp_path):
     table = "file,label,patient,\n" + rows(18, "{i:02}.png,{label},g{group},\n")
     data = load("folder", 9, data_dir=write_table(tmp_path, table))
-    assert data.notes[0] == "column 'patient' of labels.csv left out"
+    assert data.notes[1] == "column 'patient' of labels.csv left out"
     assert "unnamed" not in str(data.notes)
 
 
@@ -300,3 +312,10 @@ def test_groups_are_held_out_whole_and_every_class_is_on_both_sides():
     is_test = hold_out_groups(groups, labels, seed=0)
     assert set(labels[is_test]) == set(labels[~is_test]) == {0, 1, 2}
     assert not set(groups[is_test]) & set(groups[~is_test])
+
+
+def test_of_uneven_groups_those_nearest_to_a_third_are_held_out():
+    groups = np.repeat(["a", "b", "c", "d"], [100, 10, 10, 10])
+    labels = np.arange(130) % 2
+    for seed in range(5):
+        assert hold_out_groups(groups, labels, seed).sum() < 65  # and not the 100 of one group

@@ -226,6 +226,14 @@ def test_32_bit_values_without_a_sign_stay_positive():
     assert (decoded == pixels).all() and remark == "32-bit, grey"
 
 
+def test_16_bit_colours_of_a_ppm_are_refused():
+    values = np.full((2, 2, 3), 4000, ">u2")  # of 12 bits, in a file that says 16: all but black
+    decoded, told = decode_image(b"P6 2 2 65535\n" + values.tobytes())
+    assert decoded is None and told.startswith("has 16-bit colours in a PPM: save it as")
+    plain = b"P6 2 2 255\n" + bytes([7] * 12)
+    assert (decode_image(plain)[0] == 7).all()
+
+
 def test_signed_bytes_are_refused():
     signed = tiff(np.array([[0, 255]], np.uint8), sign=2)
     assert decode_image(signed) == (None, "has signed 8-bit values: save it with unsigned ones")

@@ -21,7 +21,7 @@ from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_te
 from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
-PREPARED_VERSION = 3  # raise when the same files would be prepared to other arrays
+PREPARED_VERSION = 4  # raise when the same files would be prepared to other arrays
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
@@ -125,9 +125,8 @@ def _limit(
         if not 0 < limit < len(labels):
             continue
         if limit < (n_classes := len(np.unique(labels))):
-            raise DataError(
-                f"{what}_limit = {limit} is less than one image for each of {n_classes} classes"
-            )
+            told = f"less than one image for each of {n_classes} classes"
+            raise DataError(f"{what}_limit = {limit} is {told}")
         notes.append(f"reduced scale: {limit:,} of {len(labels):,} {what} images")
         parts[part] = parts[part].select(draw_stratified(labels, limit, seed))
     return parts, notes
@@ -177,15 +176,16 @@ def _prepare(
     if place and not place.is_dir():
         raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
     source = SOURCES[name](place)
-    identity = f"{PREPARED_VERSION} {source.identity}" + f"-{halving}" * bool(source.test_share)
-    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
-    if prepared := _open(folder):
-        return prepared
+    rows = None if halving.test_rows is None else [*map(int, halving.test_rows)]
+    for half in (halving._replace(test_rows=None), halving):  # drawn so, or as recorded
+        identity = f"{PREPARED_VERSION} {source.identity}" + f"-{half}" * bool(source.test_share)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
+        if (prepared := _open(folder)) and rows in (None, prepared[1]["test_rows"]):
+            return prepared
     if local and not source.local:
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
-    settings = {"name": name, "size": image_size}
-    settings |= {"dir": show(str(place.resolve()))} if place else {}
+    settings = {"name": name, "size": image_size, "dir": place and show(str(place.resolve()))}
     settings |= {"test-split": split, "seed": halving.seed}
     with _writing(folder) as temporary:
         if not _open(folder):  # no other process was faster
@@ -225,12 +225,13 @@ def _open(folder: Path) -> Prepared | None:
             facts = json.loads(str(items["facts"]))
             parts = {}
             for part in facts["parts"]:
-                images = np.load(folder / f"{part}.npy", mmap_mode="r")
-                parts[part] = Part(images, *(items[f"{part}_{of}"] for of in Part._fields[1:]))
+                of_part = Part(*(items[f"{part}_{of}"] for of in Part._fields))
+                shape = (len(of_part.labels), *[facts["image_size"]] * 2, 3)
+                images = np.memmap(folder / f"{part}.bin", np.uint8, "r", shape=shape)
+                parts[part] = of_part._replace(images=images)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    whole = all(len(part.images) == len(part.labels) for part in parts.values())
-    return (folder, facts, parts) if whole else None
+    return folder, facts, parts
 
 
 def _write(
@@ -240,22 +241,26 @@ def _write(
     raw, rows = draw_test(source.read(), source.test_share, halving)
     reader, parts, about, items = Reader(settings["size"], parts=raw.parts), {}, {}, {}
     for name, part in raw.parts.items():
-        parts[name], about[name] = reader.write(folder / f"{name}.npy", part)
+        parts[name], about[name] = reader.write(folder / f"{name}.bin", part)
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
     if reader.damaged and not skip_damaged:
         total = sum(len(part.names) for part in raw.parts.values())
-        _refuse_damaged(reader.damaged, total, settings)
+        raise DataError(_explain_damaged(reader.damaged, total, settings))
     classes, present = list(raw.class_names), set(parts["train"].labels)
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
+    digests = {name: {*map(bytes, part.digests)} for name, part in parts.items()}
+    copies = len(digests.get("unlabelled", set()) & digests["test"])
+    told = f"test images that are unlabelled ones, too: {copies:,}"
     few = enumerate_few(reader.damaged, separator="; ")
     damaged = f"images that do not decode left out ({len(reader.damaged):,}): {few}"
     facts = {
         "class_names": classes,
-        "notes": [*raw.notes, *reader.describe(), *[damaged] * bool(few)],
+        "notes": [*raw.notes, *reader.describe(), *[told] * bool(copies), *[damaged] * bool(few)],
         "parts": about,
         "test_rows": rows,
+        "image_size": settings["size"],
         "decoding": {"value_range": reader.value_range} if reader.value_range else {},
     }
     np.savez(folder / "items.npz", facts=json.dumps(facts), **items)
@@ -264,14 +269,12 @@ def _write(
             os.fsync(file.fileno())
 
 
-def _refuse_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> None:
+def _explain_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> str:
     given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
     command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
-    few = enumerate_few(damaged, 10, "\n  ")
-    raise DataError(
-        f"{len(damaged):,} of {total:,} images do not decode:\n  {few}\n"
-        f"mend or remove them, or prepare the data without them: {command}"
-    )
+    told = f"{len(damaged):,} of {total:,} images do not decode:\n  "
+    told += enumerate_few(damaged, 10, "\n  ")
+    return f"{told}\nmend or remove them, or prepare the data without them: {command}"
 
 
 def summarise(dataset: Dataset) -> str:
@@ -298,7 +301,7 @@ def describe_parts(dataset: Dataset) -> pd.DataFrame:
     keys = {part: origin.digests.view("V16").ravel() for part, origin in origins.items()}
     rows = {}
     for part, digests in keys.items():
-        facts = dataset.facts[part]
+        facts = dataset.facts.get(part, dataset.facts["train"])  # D_u may be cut from train
         (low_h, low_w), (high_h, high_w) = facts["smallest"], facts["largest"]
         rows[part] = {
             "images": len(digests),

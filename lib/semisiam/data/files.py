@@ -90,9 +90,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except broken as error:
-        raise DataError(
-            f"{path} is truncated, damaged or unreadable ({error}): remove it and fetch it again"
-        ) from None
+        told = f"truncated, damaged or unreadable ({error}): remove it and fetch it again"
+        raise DataError(f"{path} is {told}") from None
 
 
 def show(name: str) -> str:
@@ -175,12 +174,9 @@ def count_unsupported(names: Iterable[str]) -> str:
 
 def tell_left_out(names: Iterable[str]) -> list[str]:
     """Note which files are no images, or images of formats that are not supported."""
-    unsupported, others = count_unsupported(names), [n for n in names if not is_picture(n)]
-    notes = [f"images left out{unsupported}"] if unsupported else []
-    if others:
-        few = enumerate_few(sorted(others))
-        notes.append(f"files that are not images left out ({len(others)}): {few}")
-    return notes
+    unsupported, others = count_unsupported(names), sorted(n for n in names if not is_picture(n))
+    told = f"files that are not images left out ({len(others)}): {enumerate_few(others)}"
+    return [f"images left out{unsupported}"] * bool(unsupported) + [told] * bool(others)
 
 
 def enumerate_few(items: Sequence[str], count: int = 3, separator: str = ", ") -> str:
@@ -213,7 +209,10 @@ def locate(file: str, folder: Path | None) -> tuple[Path, str]:
 def identify_files(folder: Path) -> str:
     """Hash names, sizes and times of change of all files, which is much faster than reading."""
     stats = {name: path.stat() for name, path in walk(folder).items()}
-    listing = [(n, *((s.st_size, s.st_mtime_ns) if n[-1] != "/" else ())) for n, s in stats.items()]
+    listing = [
+        (n, *((s.st_size, s.st_mtime_ns, s.st_ctime_ns) if n[-1] != "/" else ()))
+        for n, s in stats.items()
+    ]
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ LAYOUT = (
     "beside a labels.csv with the columns file,label[,group]"
 )
 NO_CLASS = re.compile(r"(train|test)(ing)?|val(id(ation)?)?|un.?labell?ed(.?(images?|\d+))?", re.I)
+NO_LABEL = {"na", "n/a", "nan", "none", "null"}  # what R and pandas write for none
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -64,6 +65,8 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     alike = Counter(unicodedata.normalize("NFC", name).casefold() for name in raw.class_names)
     if twice := [name for name, count in alike.items() if count > 1]:
         left_out.append(f"classes that differ in upper and lower case alone: {', '.join(twice)}")
+    if unnamed := [name for name in raw.class_names if name.casefold() in NO_LABEL]:
+        left_out.append(f"taken for a class, not for a missing label: {', '.join(unnamed)}")
     return raw._replace(notes=[*left_out, *raw.notes])
 
 
@@ -78,9 +81,8 @@ def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str
     full = {inside[name] for name in names}
     if missing := [folder for folder in folders if folder not in full]:
         others = count_unsupported(name for name in members if inside[name] in missing)
-        raise DataError(
-            f"{place} has no image in {', '.join(missing)}{others}: add images or remove the folder"
-        )
+        told = f"no image in {', '.join(missing)}{others}"
+        raise DataError(f"{place} has {told}: add images or remove the folder")
     return _take(members, names, [folders.index(inside[name]) for name in names])
 
 
@@ -148,15 +150,21 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     train = _take(members, [*labelled["file"]], [*map(classes.index, labelled["label"])])
     if len(grouped):
         train = train._replace(groups=np.array([*grouped["group"]]))
-    unlabelled = {"unlabelled": _take(members, others, [-1] * len(others))} if others else {}
+    of = dict(zip(table["file"], table["group"], strict=True))
+    pool = _take(members, others, [-1] * len(others))
+    if len(grouped):
+        pool = pool._replace(groups=np.array([of.get(name, "") for name in others]))
+    unlabelled = {"unlabelled": pool} if others else {}
     extra = [f"column {c!r} of labels.csv left out" for c in list(table)[3:] if any(table[c])]
     return Raw(classes, {"train": train} | unlabelled, extra)
 
 
 def _parse_table(path: Path) -> pd.DataFrame:
     """Read a label table: columns file, label, group, then others; "" for what is not given."""
-    with files.reading(path):
+    try:
         data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     try:
         text = io.StringIO(data.decode("utf-8-sig"))
         with warnings.catch_warnings(action="error"):  # of fields beyond the columns
@@ -211,6 +219,9 @@ def draw_test(raw: Raw, share: float, halving: Halving) -> tuple[Raw, list[int]]
         shared = np.intersect1d(halves["train"].groups, halves["test"].groups)
         n_groups = len(np.unique(images.groups))
         said += f"; {len(shared)} of {n_groups} patients are on both sides"
+    others = raw.parts["unlabelled"].groups if "unlabelled" in raw.parts else NOTHING
+    if of_test := np.isin(others, halves["test"].groups).sum():
+        said += f"; {of_test} unlabelled images are of groups in the test set"
     rows = np.flatnonzero(is_test).tolist()
     return Raw(raw.class_names, raw.parts | halves, [*raw.notes, said]), rows
 
@@ -248,9 +259,10 @@ def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
     if len(set(groups)) >= 3 and np.bincount(labels).max() >= 3:
         with warnings.catch_warnings(action="ignore"):  # of a class with two images, which may do
             thirds = list(folds.split(labels, labels, groups))
-        for sides in thirds:
-            if all(len(set(labels[side])) == n_classes for side in sides):
-                return np.isin(np.arange(len(labels)), sides[1])
+        whole = [t for t in thirds if all(len(set(labels[side])) == n_classes for side in t)]
+        if whole:
+            _, test = min(whole, key=lambda sides: abs(3 * len(sides[1]) - len(labels)))
+            return np.isin(np.arange(len(labels)), test)
     raise DataError(
         "no third of the groups has images of every class and leaves some: "
         "label images of more groups, at least 3 with each class"

@@ -2,11 +2,11 @@
 
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -69,6 +69,8 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
         return None, "has deep colours in separate planes: save it with interleaved (chunky) ones"
     if depth == 8 and 2 in tags.get(339, ()):
         return None, "has signed 8-bit values: save it with unsigned ones"
+    if re.search(r"'RGB', \d{4,}\)", tile):  # Pillow divides by the highest possible value
+        return None, "has 16-bit colours in a PPM: save it as PNG or TIFF"
     if "'RGB;16" in tile:
         return _read_rgb16(data, image), "16-bit"
     if image.mode[0] in "IF":
@@ -186,7 +188,7 @@ class Reader:
         return levels, remark + ", all of it one grey in the range of the others" * bool(lost)
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
-        """Stream a part's images to a .npy file, uint8 (N, S, S, 3), one in memory at a time.
+        """Stream a part's images to a file, raw uint8 (N, S, S, 3), one in memory at a time.
 
         Returns the part without images, and without those that do not decode, and facts: the
         `smallest` and `largest` height and width before resizing, and the range of `values` after.
@@ -194,7 +196,6 @@ class Reader:
         kept, digests, sizes = [], [], []
         low, high = 255, 0
         with path.open("wb") as file:
-            _write_header(file, len(part.names), self.image_size)
             for row, pixels, resized in self.read(part.names, part.images, path.stem):
                 file.write(resized.tobytes())
                 kept.append(row)
@@ -203,7 +204,6 @@ class Reader:
                 digests.append(hashlib.blake2b(content, digest_size=16, salt=salt).digest())
                 sizes.append(pixels.shape[:2])
                 low, high = min(low, resized.min()), max(high, resized.max())
-            _write_header(file, len(kept), self.image_size)
         facts = {
             "smallest": np.min(sizes, axis=0, initial=2**31 - 1).tolist(),
             "largest": np.max(sizes, axis=0, initial=0).tolist(),
@@ -216,16 +216,7 @@ class Reader:
         """Say which images were converted, and how deep ones were scaled."""
         notes = [f"images converted, {w}: {n:,}" for w, n in sorted(self.remarks.items()) if w]
         if self.clipped is not None:
-            notes.append(
-                "deeper than 8 bits: values from {:g} to below {:g} became 0-255 in all such images"
-                " (a whole depth, or the middle 99.8 %), ".format(*self.value_range)
-                + f"{self.clipped:,} values clipped"
-            )
+            told = "values from {:g} to below {:g} became 0-255".format(*self.value_range)
+            told += " in all such images (a whole depth, or the middle 99.8 %)"
+            notes.append(f"deeper than 8 bits: {told}, {self.clipped:,} values clipped")
         return notes
-
-
-def _write_header(file: BinaryIO, n_images: int, image_size: int) -> None:
-    """Write the .npy header at the start; its length is the same for any number of images."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *[image_size] * 2, 3)}
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, header)

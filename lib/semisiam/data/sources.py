@@ -128,10 +128,8 @@ def _read_stl10(place: Path) -> Raw:
     present = np.unique(labels["train"])
     if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
         dropped = np.isin(labels["test"], present, invert=True).sum()
-        notes.append(
-            f"classes without a training image left out, with {dropped} test images: "
-            + ", ".join(absent)
-        )
+        told = f"classes without a training image left out, with {dropped} test images"
+        notes.append(f"{told}: {', '.join(absent)}")
     parts, new = {}, np.append(np.searchsorted(present, np.arange(10)), -1)  # new[-1] is -1
     for part, file in STL10_FILES.items():
         kept = np.isin(labels[part], [-1, *present])
@@ -187,27 +185,19 @@ def _read_malaria(place: Path) -> Raw:
     members, notes = files.open_archive("cell_images.zip", place)
     members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
     images = choose_images(place, members, MALARIA_CLASSES)
-    images = images._replace(groups=find_patients(images.names))
+    patients = [re.match(r"C\d+", name.split("/")[-1]) for name in images.names]
+    if None in patients:
+        name = images.names[patients.index(None)]
+        raise DataError(f"the name of {name} does not begin with a patient")
+    images = images._replace(groups=np.array([match.group() for match in patients]))
     return Raw(MALARIA_CLASSES, {"train": images}, notes + files.tell_left_out(members))
 
 
-def find_patients(names: np.ndarray) -> np.ndarray:
-    """Return the patient of each malaria image, `C` and a number, with which its name begins.
-
-    Raises `DataError` where a name begins otherwise.
-    """
-    found = [re.match(r"C\d+", name.split("/")[-1]) for name in names]
-    if None in found:
-        raise DataError(f"the name of {names[found.index(None)]} does not begin with a patient")
-    return np.array([match.group() for match in found])
-
-
 def folder(folder: Path | None) -> Source:
-    """One's own images: `CLASS/*.png|jpg|...` with an optional `unlabelled/*` and `test/CLASS/*`.
+    """One's own images, laid out as `parts.LAYOUT` says; those without a label are D_u.
 
-    Or images beside `labels.csv`, with the columns file, label and, if wished, group; those without
-    a label are the unlabelled ones. Without any, D_u is the training set; without `test`, a third
-    of the labelled images is drawn for it, stratified and, if there are groups, by whole groups.
+    Without any, D_u is the training set; without `test`, a third of the labelled images is drawn
+    for it, stratified and, if there are groups, by whole groups.
     """
     if folder is None:
         raise DataError("the data set 'folder' needs data_dir: a folder with one folder per class")
