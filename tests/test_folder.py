@@ -31,6 +31,14 @@ def test_only_papermill_names_the_folder_in_its_command_line(program, folder, tm
     assert run.stdout.strip() == folder
 
 
+@pytest.mark.parametrize("words", [["s{split}/cell.ipynb"], ["s/cell.ipynb", "--cwd", "/"]])
+def test_a_folder_that_papermill_names_in_its_own_way_must_be_given(words, tmp_path):
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+    command = [sys.executable, "-c", parent, "papermill", "master.ipynb", *words]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "output_dir: with --cwd or braces in the path, give it by -p" in run.stderr
+
+
 def test_a_program_that_runs_notebooks_must_say_where_results_go(tmp_path):
     """Twice from Python, the second would write over the first."""
     code = "from semisiam.run import folder; from semisiam.cell import Cell; "

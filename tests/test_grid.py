@@ -67,6 +67,17 @@ def test_done_cells_are_skipped_and_stale_ones_run_again(tiny):
     assert json.loads(done.read_text())["hash"] == Cell(epochs=4, learning_rate=0.01).hash
 
 
+def test_an_older_grid_leaves_what_a_newer_one_has_run(tiny):
+    ((name, older),) = Study.load(write_study(tiny, [0])).cells().items()
+    ((_, newer),) = Study.load(write_study(tiny, [0], epochs=4)).cells().items()
+    folder = tiny / "some" / name
+    assert worker.run_cell(newer, folder).state == "done"
+    refused = worker.run_cell(older, folder)  # it saw an empty folder when it began
+    assert (refused.state, refused.reason) == ("failed", worker.OTHER_GRID)
+    assert read_json(folder / "done.json")["hash"] == newer.hash
+    assert worker.run_cell(older, folder, newer.hash).state == "done"  # it saw the newer cell
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"hash": "0"}'])
 def test_a_damaged_done_file_does_not_count(tiny, text):
     study = write_study(tiny, [0])
@@ -108,6 +119,39 @@ def test_what_yaml_would_take_silently_is_refused(tiny, text, told):
     result = invoke("status", tiny / "some.yaml")
     assert result.exit_code == 1
     assert f"Error: {tiny / 'some.yaml'} is not" in result.output and told in result.output
+
+
+def test_a_full_disk_is_told_in_one_line(tiny):
+    command = [sys.executable, tiny / "run.py", "status", write_study(tiny, [0])]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert told.returncode == 1
+    assert "No space left on device" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_images_that_changed_while_the_grid_ran_are_told(tiny, monkeypatch):
+    study = write_study(tiny, [0])
+    done = tiny / "some" / name(0) / "done.json"
+
+    def identify(cell):
+        if done.exists():
+            done.write_text(json.dumps(read_json(done) | {"content": "0" * 16}))
+        return "1" * 16
+
+    monkeypatch.setattr(cli, "identify", identify)
+    result = invoke("grid", study, "--outputs", tiny)
+    assert result.exit_code == 1
+    assert f"why  run on other images: content {'0' * 16}, now {'1' * 16}" in result.output
+
+
+def test_a_file_of_splits_that_is_missing_stops_no_other_cell(tiny, monkeypatch):
+    monkeypatch.undo()
+    axes = {"splits_file": ["", "none.json"]}
+    (tiny / "some.yaml").write_text(yaml.safe_dump({"axes": axes}))
+    for folder, cell in Study.load(tiny / "some.yaml").cells().items():
+        write_cell(tiny / "some", 0.5, name=folder, **cell.model_dump())
+    result = invoke("status", tiny / "some.yaml", "--outputs", tiny)
+    assert result.exit_code == 0 and "2 done" in result.output
 
 
 def test_every_axis_gives_each_cell_a_folder_of_its_own(tiny):
@@ -211,6 +255,15 @@ def test_a_path_of_this_machine_is_not_recorded(tiny, weights):
     result = invoke("record", tiny / "some.yaml", "--outputs", tiny)
     assert result.exit_code == 1
     assert f"{weights} would be recorded: give a path relative to" in result.output
+
+
+def test_cells_that_the_study_does_not_have_are_not_recorded(tiny, monkeypatch):
+    monkeypatch.setattr("semisiam.cli.ROOT", tiny)
+    ((name, cell),) = Study.load(study := write_study(tiny, [0])).cells().items()
+    write_cell(tiny / "some", 0.5, name=name, **cell.model_dump())
+    write_cell(tiny / "some", 0.5, name="older", splits_file="/x/split.json")
+    assert invoke("record", study, "--outputs", tiny).exit_code == 0
+    assert "/x/" not in (tiny / "outputs" / "published" / "some" / "cells.json").read_text()
 
 
 def test_papermill_ends_a_kernel_at_once():

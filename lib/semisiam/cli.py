@@ -1,7 +1,11 @@
 """The command line: `semisiam grid`, `status`, `record`, `report`, `own`, `data` and `embed`."""
 
+import errno
+import os
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from semisiam.cell import Cell, SettingsError, Study
 PAPER_SIZES = {"malaria": 128, "digits": 32}  # the others: 96 (III-B); digits are not the paper's
 PATH, FOLDER = click.Path(path_type=Path), click.Path(file_okay=False, path_type=Path)
 COUNT, MINUTES = click.IntRange(1), click.FloatRange(0, min_open=True)
+SIZE = click.IntRange(8, 1024)
 
 
 class _Group(click.Group):
@@ -29,10 +34,11 @@ class _Group(click.Group):
             if type(error).__module__.startswith("semisiam"):
                 raise click.ClickException(str(error)) from None
             raise
-        except OSError as error:  # a file or folder of the user's; a closed pipe has no name
-            if not error.filename:
+        except OSError as error:  # a file or folder of the user's, a full disk
+            if error.errno == errno.EPIPE:  # click knows what to do
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+            told = ": ".join(str(of) for of in (error.filename, error.strerror or error) if of)
+            raise click.ClickException(told) from None
         except KeyboardInterrupt:
             click.echo("stopped; the same command goes on from here", err=True)
             sys.exit(130)
@@ -44,6 +50,8 @@ class _Group(click.Group):
 @click.version_option(package_name="semisiam")
 def main() -> None:
     """Few labels, many unlabelled images: does self-supervision help, and under attack?"""
+    if cache := os.environ.get("SEMISIAM_CACHE"):  # kernels run in other folders
+        os.environ["SEMISIAM_CACHE"] = str(Path(cache).expanduser().resolve())
 
 
 def _load_study(_ctx: click.Context, _param: click.Parameter, path: str) -> Study:
@@ -71,10 +79,12 @@ def identify(cell: Cell) -> str:
 @cache
 def _identify(splits_file: str, split: int, **settings: Any) -> str:
     from semisiam.data import datasets
-    from semisiam.method.splits import read_split
+    from semisiam.method.splits import SplitError, read_split
 
-    rows = read_split(splits_file, split=split).test_rows if splits_file else None
-    return datasets.identify(**settings, test_rows=rows)
+    with suppress(SplitError):
+        rows = read_split(splits_file, split=split).test_rows if splits_file else None
+        return datasets.identify(**settings, test_rows=rows)
+    return ""
 
 
 @main.command()
@@ -86,9 +96,7 @@ def _identify(splits_file: str, split: int, **settings: Any) -> str:
 @click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="A Dask cluster: tcp://HOST:8786.")
 @click.option("--threads", type=COUNT, show_default="all, shared out", help="For each cell.")
-@click.option(
-    "--stall-minutes", type=MINUTES, default=240, help="End a cell if no epoch ends for so long."
-)
+@click.option("--stall-minutes", type=MINUTES, default=240, help="End a cell stuck for so long.")
 @click.option("--retries", type=click.IntRange(0), default=1, help="If a cell's process dies.")
 def grid(
     study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
@@ -120,6 +128,10 @@ def grid(
         place = running_on(scheduler, **how)
     with place as (executor, run, slots, title), display.showing(cells, slots, title) as show:
         status = grid.run_study(cells, folder, before, executor, run, show)
+    _identify.cache_clear()  # images may have changed meanwhile
+    for name, now in grid.read_status(cells, folder, identify).items():
+        if status[name].state == "done" != now.state:
+            status[name] = replace(now, state="failed")
     display.show_failed(status, folder)
     sys.exit(any(cell.state != "done" for cell in status.values()))
 
@@ -168,7 +180,9 @@ def record(study: Study, outputs: Path) -> None:
         if Path(path).expanduser().is_absolute():
             told = "give a path relative to where you call semisiam, and run the cells again"
             raise SettingsError(f"{path} would be recorded: {told}")
-    target = results.record(folder, ROOT / "outputs" / "published" / study.name, left_out=undone)
+    others = {path.parent.name for path in folder.glob("*/params.yaml")} - cells.keys()
+    target = ROOT / "outputs" / "published" / study.name
+    results.record(folder, target, left_out=undone.keys() | others)
     click.echo(target)
     recorded = set(results.collect(target)[["cell", "hash"]].itertuples(index=False, name=None))
     if missing := sum((name, cell.hash) not in recorded for name, cell in cells.items()):
@@ -231,15 +245,8 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
 
 @main.command()
 @click.argument("name")
-@click.option(
-    "--dir", "data_dir", default="", help="Folder with the archive, its files, or your images."
-)
-@click.option(
-    "--size",
-    type=click.IntRange(8, 1024),
-    show_default="the paper's",
-    help="Height and width (px).",
-)
+@click.option("--dir", "data_dir", default="", help="Folder of archive, files or your images.")
+@click.option("--size", type=SIZE, show_default="the paper's", help="Height and width (px).")
 @click.option("--test-split", default="random", help="How malaria is halved: random or patient.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="For drawing halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")

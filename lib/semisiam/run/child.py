@@ -8,6 +8,7 @@ kernel, so that the cell's folder stays locked as long as anybody computes there
 import os
 import sys
 import threading
+from contextlib import suppress
 from functools import partialmethod
 
 import psutil
@@ -29,7 +30,8 @@ def end_with_parent() -> None:
     """Wait for the end of the parent, then end all children and this process."""
     os.read(0, 1)
     for process in psutil.Process().children(recursive=True):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     os._exit(1)
 
 

@@ -69,7 +69,9 @@ def _connect(scheduler: str) -> Client:
     return made[0]
 
 
-def run_on_worker(cell: Cell, folder: Path, *, threads: int | None = None, **how: Any) -> Status:
+def run_on_worker(
+    cell: Cell, folder: Path, known: str | None, *, threads: int | None = None, **how: Any
+) -> Status:
     """Run one cell on a worker, until its task is cancelled; see `worker.run_cell`."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -81,7 +83,7 @@ def run_on_worker(cell: Cell, folder: Path, *, threads: int | None = None, **how
         return task is None or task.state in ("cancelled", "resumed")
 
     threads = threads or _share_cpus(worker)
-    return run_cell(cell, folder, threads=threads, stopped=stopped, **how)
+    return run_cell(cell, folder, known, threads=threads, stopped=stopped, **how)
 
 
 def _share_cpus(worker: Any) -> int:

@@ -20,11 +20,10 @@ def describe_all(cells: dict[str, Cell], status: dict[str, Status], workers: int
     """Count the cells of each state, and say when all are done if that is known."""
     counts, seconds = Counter(s.state for s in status.values()), estimate_seconds(cells, status)
     told = ", ".join(f"{counts[s]} {s}" for s in ("done", "running", "failed", "waiting"))
-    left = [name for name, s in status.items() if s.state in ("running", "waiting")]
-    if not left or not all(name in seconds for name in left):
+    left = [seconds.get(n) for n, s in status.items() if s.state in ("running", "waiting")]
+    if not left or None in left:
         return told
-    longest = max(seconds[name] for name in left)
-    all_left = max(longest, sum(seconds[name] for name in left) / workers)
+    all_left = max(*left, sum(left) / workers)
     return f"{told}; about {describe_seconds(all_left)} left, {workers} side by side"
 
 
@@ -79,7 +78,8 @@ def showing(
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield update
     finally:
-        console.print(describe_all(cells, last, workers))
+        if last:
+            console.print(describe_all(cells, last, workers))
 
 
 def draw(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> Group:

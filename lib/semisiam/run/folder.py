@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -47,15 +47,12 @@ class Stopwatch:
     """Seconds of each stage of a run, and in `total`."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._last = time.perf_counter()
+        self.seconds, self._last = Counter(), time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to `stage` and to the total."""
-        now = time.perf_counter()
-        for name in (stage, "total"):
-            self.seconds[name] += now - self._last
-        self._last = now
+        before, self._last = self._last, time.perf_counter()
+        self.seconds.update(dict.fromkeys((stage, "total"), self._last - before))
 
 
 def find_outputs() -> Path:
@@ -78,6 +75,9 @@ def find_folder(cell: Cell) -> Path:
     words = parent.cmdline()
     notebooks = [word for word in words if word.endswith(".ipynb")]
     if len(notebooks) == 2 and any("papermill" in word for word in words):
+        moved = any(word.startswith("--cwd") for word in words)
+        if "{" in notebooks[1] or (moved and not Path(notebooks[1]).is_absolute()):
+            raise SettingsError("output_dir: with --cwd or braces in the path, give it by -p")
         return (Path(parent.cwd()) / notebooks[1]).parent
     from_program = any(":memory:" in word for word in sys.argv)  # as nbclient starts kernels
     if from_program and not any(Path(word).name.startswith(BY_HAND) for word in words):
@@ -204,10 +204,8 @@ def write_done(folder: Path, cell: Cell, content: str) -> None:
 
 def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int) -> None:
     """Say which epoch ended, a row of `training.train` that has shown `n_images`."""
-    progress = {"hash": cell.hash, "epochs": cell.epochs}
-    progress |= {name: row[name] for name in ("epoch", "loss", "seconds")}
-    progress["images_per_second"] = n_images / row["seconds"]
-    write_json(folder / "progress.json", progress)
+    speed = {"images_per_second": n_images / row["seconds"]}
+    write_json(folder / "progress.json", row | speed | {"hash": cell.hash, "epochs": cell.epochs})
 
 
 def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
@@ -288,10 +286,7 @@ def describe_revision(root: Path = ROOT) -> str:
 
 def _cpu_name() -> str:
     """Name the processor with its numbers, since hosts call very unequal ones `AMD EPYC`."""
-    cpus = Path("/proc/cpuinfo")
-    text = cpus.read_text() if cpus.exists() else ""
-    keys = ("model name", "cpu family", "model")
-    found = [re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE) for key in keys]
-    if not all(found):
-        return platform.processor() or platform.machine()
-    return "{}, family {}, model {}".format(*(match[1] for match in found))
+    with suppress(OSError, KeyError):
+        found = dict(re.findall(r"(?m)^(.+?)\s*: (.+)$", Path("/proc/cpuinfo").read_text()))
+        return "{model name}, family {cpu family}, model {model}".format_map(found)
+    return platform.processor() or platform.machine()

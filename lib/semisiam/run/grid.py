@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,7 +26,7 @@ KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size o
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
 CELL_MB = 8  # notebook, embeddings and tables
 
-Run = Callable[[Cell, Path], Status]  # a cell in its folder
+Run = Callable[[Cell, Path, str | None], Status]  # a cell in its folder; see `worker.run_cell`
 Place = tuple[futures.Executor, Run, int, str]  # for `run_study`; cells side by side; a title
 
 
@@ -43,12 +42,11 @@ def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict
             named = ", ".join(study.axes) or "the study has no axes"
             raise SettingsError(f"--only {word}: give SETTING=VALUE[,VALUE], e.g. of {named}")
         there = list(dict.fromkeys(getattr(cell, name) for cell in every.values()))
-        wanted = {value: _read_value(name, value) for value in values.split(",")}
-        for text, value in wanted.items():
-            if value not in there:
-                listed = ", ".join(map(str, there))
-                raise SettingsError(f"--only {word}: no cell has {name} {text}, but {listed}")
-        cells = {k: cell for k, cell in cells.items() if getattr(cell, name) in wanted.values()}
+        wanted = [_read_value(name, value) for value in values.split(",")]
+        if unknown := [value for value in wanted if value not in there]:
+            listed = ", ".join(map(str, there))
+            raise SettingsError(f"--only {word}: no cell has {name} {unknown[0]}, but {listed}")
+        cells = {k: cell for k, cell in cells.items() if getattr(cell, name) in wanted}
     if not cells:
         raise SettingsError(f"--only {only}: no cell has all of this")
     if index is not None and index >= len(cells):
@@ -58,11 +56,9 @@ def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict
 
 def _read_value(name: str, text: str) -> Any:
     """Read a value as the setting's type, so that 1, 1.0 and 1e0 are one weight."""
-    kind = Cell.model_fields[name].annotation
-    if NoneType in get_args(kind) and text.lower() in ("none", "null", "~"):
-        return None
+    value = None if text.lower() in ("none", "null", "~") else text
     with suppress(ValidationError):
-        return TypeAdapter(kind).validate_python(text)
+        return TypeAdapter(Cell.model_fields[name].annotation).validate_python(value)
     return text
 
 
@@ -73,15 +69,12 @@ def read_status(
 
     `identify` gives the content of a cell's images, "" if nobody knows it.
     """
-    status = {}
-    for name, cell in cells.items():  # to identify images may take long: only where a cell was run
-        content = identify(cell) if (folder / name / "done.json").exists() else ""
-        status[name] = read_cell_status(folder / name, cell, content)
-    return status
+    return {name: _read_cell(folder / name, cell, identify) for name, cell in cells.items()}
 
 
-def read_cell_status(folder: Path, cell: Cell, content: str) -> Status:
-    """Read from disk where one cell stands; see `folder.explain_undone`."""
+def _read_cell(folder: Path, cell: Cell, identify: Callable[[Cell], str]) -> Status:
+    # to identify images may take long: only where a cell was run
+    content = identify(cell) if (folder / "done.json").exists() else ""
     if not (reason := records.explain_undone(folder, cell, content)):
         metrics = read_json(folder / "metrics.json")
         seconds = (metrics.get("seconds") or {}).get("total", 0.0)
@@ -115,10 +108,10 @@ def running_here(workers: int, *, threads: int | None = None, **how: Any) -> Ite
         free.put(gpu)
     stop = threading.Event()
 
-    def run(cell: Cell, folder: Path) -> Status:
+    def run(*cell: Any) -> Status:
         gpu = free.get()
         try:
-            return run_cell(cell, folder, threads=threads, gpu=gpu, stopped=stop.is_set, **how)
+            return run_cell(*cell, threads=threads, gpu=gpu, stopped=stop.is_set, **how)
         finally:
             free.put(gpu)
 
@@ -152,7 +145,12 @@ def run_study(
                 (folder / name / "done.json").unlink(missing_ok=True)
     elsewhere = {name for name, cell in status.items() if cell.state == "running"}
     left = [name for name, cell in status.items() if cell.state not in ("done", "running")]
-    ours = {name: executor.submit(run, cells[name], folder / name) for name in left}
+    known = {name: read_json(folder / name / "done.json").get("hash") for name in cells}
+
+    def submit(name: str) -> futures.Future:
+        return executor.submit(run, cells[name], folder / name, known[name])
+
+    ours = {name: submit(name) for name in left}
     on_change(status)
     while ours or elsewhere:
         futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
@@ -162,7 +160,7 @@ def run_study(
         status |= {name: _look(folder / name, cells[name]) for name in (*ours, *elsewhere)}
         for name in [name for name in elsewhere if status[name].state != "running"]:
             elsewhere.discard(name)
-            ours[name] = executor.submit(run, cells[name], folder / name)
+            ours[name] = submit(name)
         on_change(status)
     return status
 

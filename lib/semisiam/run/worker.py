@@ -28,6 +28,7 @@ THREADS += [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")]  # Das
 TICK = 0.5  # s
 ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
 PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
+OTHER_GRID = "a grid of other settings or code ran it meanwhile: end one, then the same command"
 CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.+)")  # where
 
 
@@ -44,6 +45,7 @@ class Status:
 def run_cell(
     cell: Cell,
     folder: Path,  # gets `log.txt` and, on failure, `failed.json` too
+    known: str | None = None,  # the hash of what was done there before, which may be written over
     *,
     threads: int | None = None,  # all there are; they change the order of sums
     stall_minutes: float = 240,  # without the end of an epoch, then the cell is ended
@@ -67,6 +69,8 @@ def run_cell(
             try:
                 if not explain_undone(folder, cell):
                     return Status("done")
+                if read_json(folder / "done.json").get("hash") not in (None, known, cell.hash):
+                    return Status("failed", OTHER_GRID)
                 (folder / "cell.ipynb").unlink(missing_ok=True)  # it would tell of an early death
                 start_over(folder, cell.model_copy(update={"output_dir": str(folder)}))
                 with _start(folder, environment | {LOCK: str(lock)}, cwd) as child:
@@ -99,7 +103,7 @@ def _start(
         (folder / "log.txt").open("wb") as log,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temp,  # kernels leave theirs
         subprocess.Popen(
-            [*command, "--log-output", "--no-progress-bar"],
+            [*command, "--log-output", "--no-progress-bar", "--start-timeout", "600"],
             cwd=cwd,
             # safe: no .py file in the user's folder is imported
             env=environment | {"TMPDIR": temp, "PYTHONSAFEPATH": "1"},
