@@ -97,6 +97,15 @@ def test_an_embedding_without_projection(embeddings):
     assert len(index) == len(points) == len(embeddings)
 
 
+def test_the_silhouette_of_a_sample_without_the_rare_class_is_not_defined():
+    rng = np.random.default_rng(0)
+    test, labels = rng.normal(size=(10_000, 3)), np.zeros(10_000, np.int64)
+    sampled = set(np.random.RandomState(0).permutation(10_000)[:2000])
+    labels[[i for i in range(100) if i not in sampled][:2]] = 1
+    found = evaluation.measure_separability(test[:6], np.arange(6) % 2, test, labels)
+    assert np.isnan(found["silhouette"])
+
+
 def test_measures_of_one_test_image_a_class_are_not_defined():
     rng = np.random.default_rng(0)
     labelled, labels = rng.normal(size=(6, 4)), np.arange(6) % 2

@@ -152,6 +152,14 @@ def test_recalibration_gives_the_exact_mean_and_variance_and_restores_the_old():
     assert norm.momentum == 0.99
 
 
+def test_an_interrupted_recalibration_leaves_the_momentum():
+    encoder = tiny_encoder()
+    (norm,) = model.batch_norms(encoder)
+    with pytest.raises(ValueError), model.recalibrated(encoder, np.zeros((5, 3), np.uint8), 2):
+        pass
+    assert norm.momentum == 0.99
+
+
 def test_recalibration_in_place_stays_and_touches_no_trainable_weight():
     images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
     encoder = tiny_encoder()

@@ -6,13 +6,13 @@ import pytest
 from semisiam.method.splits import (
     RecordedSplit,
     SplitError,
+    _share_evenly,
     add_noise,
     check_recorded,
     count_labelled,
     describe_split,
     draw_labelled,
     read_split,
-    share_evenly,
 )
 
 
@@ -37,7 +37,7 @@ def test_counts_follow_the_paper(fraction, n_unlabelled, n_labelled):
 
 
 def share(total, available):
-    return share_evenly(total, np.array(available), np.random.default_rng(0)).tolist()
+    return _share_evenly(total, np.array(available), np.random.default_rng(0)).tolist()
 
 
 def test_classes_share_as_evenly_as_counts_allow():

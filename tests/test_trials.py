@@ -127,6 +127,16 @@ def test_a_recorded_set_with_another_kind_of_mark_is_refused():
         prepare(recorded, attack="pixel")
 
 
+@pytest.mark.parametrize(
+    "settings", [{"attack": "pixel", "attack_value": 0}, {"attack": "searched"}]
+)
+def test_a_recorded_mark_does_not_stand_for_another(settings):
+    drawn = prepare(attack="pixel")
+    recorded = splits.RecordedSplit(drawn.rows, drawn.places, drawn.values, drawn.rows[:0], "")
+    with pytest.raises(splits.SplitError, match="another kind of mark"):
+        prepare(recorded, **{"attack": "pixel"} | settings)
+
+
 def test_frozen_pixels_are_the_images_themselves():
     images = np.stack([np.full((32, 32, 3), v, np.uint8) for v in (0, 255, 51)])
     encoder, network = training.start_network(Cell(mode="frozen", backbone="pixels"), 2)

@@ -109,7 +109,7 @@ class Cell(_Settings):
             raise ValueError(f"image_size = {size} is odd: pretext = 'jigsaw' halves it")
         if self.backbone == "pixels" and self.mode != "frozen":
             raise ValueError("backbone = 'pixels' needs mode = 'frozen': pixels are not trained")
-        for name, (other, allowed) in _NEEDS.items():
+        for name, other, allowed in _NEEDS:
             value, found = getattr(self, name), getattr(self, other)
             if value != type(self).model_fields[name].default and found not in allowed:
                 needed = " or ".join(map(repr, allowed))
@@ -149,8 +149,7 @@ class Cell(_Settings):
     @property
     def hash(self) -> str:
         """Sixteen hex digits that change when a setting that changes results does."""
-        fields = type(self).model_fields
-        same = {name for name in ADDED if getattr(self, name) == fields[name].default}
+        same = ADDED - self.model_dump(exclude_defaults=True).keys()
         settings = self.model_dump(exclude=NOT_RESULTS | same)
         settings["results_version"] = RESULTS_VERSION
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -163,19 +162,22 @@ class Cell(_Settings):
         return f"{self.dataset}-{self.backbone}-{percent}-{attack}-{self.mode}-s{self.split}"
 
 
-_NEEDS = {  # a setting that is not its default does something only with one of these of another
-    "test_split": ("dataset", ["malaria"]),
-    "attack_draw": ("attack", ["pixel", "random", "patch"]),
-    "attack_pixels": ("attack", ["pixel", "random"]),
-    "attack_value": ("attack", ["pixel", "random"]),
-    "attack_share": ("attack", ["pixel", "searched", "random", "patch"]),
-    "attack_unlabelled": ("attack", ["pixel", "searched"]),
-    "jpeg_quality": ("defence", ["jpeg"]),
-    "pretext": ("mode", ["semi"]),
-    "rotations": ("pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
-    "equal_updates": ("mode", ["supervised"]),
-    "jit": ("deterministic", [False]),  # Keras would leave XLA out with no more than a warning
-}
+_NEEDS = [  # a setting that is not its default does something only with one of these of another
+    ("test_split", "dataset", ["malaria"]),
+    ("attack_draw", "attack", ["pixel", "random", "patch"]),
+    ("attack_pixels", "attack", ["pixel", "random"]),
+    ("attack_value", "attack", ["pixel", "random"]),
+    ("attack_share", "attack", ["pixel", "searched", "random", "patch"]),
+    ("attack_unlabelled", "attack", ["pixel", "searched"]),
+    ("jpeg_quality", "defence", ["jpeg"]),
+    ("weights", "backbone", ["mobilenet_v2", "inception_v3", "resnet50_v2", "small_cnn"]),
+    ("bn_momentum", "mode", ["supervised", "semi"]),
+    ("pretext", "mode", ["semi"]),
+    ("rotations", "mode", ["semi"]),
+    ("rotations", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
+    ("equal_updates", "mode", ["supervised"]),
+    ("jit", "deterministic", [False]),  # Keras would leave XLA out with no more than a warning
+]
 _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 
 
@@ -231,9 +233,8 @@ class Study(_Settings):
         except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SettingsError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(settings, dict) or "name" in settings:
-            raise SettingsError(
-                f"{path}: a study is a mapping with base, axes and rules; its name is the file's"
-            )
+            told = "a study is a mapping with base, axes and rules; its name is the file's"
+            raise SettingsError(f"{path}: {told}")
         try:
             study = cls.check(settings | {"name": path.stem})
             study.cells()
@@ -265,11 +266,6 @@ class Study(_Settings):
         if unused:
             raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
         return cells
-
-    @property
-    def varied(self) -> list[str]:
-        """The settings along which cells differ: axes, and those that variants set."""
-        return list(dict.fromkeys(itertools.chain(self.axes, *self.variants.values())))
 
     def _check_names(self) -> None:
         rules = [part for rule in self.rules for part in (rule.when, rule.set)]

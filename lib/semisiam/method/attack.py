@@ -88,16 +88,9 @@ def attack(
 ) -> np.ndarray:
     """Set each image's pixels at its class's places to `value`, in all channels.
 
-    Runs after resizing, so that the mark stays as small as it is.
-
-    Args:
-        images: uint8 (N, H, W, C).
-        labels: int (N,), the classes.
-        places: int (n_classes, P, 2), row and column of each class's pixels, or (n_classes, 2).
-        value: 0-255; one for all classes, or (n_classes,).
-
-    Returns:
-        A changed copy, uint8 (N, H, W, C).
+    Runs after resizing, so that the mark stays as small as it is. Takes uint8 (N, H, W, C), their
+    classes, int (N,), each class's `places`, int (n_classes, P, 2) or (n_classes, 2), row and
+    column (px), and `value`, 0-255, for all classes or (n_classes,). Returns a changed copy.
     """
     attacked = np.array(images)  # in memory, also of a memory-mapped array
     rows, columns = places.reshape(len(places), -1, 2)[labels].T
@@ -141,12 +134,17 @@ def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarra
 
 
 def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray:
-    """Filter images by `none`, `median` (3 × 3, channel by channel), `jpeg` (1-95) or `grey`."""
+    """Filter images by `none`, `median` (3 × 3, channel by channel), `jpeg` (1-95) or `grey`.
+
+    Grey is the luma (ITU-R 601), repeated to three channels.
+    """
     if defence == "median":
         return median_filter(images, size=(1, 3, 3, 1), mode="nearest")
     if defence == "jpeg":
         return np.stack([_compress(image, jpeg_quality) for image in images])
-    return {"none": np.asarray, "grey": grey}[defence](images)
+    if defence == "grey":
+        return np.stack([Image.fromarray(image).convert("L").convert("RGB") for image in images])
+    return images
 
 
 def _compress(image: np.ndarray, quality: int) -> np.ndarray:
@@ -154,8 +152,3 @@ def _compress(image: np.ndarray, quality: int) -> np.ndarray:
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     with Image.open(file) as compressed:
         return np.asarray(compressed)
-
-
-def grey(images: np.ndarray) -> np.ndarray:
-    """Replace each pixel by its luma (ITU-R 601), repeated to three channels."""
-    return np.stack([np.asarray(Image.fromarray(i).convert("L").convert("RGB")) for i in images])

@@ -11,6 +11,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
+from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
@@ -48,10 +49,8 @@ def score_embeddings(
       all but constant?
     - `separability`: see `measure_separability`.
     """
-    one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # unscaled features may stop it early
-        one_against_rest.fit(labelled, labels)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of unscaled ones
+        one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000).fit(labelled, labels)
     return {
         "accuracy": float(fit_svm(labelled, labels).score(test, test_labels)),
         "accuracy_linear_svc": float(one_against_rest.score(test, test_labels)),
@@ -126,10 +125,10 @@ def measure_spread(embeddings: np.ndarray) -> float:
 
 
 def _silhouette(embeddings, labels):
-    if not 1 < len(np.unique(labels)) < len(labels):
+    few = check_random_state(0).permutation(len(labels))[:2000]  # may lack the rarest classes
+    if not 1 < len(np.unique(labels[few])) < len(few):
         return float("nan")
-    few = min(2000, len(labels))
-    return float(silhouette_score(embeddings, labels, sample_size=few, random_state=0))
+    return float(silhouette_score(embeddings[few], labels[few]))
 
 
 def _fisher_ratio(embeddings, labels):

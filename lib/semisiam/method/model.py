@@ -77,8 +77,7 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
 
 def _load_weights(network: keras.Model, path: str, backbone: str) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of layers that it leaves as is
+        with warnings.catch_warnings(action="error"):  # Keras only warns of layers it leaves as is
             network.load_weights(path)
     except (OSError, ValueError, KeyError, UserWarning) as error:
         told = f"no weights of {backbone} without its top: {error}"
@@ -151,7 +150,7 @@ def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
 
 
 def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int) -> float:
-    """Share of the initial mean 0 and variance 1 that is left in the moving statistics, in [0, 1].
+    """Share of the statistics it started from that is left in the moving ones, in [0, 1].
 
     momentum^updates, the largest over the batch normalisations (0 where there is none); a step of
     the siamese network updates them twice, once per stream.
@@ -208,11 +207,8 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     if task == "none":  # its loss counts nothing, so a third of each step is spared
         seen = keras.ops.stop_gradient(seen)
     y_rot = _task_head(task, class_head)(seen)
-    network = Siamese(
-        {"labelled": labelled, "unlabelled": unlabelled},
-        {"y_lab": y_lab, "y_rot": y_rot},
-        name="siamese",
-    )
+    inputs = {"labelled": labelled, "unlabelled": unlabelled}
+    network = Siamese(inputs, {"y_lab": y_lab, "y_rot": y_rot}, name="siamese")
     network.task = task
     return network
 
@@ -241,11 +237,7 @@ def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras
 
 
 def score_pretext(
-    network: keras.Model,
-    encoder: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    task: str = "rotation",
+    network: keras.Model, encoder: keras.Model, images: np.ndarray, labels: np.ndarray, task: str
 ) -> dict[str, float | None]:
     """Score the pretext head on test images, uint8 (N, S, S, 3), int (N,): was the task learnt?
 
@@ -254,15 +246,12 @@ def score_pretext(
     inference mode.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES])
+    head = keras.Sequential([encoder, network.get_layer("y_rot")])
     if task in VIEW_TASKS:
         shown = draw_views(tf.constant(images[chosen]), tf.zeros(1, tf.int64), task).numpy()
-    else:
-        shown, ways = transform_all(images[chosen], task)
-    head = keras.Sequential([encoder, network.get_layer("y_rot")])
-    given = head.predict(image_batches(shown), verbose=0)
-    if task in VIEW_TASKS:
-        return VIEW_TASKS[task].check(given, labels[chosen])
-    return {"accuracy": float((given.argmax(axis=1) == ways).mean())}
+        return VIEW_TASKS[task].check(embed(head, shown), labels[chosen])
+    shown, ways = transform_all(images[chosen], task)
+    return {"accuracy": float((embed(head, shown).argmax(axis=1) == ways).mean())}
 
 
 def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -276,21 +265,20 @@ def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> No
     A moving average forgets its initial mean 0 and variance 1 by momentum^updates, too slowly after
     few updates. This replaces it by the exact mean and variance over the batches (pooled by the law
     of total variance), each batch normalised by its own statistics as in training (precise BN, Wu
-    & Johnson, arXiv 2105.07576). No label is used and no trainable weight touched.
-
-    Args:
-        encoder: a trained encoder.
-        images: uint8 (N, S, S, 3), what it was trained on; at most 5,000 are used, in random order,
-            since data sets are sorted by class and training's batches are not.
-        batch_size: as in training.
+    & Johnson, arXiv 2105.07576). No label is used and no trainable weight touched. Of `images`,
+    uint8 (N, S, S, 3), what the encoder was trained on, at most 5,000 are used, in random order, as
+    data sets are sorted by class and training's batches are not; `batch_size` is training's.
     """
     order = np.random.default_rng(0).permutation(len(images))
     images = images[order[:RECALIBRATION_IMAGES]]
     norms = batch_norms(encoder)
     momenta = [norm.momentum for norm in norms]
-    pooled = _pool_statistics(encoder, norms, images, batch_size)
-    for norm, momentum, mean, variance in zip(norms, momenta, *pooled, strict=True):
-        norm.momentum = momentum
+    try:
+        pooled = _pool_statistics(encoder, norms, images, batch_size)
+    finally:  # also if it is interrupted
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    for norm, mean, variance in zip(norms, *pooled, strict=True):
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
 

@@ -65,13 +65,10 @@ def siamese_batches(
 ) -> tf.data.Dataset:
     """Batch D_u once per epoch beside as many images of D_l, which therefore repeats N_u/N_l times.
 
-    Unlabelled images come as they are, with the label of the transform to come: the step transforms
-    them on its device (`model.Siamese`), where it costs next to nothing. They may be memory-mapped.
-
     Gives `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two int64 (B,),
-    ceil(N_u / batch_size) times per epoch. `show`s each unlabelled image for `one` transform of the
-    task, drawn anew each epoch, or for `all` T: then the second stream has T·B images. The rest as
-    in `supervised_batches`.
+    ceil(N_u / batch_size) times per epoch. Unlabelled images, memory-mapped ones too, come as they
+    are, each with the label of a transform that the step does (`model.Siamese`): `show` `one`,
+    drawn anew each epoch, or `all` T, then T·B images. The rest as in `supervised_batches`.
     """
     n = len(unlabelled)
     pick = _open_rows(unlabelled)

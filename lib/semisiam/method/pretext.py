@@ -14,16 +14,12 @@ import numpy as np
 Transform = Callable[[np.ndarray], np.ndarray]  # (N, S, S) pixels to the same shape
 
 
-def _arrange(order: tuple[int, ...]) -> Transform:
+def _arrange(images: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     """Cut images in 2 × 2 tiles, read row by row, and lay tile order[i] at place i."""
-
-    def arrange(images: np.ndarray) -> np.ndarray:
-        upper, lower = np.split(images, 2, axis=1)
-        tiles = [*np.split(upper, 2, axis=2), *np.split(lower, 2, axis=2)]
-        rows = (tiles[order[0]], tiles[order[1]]), (tiles[order[2]], tiles[order[3]])
-        return np.concatenate([np.concatenate(row, axis=2) for row in rows], axis=1)
-
-    return arrange
+    rows = np.split(images, 2, axis=1)
+    tiles = [tile for row in rows for tile in np.split(row, 2, axis=2)]
+    one, two, three, four = (tiles[place] for place in order)
+    return np.block([[one, two], [three, four]])
 
 
 _TURNS = [partial(np.rot90, k=k, axes=(1, 2)) for k in range(4)]
@@ -35,7 +31,7 @@ TASKS: dict[str, list[Transform]] = {
     # and upside down, and left for right (Tran, SESEMI, ICCV workshops 2019)
     "rotation_flip": [*_TURNS, lambda images: images[:, ::-1], lambda images: images[:, :, ::-1]],
     # 2 × 2 tiles in all 24 orders (after Noroozi & Favaro, ECCV 2016); S must be even
-    "jigsaw": [_arrange(order) for order in itertools.permutations(range(4))],
+    "jigsaw": [partial(_arrange, order=order) for order in itertools.permutations(range(4))],
 }
 
 

@@ -32,23 +32,17 @@ def draw_labelled(labels: np.ndarray, n_labelled: int, *, split: int, seed: int)
     labels are asked for than there are, or a class would get none.
     """
     rng = np.random.default_rng([seed, split])
-    counts = share_evenly(n_labelled, np.bincount(labels), rng)
+    counts = _share_evenly(n_labelled, np.bincount(labels), rng)
     members = [np.flatnonzero(labels == c) for c in range(len(counts))]
     chosen = [rng.choice(m, n, replace=False) for m, n in zip(members, counts, strict=True)]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Share `total` images over classes so that no two differ by more than one unless one is empty.
-
-    `available`, int (n_classes,), is how many each has, the result how many it gives; `rng` decides
-    which give the last ones. Raises `SplitError` if there are too few, or a class would give none.
-    """
+def _share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Share `total` images over classes as evenly as `available` allows; `rng` decides the rest."""
     if total > available.sum():
-        raise SplitError(
-            f"{total} labelled images asked for, but only {available.sum()} images have a label: "
-            "lower label_fraction"
-        )
+        told = f"{total} labelled images asked for, but only {available.sum()} images have a label"
+        raise SplitError(f"{told}: lower label_fraction")
     if total < len(available) or not available.all():
         raise SplitError(
             f"a class would have no labelled example: {total} labelled images for "

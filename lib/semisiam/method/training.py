@@ -22,14 +22,11 @@ from semisiam.method import model, pipeline
 from semisiam.method.pretext import TASKS
 from semisiam.method.views import VIEW_TASKS
 
-HISTORY_NAMES = {  # Keras's names in the supervised and in the siamese network, to ours
-    "accuracy": "accuracy_labelled",
-    "y_lab_loss": "loss_labelled",
-    "y_lab_accuracy": "accuracy_labelled",
-    "y_rot_loss": "loss_unlabelled",
-    "y_rot_accuracy": "accuracy_unlabelled",
-}
-COLUMNS = ["loss", *dict.fromkeys(list(HISTORY_NAMES.values())[1:]), "learning_rate"]
+# Keras's names, to ours
+HISTORY_NAMES = {"y_lab_loss": "loss_labelled", "y_lab_accuracy": "accuracy_labelled"}
+HISTORY_NAMES |= {"y_rot_loss": "loss_unlabelled", "y_rot_accuracy": "accuracy_unlabelled"}
+COLUMNS = ["loss", *HISTORY_NAMES.values(), "learning_rate"]
+HISTORY_NAMES |= {"accuracy": "accuracy_labelled"}  # of the supervised network
 M_TOP_PAD, M_MMAP_MAX = -2, -4  # of glibc's malloc.h
 
 
@@ -70,14 +67,9 @@ class FusedAdam(keras.optimizers.Adam):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        shared = {
-            "beta1_power": self.beta_1**step,
-            "beta2_power": self.beta_2**step,
-            "lr": tf.cast(learning_rate, tf.float32),
-            "beta1": self.beta_1,
-            "beta2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
+        shared = {"beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
+        shared |= {"beta1_power": self.beta_1**step, "beta2_power": self.beta_2**step}
+        shared |= {"lr": tf.cast(learning_rate, tf.float32)}
         for grad, variable in zip(grads, trainable_variables, strict=True):
             i = self._get_variable_index(variable)
             slots = variable, self._momentums[i], self._velocities[i]
@@ -158,11 +150,8 @@ def make_batches(
 
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Images that pass the encoder in an epoch, both streams together."""
-    views = {"frozen": 0, "supervised": 1, "semi": 2}[cell.mode]
-    if cell.pretext in VIEW_TASKS:
-        views = 1 + 2
-    elif cell.mode == "semi" and cell.rotations == "all":
-        views = 1 + len(TASKS[cell.pretext])
+    ways = len(TASKS[cell.pretext]) if cell.rotations == "all" else 1 + (cell.pretext in VIEW_TASKS)
+    views = {"frozen": 0, "supervised": 1, "semi": 1 + ways}[cell.mode]
     return views * _epoch_length(cell, n_labelled, n_unlabelled)
 
 
@@ -195,10 +184,8 @@ def train(
     if cell.mode == "frozen":
         return pd.DataFrame(columns=["epoch", *COLUMNS, "seconds"])
     if cell.mode == "semi" and len(unlabelled) < len(labelled):
-        raise SettingsError(
-            f"{len(unlabelled)} unlabelled images are fewer than {len(labelled)} labelled ones: "
-            "raise unlabelled_limit or lower label_fraction"
-        )
+        told = f"{len(unlabelled)} unlabelled images are fewer than {len(labelled)} labelled ones"
+        raise SettingsError(f"{told}: raise unlabelled_limit or lower label_fraction")
     of = f"{cell.hash} {content}"
     rows = restore_checkpoint(checkpoint, network, of) if checkpoint else []
     callbacks = [_Recorder(rows, on_epoch)]
@@ -284,5 +271,6 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
 
 def list_state(network: keras.Model) -> list[keras.Variable]:
     """List all that training changes: weights, batch statistics and the optimiser's variables."""
-    network.optimizer.build(network.trainable_variables)
+    if not network.optimizer.built:  # Keras's scaling of losses (float16) would build twice
+        network.optimizer.build(network.trainable_variables)
     return [*network.variables, *network.optimizer.variables]

@@ -51,9 +51,11 @@ def prepare_labelled(
     clean, labels = pool[rows], pool_labels[rows]
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
-    if recorded and cell.attack != "none" and recorded.places.size != marks[0].size:
-        told = "use the same attack and attack_pixels"
-        raise splits.SplitError(f"splits_file was recorded with another kind of mark: {told}")
+    if recorded and cell.attack != "none":
+        alike = recorded.places.size == marks[0].size and (recorded.values == marks[1]).all()
+        if not alike or (cell.attack == "searched" and (recorded.places != marks[0]).any()):
+            told = "use the same attack and its settings"
+            raise splits.SplitError(f"splits_file was recorded with another kind of mark: {told}")
     places, values = (recorded.places, recorded.values) if recorded else marks
     labels = splits.add_noise(labels, cell.label_noise, **draw)
     attacked = _attack(cell, clean, labels, places, values)

@@ -55,8 +55,7 @@ def draw_views(images: tf.Tensor, labels: tf.Tensor, task: str) -> tf.Tensor:
     views, in a resumed run too. One call of the encoder gets both, so they are normalised
     together; Barlow Twins' authors normalise each view by itself.
     """
-    makers = enumerate(VIEW_TASKS[task].views)
-    views = [make(images, [labels[0], place]) for place, make in makers]
+    views = [make(images, [labels[0], i]) for i, make in enumerate(VIEW_TASKS[task].views)]
     return tf.cast(tf.round(tf.concat(views, axis=0)), tf.uint8)
 
 
