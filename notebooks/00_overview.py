@@ -381,7 +381,7 @@ for row, (a, kind) in zip(axes, {"none": "clean", "pixel": "attacked"}.items(), 
     for ax, d in zip(row, baseline["dataset"].unique(), strict=True):
         draw_panel(ax, (d, a), figures.COLOURS[kind])
         ax.set_title(f"{names[d]}, {kind}")
-fig.legend(*figures.label_once(axes[0, 1]), loc="outside upper left", ncols=4)
+fig.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper left", ncols=4)
 for ax in axes.flat:
     ax.label_outer()
 plt.show()

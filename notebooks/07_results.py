@@ -158,7 +158,7 @@ for ax, (dataset, sources) in zip(axes[0], gathered.items(), strict=True):
     ax.set(title=title, xlabel="gain (points, 95 % interval)")
     ax.get_legend().remove()
 axes[0, 0].set_ylabel("setting")
-fig.legend(*figures.label_once(axes[0, 0]), loc="outside upper right", ncols=4)
+fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=4)
 plt.show()
 
 # %% [markdown]
@@ -331,6 +331,18 @@ def estimate_runs(contrast):
 
 
 # %%
+def decide(estimates):
+    """All above 0, or one below it, or all that are not above 0 reach it over five sets."""
+    if any(estimate["high"] < 0 for estimate in estimates):
+        return "not supported"
+    short = [estimate for estimate in estimates if not estimate["low"] > 0]
+    if not short:
+        return "supported"
+    enough = all(e["low"] <= 0 and e["n"] >= paper.SPLITS for e in short)  # NaN: no interval
+    return "not supported" if enough else "not enough runs"
+
+
+# %%
 def judge(claim, contrasts, whole, estimate):
     """Judge the mean of the contrasts, or each; give the verdict and the estimate that decides."""
     margin = next((m for start, m in MARGIN.items() if claim.startswith(start)), 0.0)
@@ -342,7 +354,7 @@ def judge(claim, contrasts, whole, estimate):
     text = tables.write_interval(pd.Series(deciding))
     text += f", enough above −{margin:.0f}" if margin and text else ""
     found = [f | {k: f[k] + margin for k in ("mean", "low", "high")} for f in found]
-    return statistics.judge(found), text
+    return decide(found), text
 
 
 def judge_paper(claim, contrasts, whole):

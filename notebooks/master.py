@@ -204,6 +204,8 @@ history = training.train(
     on_epoch=tell,
 )
 watch.lap("training")
+if (earlier := history["seconds"].sum() - watch.seconds["training"]) > 0:  # it was cut off
+    watch.seconds.update(training=earlier, total=earlier)
 
 # %% alt="Losses by epoch."
 scale = (

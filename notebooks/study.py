@@ -10,7 +10,7 @@
 
 # %%
 from html import escape
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from textwrap import fill
 
@@ -50,7 +50,8 @@ chance = results.find_chance(cells, reports) if len(cells) else pd.Series()
 def name_variant(cell):
     """Name what tables do not tell: axes, and what a variant changes, as `bn_momentum = 0.99`."""
     base = {name: field.default for name, field in Cell.model_fields.items()} | study.base
-    told = [name for name in study.varied if name not in OF_NAME]
+    varied = dict.fromkeys(chain(study.axes, *study.variants.values()))
+    told = [name for name in varied if name not in OF_NAME]
     told += ["attack"] * (cell.attack not in ATTACKS)
     told = [n for n in told if n in study.axes or getattr(cell, n) != base[n]]
     return ", ".join(f"{name} = {getattr(cell, name)}" for name in told)
@@ -483,9 +484,8 @@ speeds = [f"images_per_second.{what}" for what in ("training", "pipeline")]
 speeds = [speed for speed in speeds if speed in cells]  # without training there is none
 text = minutes.map("{:.1f}".format)
 for speed in speeds:
-    text[speed.split(".")[1] + " (images/s)"] = (
-        groups[speed].mean().map("{:,.0f}".format).to_numpy()
-    )
+    mean = results.in_order(groups[speed].mean())
+    text[speed.split(".")[1] + " (images/s)"] = mean.map("{:,.0f}".format).to_numpy()
 caption = "Minutes of computing by stage, summed over cells. The pipeline must outrun training."
 if len(text):
     show("times", caption, text.reset_index(), seconds)

@@ -7,9 +7,11 @@ stale outputs; so the `.py` always wins here, and `check` compares what the two 
 byte of the `.py` that JupyterLab would save, or it refuses a clone with scrambled file times.
 """
 
+import ast
 import hashlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -40,6 +42,16 @@ def source(name: str) -> NotebookNode:
 def executed(name: str) -> NotebookNode:
     """Read the `.ipynb`."""
     return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def functions(name: str) -> SimpleNamespace:
+    """Return the functions, and what is imported, of a notebook that is not run."""
+    found, kinds = {}, (ast.Import, ast.ImportFrom, ast.FunctionDef)
+    for cell in source(name).cells:
+        if cell.cell_type == "code":
+            body = [node for node in ast.parse(cell.source).body if isinstance(node, kinds)]
+            exec(compile(ast.Module(body, []), name, "exec"), found)
+    return SimpleNamespace(**found)
 
 
 def outline(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:

@@ -1,6 +1,5 @@
 """Notebook 08: its one function, and what its text says of the live controls that it shows."""
 
-import ast
 import re
 from types import SimpleNamespace
 
@@ -17,12 +16,7 @@ ROW = re.compile(r"<tr>\s*<th>([^<]+)</th>(.*?)</tr>", re.DOTALL)
 @pytest.fixture(scope="module")
 def audit():
     """The imports and functions of the notebook."""
-    found, kinds = {}, (ast.Import, ast.ImportFrom, ast.FunctionDef)
-    for cell in pairing.source("08_audit").cells:
-        if cell.cell_type == "code":
-            body = [node for node in ast.parse(cell.source).body if isinstance(node, kinds)]
-            exec(compile(ast.Module(body, []), "08_audit", "exec"), found)
-    return SimpleNamespace(**found)
+    return pairing.functions("08_audit")
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,20 @@ def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, stre
     assert (row["n"], row["draws"], row["over"]) == ("n = 5", "", "Small CNN, 5 %")
 
 
+def test_a_combination_that_learnt_is_not_judged_by_one_that_did_not(tmp_path):
+    for backbone, right, splits in (("small_cnn", 0.9, range(5)), ("mobilenet_v2", 0.3, range(3))):
+        check = {"rotation_accuracy": {"training": right, "test": right}}
+        for split in splits:  # the mean over both has three splits, so each is listed
+            base = {"dataset": "digits", "backbone": backbone, "split": split}
+            write_cell(tmp_path, 0.5, mode="supervised", **base)
+            write_cell(tmp_path, 0.6 + split / 100, mode="semi", metrics=check, **base)
+    cells = results.collect(tmp_path)
+    histories = results.read_details(tmp_path, cells["cell"], "history")
+    found = tables.give_verdicts(cells, histories).set_index("over")["answer"]
+    assert found["Small CNN, 5 %"] == "yes"
+    assert found["MobileNetV2, 5 %"] == "the pretext task was not learnt"
+
+
 def test_an_answer_that_does_not_outlast_the_correction_is_a_perhaps(tmp_path):
     check = {"rotation_accuracy": {"training": 0.99, "test": 0.9}}
     for split, gain in enumerate((0.08, 0.12, 0.16)):  # p = 0.035, times 3 of 5 tests: 0.106

@@ -123,12 +123,6 @@ def tsne(ax: Axes, points: np.ndarray, labels: np.ndarray, class_names: list[str
     return ax
 
 
-def label_once(ax: Axes) -> tuple[list, list[str]]:
-    """Return an ax's legend handles and labels, each label once, for a figure's legend."""
-    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    return list(named.values()), list(named)
-
-
 def method(ax: Axes) -> Axes:
     """Draw the method: one encoder, two inputs, two heads, one joint loss (Figure 2)."""
     blue, orange, grey = COLOURS["class"], COLOURS["rotation"], "0.35"

@@ -215,7 +215,7 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
 
     Returns:
         Indexed by ROW, mode, attack: mean, std, n (splits), `collapsed` (cells that are left out,
-        as trained), published_mean, published_std, difference; NaN where not run or not published.
+        as trained), published_mean and published_std; NaN where not run or not published.
 
     Raises:
         MixtureError: see `select`.
@@ -225,8 +225,7 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     collapsed = cells.groupby(keys)["collapsed"].sum().astype(int)
     ours["collapsed"] = collapsed if measure == "accuracy" else 0
     printed = read_printed("accuracy").set_index(keys)[["mean", "std"]].add_prefix("published_")
-    both = in_order(ours.join(printed))
-    return both.assign(difference=both["mean"] - both["published_mean"])
+    return in_order(ours.join(printed))
 
 
 def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,11 @@ def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one
-    learnt = {d: min(of, key=[False, None, True].index) for d, of in check.groupby("dataset")}
+    learnt = {
+        key: min(of, key=[False, None, True].index)
+        for by in (["dataset"], ROW)
+        for key, of in check.groupby(by)
+    }
     groups = dict(iter(compare(cells, BETTER).groupby(["dataset", "what", "at"])))
     rows = []
     for dataset, (what, at) in product(NAMES, QUESTIONS):
@@ -40,8 +44,9 @@ def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
             of = groups[dataset, what, at]
             mean = of[of.index.get_level_values("backbone") == MEAN[1]]
             shown = mean if mean["n"].max() == of["n"].max() else of.drop(mean.index)
-            known = None if (what, at) == ("cost", "supervised") else learnt.get(dataset)
             for (*_, percent, backbone, _), row in shown.iterrows():
+                key = (dataset,) if backbone == MEAN[1] else (dataset, percent, backbone)
+                known = None if (what, at) == ("cost", "supervised") else learnt.get(key)
                 answer = _answer(what, at, row, known)
                 rows.append((NAMES[dataset], *answer, name_row(percent, backbone, "")))
     return pd.DataFrame(rows, columns=VERDICT)
