@@ -110,7 +110,7 @@ chosen = np.stack([rng.choice(of_class, 3) for of_class in rows], axis=1)
 fig, ax = plt.subplots(figsize=(8, 3.1))
 titles = [*data.class_names[: len(rows)], *[""] * (2 * len(rows))]
 figures.examples(ax, data.train[chosen.ravel()], titles, columns=len(rows))
-ax.set_title(f"{data.name} at {cell.image_size} px, three training images a class (Figure 3)")
+ax.set_title(f"{data.name} at {cell.image_size} px, three training images a class")
 plt.show()
 
 # %% [markdown]
@@ -290,7 +290,7 @@ plt.show()
 
 # %% [markdown]
 # In the real set, all 200 patients stand on both sides of a random half. Does that raise the
-# accuracy? Recorded (%, re-estimated) of InceptionV3 with 137 labels, by the way of halving:
+# accuracy? Recorded (%, re-estimated) of InceptionV3 with 137 labels, for each way of halving:
 
 # %% tags=["nbval-check-output"]
 from semisiam.evidence import results

@@ -302,7 +302,7 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# At first both pull, the rotation task somewhat harder. How will it be after three epochs of
+# At first both pull, the rotation task nearly twice as hard. How will it be after three epochs of
 # training?
 
 # %%
@@ -329,7 +329,7 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
         text = f"{name}: {np.hypot(x, y):.1f}"
         ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
-    reach = 1.2 * max(np.max(tip) for tip in tips.values())
+    reach = max(1.2 * max(np.max(tip) for tip in tips.values()), ax.get_ylim()[1])
     ax.set(xlim=(-0.3 * reach, reach), ylim=(-0.1 * reach, reach), aspect="equal")
     ax.set(xlabel="along the class gradient", ylabel="at a right angle to it")
 

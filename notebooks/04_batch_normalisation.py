@@ -225,11 +225,11 @@ ax.set_title("printed accuracies of supervised MobileNetV2, if its momentum is 0
 plt.show()
 
 # %% [markdown]
-# Filled dots are at chance. Where a fifth or more of the beginning is left, the printed accuracy is
-# chance. Where less than a hundredth is left, it is not.
+# Filled dots are at chance (malaria: 50 %). Where a fifth or more of the beginning is left, the
+# printed accuracy is chance. Where less than a hundredth is left, it is not.
 #
-# The semi-supervised runs make 21,600 steps or more, with two updates each (one a stream). Nothing
-# is left there.
+# The semi-supervised runs make 21,600 steps or more, and in each both streams update the
+# averages. Nothing is left there.
 
 # %% [markdown]
 # ## One constant, tried
@@ -271,7 +271,7 @@ fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), sharey=True)
 for ax, (momentum, (_, on_test)) in zip(axes, embedded.items(), strict=True):
     rows = on_test[:40]
     ax.imshow(rows / rows.max(), aspect="auto", cmap="Greys", interpolation="nearest")
-    ax.set(xlabel="number in the embedding", title=f"momentum {momentum}")
+    ax.set(xlabel="unit of the embedding", title=f"momentum {momentum}")
 axes[0].set_ylabel("test image")
 plt.show()
 
@@ -280,7 +280,7 @@ plt.show()
 # same: the encoder seems blind.
 #
 # If all rows *were* the same, a classifier would have to give all images one class. It would be
-# right on one class of ten: exactly 10 %. How many does the paper's [linear
+# right on one class of ten: 10 %. How many does the paper's [linear
 # SVM](https://scikit-learn.org/stable/modules/generated/sklearn.svm.SVC.html) get right here?
 
 
@@ -330,7 +330,7 @@ for momentum, encoder in encoders.items():
         again[momentum] = score_svm(*embed_both(encoder))
 pd.DataFrame({"as trained": as_trained, "re-estimated": again}).round(3)
 
-# %% alt="Accuracy by momentum: as trained it falls from 0.66 to 0.34, re-estimated it stays 0.68."
+# %% alt="Accuracy by momentum: as trained it falls from 0.67 to 0.36, re-estimated it stays 0.68."
 fig, ax = plt.subplots(figsize=(5.2, 3))
 left = [
     momentum ** (epochs * training.count_steps(supervised, n_labelled, 0)) for momentum in again
@@ -390,11 +390,11 @@ for number, (a, b) in enumerate(zip(*seen.values(), strict=True), start=1):
     print(f"layer {number}: {gap:.2f} standard deviations between the streams")
 
 # %% [markdown]
-# Little. On digits the streams are not the trouble; the beginning is.
+# Little. On digits the streams are not the trouble; in `supervised` the beginning was.
 #
 # ## The same in the paper's setting
 #
-# Digits and a small network can only suggest it. So the paper's own run was repeated:
+# Digits and a small network can only suggest it. So we rebuilt the paper's own run:
 # [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist), 600 labels, MobileNetV2, 100
 # epochs, five labelled sets.
 
@@ -424,8 +424,8 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# Re-estimated, the same weights reach 76 %; with momentum 0.99, in three sets, they do so as
-# trained. In numbers, beside two more recorded baselines:
+# Re-estimated, the same weights reach 76 %; trained with 0.99 (three sets), networks do
+# so as trained. In numbers, beside two more recorded baselines:
 # [Malaria](https://doi.org/10.7717/peerj.4568), 137 labels.
 
 # %%
@@ -439,13 +439,13 @@ both = (100 * both).groupby(level=[0, 1], sort=False).agg(["mean", "std", "count
 print(both.round(1).to_string())
 
 # %% [markdown]
-# **Shown** (n = 5 labelled sets each): both MobileNetV2 baselines stand at chance because of their
-# moving averages. On Fashion-MNIST, re-estimation alone comes near the paper's siamese network
-# (79.6 %), without one unlabelled image. On Malaria it closes less than half of the distance (to
-# 88.3 %).
+# **Shown** (n = 5 labelled sets each): both of our MobileNetV2 baselines stand at chance because of
+# their moving averages. On Fashion-MNIST, re-estimation alone comes near the paper's siamese
+# network (79.6 %), without one unlabelled image. On Malaria it closes less than half of the
+# distance (to 88.3 %).
 #
-# InceptionV3 keeps 0.99 of the old mean. Its 300 updates leave 5 % of the beginning, so it lies
-# between the two kinds above: not at chance, and lifted by 21 points.
+# InceptionV3 keeps 0.99 of the old mean. Its 300 updates leave 5 % of the beginning. It is not at
+# chance, and lifted by 21 points.
 #
 # **Untested**: STL-10 at 1 % and Malaria at 5 %, also at chance. What is left of other published
 # gains is in [00_overview](00_overview.ipynb).
@@ -493,8 +493,8 @@ print(both.round(1).to_string())
 #   300 to 1,600 updates leave 74 to 20 % of them.
 # - So a network can have learnt and still look blind. At 1 % of labels, our MobileNetV2 baselines
 #   on Fashion-MNIST and malaria do.
-# - Re-estimating is exact, uses no label and changes no weight.
-# - Of most other gains nobody knows yet how much remains.
+# - Re-estimating uses no label and changes no weight. At 20 labels it can lower the accuracy.
+# - Of most other gains we do not know how much remains.
 
 # %% [markdown]
 # ## Exercises

@@ -291,10 +291,10 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.25))
 plt.show()
 
 # %% [markdown]
-# The 8, perhaps because upside down it is an 8 again. Cells under a microscope have no upright at
-# all. In our reduced runs on malaria the rotation accuracy stayed at 0.27 (MobileNetV2) and 0.33
-# (ResNet50V2) on average, even on training images ([07_results](07_results.ipynb)). So a gain in
-# those runs is no evidence for the task.
+# The 8, perhaps because upside down it is an 8 again (but so is a 0). Blood cells under a
+# microscope have no upright at all. In our reduced runs on malaria the rotation accuracy stayed at
+# 0.27 (MobileNetV2) and 0.33 (ResNet50V2) on average, even on training images
+# ([07_results](07_results.ipynb)). So a gain in those runs is no evidence for the task.
 
 # %% [markdown]
 # ## Summary
@@ -349,7 +349,7 @@ for pair in paired(3, 8, 4, np.random.default_rng(0)):
 without = semi.model_copy(update={"lambda_u": 0.0, "epochs": 3})
 _, network = training.start_network(without, len(data.class_names))
 history = training.train(without, network, labelled, labels, data.unlabelled)
-print(training.describe_epoch(history.to_dict("records")[-1]))
+print(training.describe_epoch(history.to_dict("records")[-1]), "(chance 0.25)")
 
 # %% [markdown]
 # Next: [06_svm_evaluation](06_svm_evaluation.ipynb) asks which embedding is better.

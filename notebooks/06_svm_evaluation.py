@@ -27,8 +27,8 @@ from semisiam.method import evaluation, model, splits, training
 # %% [markdown]
 # ## Parameters
 #
-# The two runs of [05_training](05_training.ipynb), with one change: batch normalisation keeps 0.99
-# of its old averages, as in InceptionV3 and ResNet50V2.
+# The two runs of [05_training](05_training.ipynb), with one change: at each update batch
+# normalisation keeps 0.99 of its old averages (there 0.9), as in InceptionV3 and ResNet50V2.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # the digits come with scikit-learn
@@ -59,8 +59,8 @@ print("classes    ", classes)
 print("predictions", evaluation.fit_svm(corners, classes).predict(corners))
 
 # %% [markdown]
-# Half, as by guessing. Now *represent* the points otherwise: replace the first number by the
-# product of both.
+# Two of four. No line separates these classes. Now *represent* the points otherwise: replace the
+# first number by the product of both.
 
 # %% tags=["nbval-check-output"]
 represented = np.column_stack([corners.prod(axis=1), corners[:, 1]])
@@ -94,7 +94,7 @@ for ax, points, name in ((axes[0], corners, "first number"), (axes[1], represent
     for c in (0, 1):
         ax.scatter(*points[classes == c].T, color=colours[c], s=60, label=f"class {c}")
     ax.set(xlabel=name, ylabel="second number")
-axes[0].set_title("as given: no line helps")
+axes[0].set_title("as given: no line separates")
 axes[1].set_title("represented: one line is enough")
 axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
@@ -348,20 +348,20 @@ pd.DataFrame(measures).round(2)
 
 # %% [markdown]
 # As trained, the Fisher ratio favours `supervised`, and all others favour `semi`. Re-estimated, the
-# Fisher ratio favours `semi` too, and the other differences shrink. A measure that changes its
-# answer with the reading says nothing about the weights.
+# Fisher ratio favours `semi` too, and the other differences shrink. If the
+# reading alone changes an answer, the answer does not describe the weights.
 
 # %% [markdown]
 # ## What to believe
 #
 # With the same weights, the reading alone turns a gain of 4 points into one of 15. It is one
-# labelled set, but one example is enough to conclude **nothing from accuracies as trained alone**.
+# labelled set, but one example is enough: **accuracies as trained alone prove nothing**.
 
 # %% [markdown]
 # **Untested** here: whether other labelled sets give these 4 points, too.
 #
-# The second reading is not the truth either. It asks what these weights give when test images are
-# normalised like training images.
+# The second reading is not the truth either. It says how good these weights are if test images are
+# normalised by the averages of the labelled ones.
 
 # %% [markdown]
 # ## Summary
@@ -370,9 +370,8 @@ pd.DataFrame(measures).round(2)
 # - The reading alone can turn a gain of 4 points into one of 15. Read both ways.
 # - At 1 % of labels, MobileNetV2's baseline stands at chance because it is read with moving
 #   averages that still hold their first values ([04](04_batch_normalisation.ipynb)).
-# - How much of the paper's other gains is left then is not known, nor what they come from: the
-#   rotation task, the images or the many updates. At 64 px it is the task
-#   ([08](08_audit.ipynb)).
+# - Of most published gains we do not know how much is left then, nor what it comes from: the
+#   rotation task, the images or the many updates ([08](08_audit.ipynb) asks that at 64 px).
 # - Compare every accuracy with that of raw pixels.
 #
 # A *cell* of a study is one run of [master](master.ipynb), which does what you have seen in

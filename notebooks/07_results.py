@@ -94,8 +94,8 @@ pd.concat({"all": cost, "without MobileNetV2": others}).groupby(level=[0, 1]).me
 # - **Shown** (arithmetic, 36 gains): without MobileNetV2, less than half of the mean gain is left.
 #   Under attack the mean is −0.1: two large losses on malaria cancel smaller gains.
 # - **Shown** (arithmetic, 18 rows): in most, the attack costs the siamese network more. Without
-#   MobileNetV2 that is so on all of malaria, and elsewhere with 1 % of labels (8.6 against 4.2
-#   points), not with 5 % (15.4 against 19.1).
+#   MobileNetV2: in all rows of malaria, elsewhere with 1 % of labels on average (8.6 against 4.2
+#   points), and not with 5 % (15.4 against 19.1).
 # - **Suggestive**: in all six settings of section 2 MobileNetV2's baseline collapses too.
 
 # %% [markdown]
@@ -127,11 +127,13 @@ parts = check.assign(learnt=check["learnt"].astype(float)).groupby(["dataset", "
 results.in_order(parts[["training", "chance", "learnt"]].mean()).round(2)
 
 # %% [markdown]
-# On Fashion-MNIST alone. The other two say nothing about self-supervision.
+# On Fashion-MNIST alone. The other two say nothing about self-supervision. (Both are subsets:
+# STL-10 without one of its ten classes, malaria of 35 patients.)
 #
 # $N_u$ unlabelled and $N_l$ labelled images. In the tables, brackets hold $n$. † counts *collapsed*
 # embeddings, nearly the same for all images; means leave them out. As re-estimation can lower an
-# accuracy, "better of both" is, for each mode, the reading with the higher mean.
+# accuracy, "better of both" is, for each mode and attack, the reading with the higher mean (on
+# test images, so a little too good; and a cost may compare two readings).
 
 # %%
 free = results.summarise_references(cells, results.collect(ROOT / "outputs/published/references"))
@@ -311,7 +313,8 @@ MARGIN = {"Malaria: 137": 3.0}  # points that still count as comparable
 
 # %% [markdown]
 # Contrasts are estimated from printed means and spreads, and from our cells, paired over labelled
-# sets, if all that a claim needs were run.
+# sets, if all that a claim needs were run. *Not enough runs*: cells are missing, or an interval
+# that contains 0 rests on fewer than five labelled sets.
 
 
 # %%
@@ -437,8 +440,8 @@ for kind, found in {"sample": of_rows.std(), "population": of_rows.std(ddof=0)}.
     print(f"{kind}: {equal} of {len(spread)} equal if cut off, not rounded")
 
 # %% [markdown]
-# **2. Predict.** How many standard deviations must a true difference have, to be found four times
-# in five, with 3, 5, 10 or 20 labelled sets?
+# **2. Predict.** How many standard deviations (of paired differences) must a true difference have,
+# to be found four times in five, with 3, 5, 10 or 20 labelled sets?
 
 # %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 for n in (3, 5, 10, 20):

@@ -70,8 +70,9 @@ if updates < 1:
 #
 # Two layouts work. **Class folders**: one folder a class, named like the class, and one called
 # `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
-# columns `file`, `label` and perhaps `group`. Images without a label are unlabelled; those in
-# folders other than `unlabelled` need a row all the same. Any size will do, in colour or grey.
+# columns `file`, `label` and perhaps `group`. Images without a label are unlabelled; outside the
+# folder `unlabelled`, images in folders need a row with an empty label. Any size will do, in colour
+# or grey.
 
 
 # %% tags=["nbval-check-output"]
@@ -266,7 +267,7 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on 32 × 32 pixels, an SVM on an untrained network: seconds each. Training takes minutes and must
+# on 32 × 32 pixels, an SVM on an untrained network: seconds each. Training takes longer and must
 # beat them.
 
 
@@ -306,7 +307,7 @@ predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
 # ## The two networks
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
-# unlabelled ones (from a sample, if they are very many). Both get nearly the same number of
+# unlabelled ones (from a sample, if they are very many). Both get about as many
 # updates, in whole epochs. How long will that take? A few steps tell.
 
 # %%
@@ -389,10 +390,11 @@ by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
 whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.items()})
+by_fold += whole - by_fold.mean()
 
 # %% [markdown]
-# A fold has few images of a class, so the mean over folds is not that of all held-out images: we
-# move each candidate's folds by the difference. They tell how far the number could vary. They share
+# A fold has few images of a class, so a mean over folds is not the number for all held-out images.
+# We move each candidate's folds by the difference. Their spread gives the interval. But folds share
 # most of their training images, so a plain 95 % t-interval is too narrow. The *corrected resampled
 # t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for
 # four folds. Example: gains of 3, 5, 1 and 3 points. The plain interval lies above 0, the corrected
@@ -407,7 +409,7 @@ for name, share in (("plain", 0), ("corrected", 1 / 3)):
 
 # %%
 table = pd.DataFrame({name: estimate(of) for name, of in by_fold.items()}).T
-table = table[["mean", "low", "high"]].add(whole - table["mean"], axis=0).clip(0, 100)
+table = table[["mean", "low", "high"]].clip(0, 100)
 table = table.rename(columns={"mean": "balanced"})
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
 table = table.sort_values("balanced", ascending=False)
@@ -436,8 +438,10 @@ plt.show()
 # ## How sure is that?
 #
 # Compare *differences* within folds, as every candidate had the same images. Each is subtracted
-# from the best; `p_holm` is $p$ corrected for their number ([07_results](07_results.ipynb)). The
-# best was chosen on these folds, so its number is too good.
+# from the best. $p$ says how often chance alone would give such a difference; `p_holm` is corrected
+# for the number of tests ([07_results](07_results.ipynb)), and decides: from 0.05 on, "not clearly
+# better". (An interval is of one test, so it may lie above 0 all the same.) The best was chosen on
+# these folds, so its number is too good.
 
 # %%
 best = table.index[0]
@@ -599,11 +603,12 @@ print(*sorted(path.name for path in place.glob("*.[cjk]*")), sep="\n")
 #
 # Predict first. Solutions are in the hidden cells; click to unfold them.
 #
-# **1. Predict.** How would ten folds change the correction of the interval in our example?
+# **1. Predict.** With n folds the interval gets √(1 + n / (n − 1)) times as wide. How would ten
+# folds change that?
 
 # %% jupyter={"source_hidden": true} tags=["solution", "not-on-page", "nbval-check-output"]
 for n in (4, 10):
-    print(f"{n} folds: wider by {np.sqrt(1 + n / (n - 1)):.2f}")
+    print(f"{n} folds: {np.sqrt(1 + n / (n - 1)):.2f} times as wide")
 
 # %% [markdown] tags=["not-on-page"]
 # **2. Write it.** List the classes whose held-out recall is under 50 %.

@@ -100,8 +100,8 @@ cell.name
 # %% [markdown]
 # ## Data
 #
-# A pool from which the labelled set is drawn, unlabelled images $D_u$, and test images that nothing
-# touches before the very end (section III-A).
+# A pool from which the labelled set is drawn, unlabelled images $D_u$, and test images that
+# training never sees (section III-A).
 
 # %%
 recorded = splits.read_split(cell.splits_file, split=cell.split) if cell.splits_file else None
@@ -239,8 +239,8 @@ facts
 # %% [markdown]
 # ## Evaluation
 #
-# The SVM sees the embeddings of $D_l$ as trained on, nothing else. The test set is used from here
-# on (section III-C).
+# The SVM sees the embeddings of $D_l$ as trained on, nothing else. It is scored on the test set
+# (section III-C).
 
 # %%
 test, test_labels = data.test, data.test_labels
@@ -303,8 +303,8 @@ if scores["collapsed"]:
 # ### The mark as a trigger
 #
 # Put class $c$'s mark on test images of other classes. `predicted` is the share then taken for $c$,
-# `unmarked` the share taken for $c$ anyway. `flipped`: of the other images, the share that the mark
-# turns into $c$. A cell that never saw a mark says what such a pixel does by itself.
+# `unmarked` the share taken for $c$ anyway. `flipped`: of those not taken for $c$ without the mark,
+# the share that is with it. A cell that never saw a mark says what such a pixel does by itself.
 
 # %%
 trigger = trials.score_trigger(
@@ -410,5 +410,5 @@ records.close_folder(
 # %% [markdown]
 # ## Summary
 #
-# One number came out, the SVM's test accuracy, with everything it rests on beside it. A single cell
+# The SVM's test accuracy came out, in two readings, and what it rests on. A single cell
 # says little: [07_results](07_results.ipynb) compares modes and attacks over several labelled sets.

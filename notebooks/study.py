@@ -123,7 +123,7 @@ def warn(text):
 # What a reader must know before any number.
 display(HTML(f"<p><b>{escape(study.name)}</b>: {escape(study.description)}</p>"))
 display(
-    HTML(f'<p class="soft">{len(cells)} of {len(hashes)} cells are done: single trainings.</p>')
+    HTML(f'<p class="soft">{len(cells)} of {len(hashes)} cells are done: one training each.</p>')
 )
 if "digits" in set(cells["dataset"]):
     warn(
@@ -133,7 +133,8 @@ if "digits" in set(cells["dataset"]):
 if collapsed := int(cells["collapsed"].sum()):
     warn(
         f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is all but "
-        "constant, and its accuracy as trained is that of which class won. Means leave these out."
+        "constant, and its accuracy as trained only shows which class all images got. Means leave "
+        "these out."
     )
 if failed := sum(state == "failed" for _, state, _ in undone):
     warn(f"{failed} cells failed. The list at the end says why.")
@@ -296,7 +297,8 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # fixed values. After few updates much of the beginning is left, and the embedding can collapse to a
 # constant (†) although training went well. “Re-estimated” scores the same weights with averages
 # measured anew on the labelled images. With few labels that can also lower an accuracy. So “better
-# of both” takes, for each mode, the reading with the higher mean. “Pretext task” is how often the
+# of both” takes, for each mode and attack, the reading with the higher mean; a cost may then
+# compare two readings. “Pretext task” is how often the
 # pretext head is right, in percent: near chance, nothing was learnt from unlabelled images.
 
 # %% tags=["nbval-check-output"]
@@ -333,7 +335,7 @@ if len(lower):
 # %% [markdown]
 # ## Differences
 #
-# Each compares two ways of training on the same labelled images. A gain is semi-supervised minus
+# Each compares two ways of training on the same labelled sets. A gain is semi-supervised minus
 # supervised. A cost is without attack minus with it. The interaction is how much more the attack
 # costs the siamese network. The interval contains the true mean in 95 of 100 studies like this one.
 # p is that of a paired t-test, corrected by Holm over all rows. “Detectable” is the smallest true
