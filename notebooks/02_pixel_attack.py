@@ -252,8 +252,8 @@ print("ten trees, our places:", sorted(find_cost(places, state) for state in ran
 print("one tree, ten draws:  ", sorted(find_cost(at) for at in draws))
 
 # %% [markdown]
-# Trees at the same places differ nearly as much as draws do, so we cannot say here that the place
-# matters. But one run cannot say what "the" attack costs. All stored studies use one draw of
+# Trees at the same places differ by up to 21 points, draws by up to 34. That does not decide
+# whether the place matters. But one run cannot say what "the" attack costs. All stored studies use one draw of
 # places, so their costs are *shown* for those places at most.
 
 # %% [markdown]
@@ -396,8 +396,8 @@ interactive(
 #   long step. Training on attacked images makes the step longer, about five times here
 #   (*suggestive*: n = 1 labelled set, small images).
 # - Test images have no such pixel, so what was learnt from it is missing there.
-# - One run cannot say what the attack costs (*shown* for the tree: from 15 to 35 points at the same
-#   places). Whether the places matter is *untested*.
+# - One run cannot say what the attack costs (*shown* for the tree: from 14 to 35 points at the same
+#   places). Whether the places matter is not decided (*suggestive*).
 
 # %% [markdown]
 # ## Exercises

@@ -329,13 +329,13 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
         text = f"{name}: {np.hypot(x, y):.1f}"
         ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
-    reach = max(1.2 * max(np.max(tip) for tip in tips.values()), ax.get_ylim()[1])
+    reach = 1.2 * max(np.max(tip) for tip in tips.values())
     ax.set(xlim=(-0.3 * reach, reach), ylim=(-0.1 * reach, reach), aspect="equal")
     ax.set(xlabel="along the class gradient", ylabel="at a right angle to it")
 
 
 # %% alt="Arrows: after training the joint gradient lies close to the rotation gradient."
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.7))
+fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.7), sharex=True, sharey=True)
 for ax, (when, g) in zip(axes, gradients.items(), strict=True):
     draw_gradients(ax, g["y_lab"], g["y_rot"], cell.lambda_l, cell.lambda_u)
     ax.set_title(f"{when} ({data.name}, {len(labels)} labels)")
