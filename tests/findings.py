@@ -212,6 +212,9 @@ def judge_wishes() -> list[tuple[str, ...]]:
     ]
     listed = []
     for task, of in others.groupby("task", sort=False):
+        if of["learnt"].eq(False).all():
+            listed.append(f"{TASKS[task]} was not learnt")
+            continue
         found = [f"{points['gain', s, task]} with {SCENARIOS[s]}" for s, _ in of.index]
         if listed and len(of) == len(SCENARIOS):  # in the same order
             found = [points["gain", s, task] for s in SCENARIOS]
@@ -504,6 +507,7 @@ def draw_headline() -> Figure:
     ax.set_yticks(range(len(rows)), [text for text, _ in rows])
     ax.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6))
     ax.set_xlabel("test accuracy (%); dotted: guessing")
+    ax.set_title("Fashion-MNIST, 96 px, MobileNetV2 (grey: the paper's)")
     return fig
 
 
