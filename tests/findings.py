@@ -226,7 +226,7 @@ def judge_wishes() -> list[tuple[str, ...]]:
     ):
         if len(of):
             n = ", ".join(dict.fromkeys(f"{n:.0f}" for n in of["n"]))
-            n = n.replace(", ", f" (at first {SEEN}), ") if of["n"].iloc[0] > SEEN else n
+            n = n.replace(", ", f" ({SEEN} planned), ") if of["n"].iloc[0] > SEEN else n
             answer = "; ".join(answer)
             rows.append((question, answer[0].upper() + answer[1:], f"the same; n = {n}", rate(of)))
     return rows

@@ -52,7 +52,7 @@ class Cell(_Settings):
     test_limit: int = Field(0, ge=0)  # use this many test images (0: all)
     test_split: Literal["random", "patient"] = "random"
     unlabelled_classes: Literal["same", "fewer", "more", "other"] = "same"
-    # the labelled set and the attack (III-C)
+    # the labelled set (III-B), the attack and the defence (III-C)
     label_fraction: float = Field(0.05, gt=0, le=1)  # labelled images as a share of N_u
     split: int = Field(0, ge=0)  # which random labelled set (0-4 in the paper)
     splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)

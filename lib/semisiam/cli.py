@@ -276,10 +276,10 @@ def embed(cell_folder: Path, images: Path, output: Path) -> None:
 
     CELL_FOLDER is the folder of a finished cell, e.g. outputs/demo/CELL. IMAGES is an image file,
     or a folder that is searched to any depth; images of any size are resized as the cell's were.
-    The class is that of the linear SVM on the cell's labelled embeddings.
+    The class is that of the linear SVM on the cell's labelled embeddings (of `own` the best's).
 
-    A .csv has one line an image: file (its path in IMAGES), predicted_class, confidence, e0 to
-    e127. An .npz has the arrays files, predicted_classes, confidences and embeddings (float32, one
+    A .csv has one line an image: file (its path in IMAGES), predicted_class, confidence, e0, e1 and
+    so on. An .npz has the arrays files, predicted_classes, confidences and embeddings (float32, one
     row an image). confidence is the probability that the network's own class head gives to the
     class; it is not calibrated. Images that cannot be read are left out and named: exit code 0 only
     if every image is in it.
