@@ -253,8 +253,8 @@ print("one tree, ten draws:  ", sorted(find_cost(at) for at in draws))
 
 # %% [markdown]
 # Trees at the same places differ by up to 21 points, draws by up to 34. That does not decide
-# whether the place matters. But one run cannot say what "the" attack costs. All stored studies use one draw of
-# places, so their costs are *shown* for those places at most.
+# whether the place matters. But one run cannot say what "the" attack costs. All stored studies use
+# one draw of places, so their costs are *shown* for those places at most.
 
 # %% [markdown]
 # ## What training makes of the mark

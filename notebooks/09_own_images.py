@@ -168,7 +168,7 @@ plt.show()
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
 print(parts[["heights", "widths", "values", "repeats", "in train"]].to_string())
-print(*[note for note in data.notes if not note.startswith("test set")], sep="\n")
+print(*[note for note in data.notes if not note.startswith(("test set", "test images"))], sep="\n")
 
 # %% [markdown]
 # ## Groups

@@ -153,6 +153,10 @@ def test_variants_are_named_settings_beside_the_axes(tmp_path):
             {"mode": "supervised", "rotations": "all"},
             "rotations = 'all' needs mode = 'semi', not 'supervised'",
         ),
+        (
+            {"attack": "pixel", "attack_draw": 1, "splits_file": "a.json"},
+            "attack_draw = 1 needs splits_file = '', not 'a.json'",
+        ),
         ({"mode": "frozen", "bn_momentum": 0.5}, "bn_momentum = 0.5 needs mode = 'supervised' or"),
         (
             {"mode": "frozen", "backbone": "pixels", "weights": "imagenet"},

@@ -232,6 +232,8 @@ def test_16_bit_colours_of_a_ppm_are_refused():
     assert decoded is None and told.startswith("has 16-bit colours in a PPM: save it as")
     plain = b"P6 2 2 255\n" + bytes([7] * 12)
     assert (decode_image(plain)[0] == 7).all()
+    told_12_bits = b"P6 2 2 4095\n" + values.tobytes()
+    assert (decode_image(told_12_bits)[0] == 249).all()  # 4000 of 4095
 
 
 def test_signed_bytes_are_refused():

@@ -181,15 +181,18 @@ def test_a_resumed_run_ends_as_an_undisturbed_one(mode, tmp_path):
 
 
 def test_a_run_with_scaled_losses_resumes(tmp_path):
-    path, told = tmp_path / "checkpoint.npz", []
+    path = tmp_path / "checkpoint.npz"
     keras.config.set_dtype_policy("mixed_float16")
     try:
         with pytest.raises(Killed):
             run("supervised", checkpoint=path, on_epoch=die_in_epoch(3))
-        run("supervised", checkpoint=path, on_epoch=told.append)
+        told = []
+        _, embedding = run("supervised", checkpoint=path, on_epoch=told.append)
+        _, expected = run("supervised")
     finally:
         keras.config.set_dtype_policy("float32")
     assert [row["epoch"] for row in told] == [3]
+    assert (embedding == expected).all()
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path):

@@ -165,6 +165,7 @@ class Cell(_Settings):
 _NEEDS = [  # a setting that is not its default does something only with one of these of another
     ("test_split", "dataset", ["malaria"]),
     ("attack_draw", "attack", ["pixel", "random", "patch"]),
+    ("attack_draw", "splits_file", [""]),  # which holds the places
     ("attack_pixels", "attack", ["pixel", "random"]),
     ("attack_value", "attack", ["pixel", "random"]),
     ("attack_share", "attack", ["pixel", "searched", "random", "patch"]),

@@ -29,7 +29,10 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # a terminal need not know our letters
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # where a full disk shows at last
         except ValueError as error:
             if type(error).__module__.startswith("semisiam"):
                 raise click.ClickException(str(error)) from None
@@ -37,6 +40,8 @@ class _Group(click.Group):
         except OSError as error:  # a file or folder of the user's, a full disk
             if error.errno == errno.EPIPE:  # click knows what to do
                 raise
+            if not error.filename:
+                sys.stdout = None  # it is full: Python would try once more as it ends
             told = ": ".join(str(of) for of in (error.filename, error.strerror or error) if of)
             raise click.ClickException(told) from None
         except KeyboardInterrupt:
@@ -50,8 +55,9 @@ class _Group(click.Group):
 @click.version_option(package_name="semisiam")
 def main() -> None:
     """Few labels, many unlabelled images: does self-supervision help, and under attack?"""
-    if cache := os.environ.get("SEMISIAM_CACHE"):  # kernels run in other folders
-        os.environ["SEMISIAM_CACHE"] = str(Path(cache).expanduser().resolve())
+    cache = os.environ.get("SEMISIAM_CACHE", "")
+    if cache and cache[0] != "~":  # kernels run in other folders
+        os.environ["SEMISIAM_CACHE"] = str(Path(cache).resolve())
 
 
 def _load_study(_ctx: click.Context, _param: click.Parameter, path: str) -> Study:
@@ -112,6 +118,7 @@ def grid(
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
     """
     from semisiam.run import display, grid
+    from semisiam.run.folder import OTHER_IMAGES
 
     scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
     cells, folder = grid.choose_cells(study, only, index), outputs / study.name
@@ -130,7 +137,7 @@ def grid(
         status = grid.run_study(cells, folder, before, executor, run, show)
     _identify.cache_clear()  # images may have changed meanwhile
     for name, now in grid.read_status(cells, folder, identify).items():
-        if status[name].state == "done" != now.state:
+        if status[name].state == "done" and now.reason.startswith(OTHER_IMAGES):
             status[name] = replace(now, state="failed")
     display.show_failed(status, folder)
     sys.exit(any(cell.state != "done" for cell in status.values()))

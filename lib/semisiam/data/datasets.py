@@ -250,8 +250,8 @@ def _write(
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
-    digests = {name: {*map(bytes, part.digests)} for name, part in parts.items()}
-    copies = len(digests.get("unlabelled", set()) & digests["test"])
+    unlabelled = {*map(bytes, parts["unlabelled"].digests)} if "unlabelled" in parts else ()
+    copies = sum(bytes(digest) in unlabelled for digest in parts["test"].digests)
     told = f"test images that are unlabelled ones, too: {copies:,}"
     few = enumerate_few(reader.damaged, separator="; ")
     damaged = f"images that do not decode left out ({len(reader.damaged):,}): {few}"

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +68,7 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
         return None, "has deep colours in separate planes: save it with interleaved (chunky) ones"
     if depth == 8 and 2 in tags.get(339, ()):
         return None, "has signed 8-bit values: save it with unsigned ones"
-    if re.search(r"'RGB', \d{4,}\)", tile):  # Pillow divides by the highest possible value
+    if "'RGB', 65535)" in tile:  # Pillow takes the upper bytes, black if only 12 bits are in use
         return None, "has 16-bit colours in a PPM: save it as PNG or TIFF"
     if "'RGB;16" in tile:
         return _read_rgb16(data, image), "16-bit"

@@ -98,7 +98,7 @@ def measure_separability(
 
     - `knn_accuracy` of the 5 nearest labelled neighbours, in [0, 1];
     - `silhouette` of the test classes, in [-1, 1], on at most 2,000 images; NaN where every class
-      has one image, or only one class has any;
+      has one of these, or only one class has any;
     - `fisher_ratio`: trace of the scatter between test classes over that within (≥ 0);
     - `effective_rank`: exp of the entropy of the test embedding's normalised singular values (Roy &
       Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;

@@ -76,7 +76,7 @@ def find_folder(cell: Cell) -> Path:
     notebooks = [word for word in words if word.endswith(".ipynb")]
     if len(notebooks) == 2 and any("papermill" in word for word in words):
         moved = any(word.startswith("--cwd") for word in words)
-        if "{" in notebooks[1] or (moved and not Path(notebooks[1]).is_absolute()):
+        if set(notebooks[1]) & set("{}") or (moved and not Path(notebooks[1]).is_absolute()):
             raise SettingsError("output_dir: with --cwd or braces in the path, give it by -p")
         return (Path(parent.cwd()) / notebooks[1]).parent
     from_program = any(":memory:" in word for word in sys.argv)  # as nbclient starts kernels
