@@ -81,7 +81,7 @@ def test_the_two_wishes_get_rows_once_they_are_recorded(tmp_path, monkeypatch):
             if cell.mode == "semi" and cell.pretext == "rotation":
                 metrics["rotation_accuracy"] = {"training": 0.9, "test": 0.8}
             elif cell.pretext == "barlow_twins":  # 0.4 of the way: not learnt
-                metrics["pretext_check"] = {"diagonal": 0.5, "off_diagonal": 0.1}
+                metrics["pretext_check"] = {"diagonal": 0.5, "off_diagonal": 0.1, "by_batch": True}
             elif cell.pretext == "consistency":
                 metrics["pretext_check"] = {"confident": 0.6, "accuracy": 0.7}
             added = plus[cell.pretext] * (cell.mode == "semi")

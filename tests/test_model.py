@@ -273,6 +273,20 @@ def test_a_head_that_always_says_upright_is_right_for_one_transform(task, n):
     assert found == {"accuracy": pytest.approx(1 / n)}
 
 
+@pytest.mark.parametrize("task", ["barlow_twins", "consistency"])
+def test_a_check_of_views_is_not_misled_by_moving_averages(task):
+    encoder = model.build_encoder("small_cnn", 32)
+    network = model.build_siamese(encoder, 2, task)
+    images = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), np.uint8)
+    asked = images, np.arange(70) % 2, task
+    found = model.score_pretext(network, encoder, *asked)
+    for norm in model.batch_norms(encoder):
+        norm.moving_mean.assign(norm.moving_mean + 100)
+    before = encoder.get_weights()
+    assert model.score_pretext(network, encoder, *asked) == found
+    assert all((a == b).all() for a, b in zip(before, encoder.get_weights(), strict=True))
+
+
 def test_a_training_step_turns_the_unlabelled_images_by_their_labels():
     """A head that looks where the white upper left pixel of 2 x 2 comes to lie is always right."""
     images = keras.Input((2, 2, 1), dtype="uint8")

@@ -260,18 +260,20 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Indexed by ROW and attack, of cells with a task: n, and in percent `test` (see
         `_score_pretext`), `training` (in older cells from `histories`) and `chance`; `learnt`,
-        None if neither was measured.
+        None if neither was measured, or a task on views failed by moving averages (older cells).
     """
     cells = cells[(cells["mode"] == "semi") & (cells["pretext"] != "none")]
     known = histories.reindex(columns=["cell", "accuracy_unlabelled"])  # tasks on views have none
     trained = cells["cell"].map(known.groupby("cell")["accuracy_unlabelled"].last()).astype(float)
     training = _get(cells, "rotation_accuracy.training").fillna(trained)
-    cells = cells.assign(training=training, **_score_pretext(cells))
+    fair = cells["pretext"].isin(N_TRANSFORMS) | _get(cells, "pretext_check.by_batch").eq(1)
+    cells = cells.assign(training=training, fair=fair, **_score_pretext(cells))
     groups = cells.groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
     known = table["test"].fillna(table["training"])
     learnt = (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object)
-    return in_order(table.assign(n=groups.size(), learnt=learnt.where(known.notna(), None)))
+    told = known.notna() & (groups["fair"].all() | learnt.eq(True))
+    return in_order(table.assign(n=groups.size(), learnt=learnt.where(told, None)))
 
 
 def _score_pretext(cells: pd.DataFrame) -> dict[str, pd.Series]:

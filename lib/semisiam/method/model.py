@@ -241,15 +241,21 @@ def score_pretext(
 ) -> dict[str, float | None]:
     """Score the pretext head on test images, uint8 (N, S, S, 3), int (N,): was the task learnt?
 
-    `accuracy` in [0, 1], each image in all ways of the task (guessing has 0.25 for rotations); for
-    a task on views its own check, see `views`. 2,000 images at random if there are more, in
-    inference mode.
+    `accuracy` in [0, 1], each image in all ways of the task (guessing has 0.25 for rotations), in
+    inference mode. For a task on views its own check, see `views`, and `by_batch`: batches of 64
+    images are normalised by themselves, as in training, since the moving averages are of views and
+    labelled images together. 2,000 images at random if there are more.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES])
     head = keras.Sequential([encoder, network.get_layer("y_rot")])
     if task in VIEW_TASKS:
-        shown = draw_views(tf.constant(images[chosen]), tf.zeros(1, tf.int64), task).numpy()
-        return VIEW_TASKS[task].check(embed(head, shown), labels[chosen])
+        batches, given = image_batches(images[chosen], 64), []
+        with _kept_weights(head):
+            for seed, batch in enumerate(batches):
+                both = head(draw_views(batch, tf.constant([seed], tf.int64), task), training=True)
+                given.append(np.reshape(both, (2, len(batch), -1)))
+        given = np.concatenate(np.concatenate(given, axis=1))
+        return VIEW_TASKS[task].check(given, labels[chosen]) | {"by_batch": True}
     shown, ways = transform_all(images[chosen], task)
     return {"accuracy": float((embed(head, shown).argmax(axis=1) == ways).mean())}
 
