@@ -622,11 +622,11 @@ table.round(1)
 # for unlike images; two views of one image are a little alike for an untrained network, too
 # (below). `trigger`, as in the first table: at this scale networks hardly follow the marks.
 #
-# Views are checked by batch, as they are trained. Only `fewer-consistency` was run after we saw
+# Views are checked by batch, as they are trained. Only `fewer-consistency` was checked after we saw
 # that this matters: older checks used moving averages, which are of views and labelled images
-# together and fit neither. With the *same weights* (`fewer`, labelled set 0) 49 % of the images had
-# a pseudo-label by moving averages, by batch 71 %, and 59 % of these are right. So an older check
-# may pass a task, but not fail it.
+# together and fit neither well. With the *same weights* (`fewer`, labelled set 0) 49 % of the
+# images had a pseudo-label by moving averages, by batch 71 %, and 59 % of these are right. So an
+# older check may pass a task, but not fail it.
 
 # %%
 untrained = Cell.check(shared | semi | {"pretext": "barlow_twins"})

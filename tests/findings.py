@@ -197,8 +197,9 @@ def judge_wishes() -> list[tuple[str, ...]]:
     table = compare_tasks()
     few = table["n"] < statistics.SEVERAL  # the interval of two sets reaches across the page
     table.loc[few | table["learnt"].eq(False), ["low", "high"]] = np.nan
+    checks = {True: "", False: " (not learnt)", None: " (unchecked)"}
     points = {
-        key: tables.write_interval(row) + " (not learnt)" * (row["learnt"] is False)
+        key: tables.write_interval(row) + checks[row["learnt"]] * (key[0] == "gain")
         for key, row in table.iterrows()
     }
     clean = table.loc["gain"].query("scenario == 'clean' and task != 'rotation'")
