@@ -17,6 +17,7 @@
 import re
 import tempfile
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,7 +28,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.svm import SVC
 
 from semisiam import ROOT
 from semisiam.cell import Cell
@@ -272,16 +272,18 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 
 
 # %%
-def make_classifier(kind):
-    """Make the paper's SVM, or a forest."""
-    return SVC(kernel="linear") if kind == "svm" else RandomForestClassifier(500, random_state=0)
+def fit(name, features, labels):
+    """Fit a candidate's classifier: the paper's SVM, or a forest."""
+    if name.endswith("forest"):
+        return RandomForestClassifier(500, random_state=0).fit(features, labels)
+    return evaluation.fit_svm(features, labels, scaled=name in ("untrained", "pretrained"))
 
 
-def predict_folds(features, kind="svm"):
+def predict_folds(name, features):
     """Predict each image from the features of the others, fold by fold."""
     predicted = np.zeros_like(labels)
     for held_out in folds:
-        classifier = make_classifier(kind).fit(features[~held_out], labels[~held_out])
+        classifier = fit(name, features[~held_out], labels[~held_out])
         predicted[held_out] = classifier.predict(features[held_out])
     return predicted
 
@@ -297,8 +299,8 @@ features, predicted = {}, {}
 for name, settings in frozen.items():
     encoder, _ = training.start_network(Cell.check(settings), len(data.class_names))
     features[name] = model.embed(encoder, images)
-    predicted[name] = predict_folds(features[name])
-predicted["pixels, forest"] = predict_folds(features["pixels"], "forest")
+    predicted[name] = predict_folds(name, features[name])
+predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"])
 
 # %% [markdown]
 # With internet, `weights = "imagenet"` and a larger `backbone` add a network that was trained on a
@@ -519,28 +521,28 @@ if best.endswith("re-estimated"):
     model.recalibrate(encoder, images, batch_size)
 
 # %%
-kind = "forest" if best.endswith("forest") else "svm"
 embeddings, others = model.embed(encoder, images), model.embed(encoder, unlabelled)
-classifier = make_classifier(kind).fit(embeddings, labels)
+classifier = fit(best, embeddings, labels)
 
 # %% [markdown]
 # ## What to label next
 #
-# An image near the border between two classes often tells most. The *margin* is how far the first
-# class is ahead of the second in score; the smallest come first.
+# An image near the border between two classes often tells most. The *margin* is its distance from
+# the nearest border of the class that it is given; the smallest come first. The SVM has one border
+# for each pair of classes. A forest has none: there, how many more votes this class has than the
+# next.
 
 
 # %%
 def measure_margins(classifier, features):
-    """How far the first class is ahead of the second, float (N,)."""
+    """How far the predicted class is ahead of the next one, float (N,)."""
     if hasattr(classifier, "predict_proba"):
-        scores = classifier.predict_proba(features)
-    else:
-        scores = classifier.decision_function(features)
-    if scores.ndim == 1:
-        return np.abs(scores)
-    top = np.sort(scores, axis=1)
-    return top[:, -1] - top[:, -2]
+        top = np.sort(classifier.predict_proba(features), axis=1)
+        return top[:, -1] - top[:, -2]
+    ahead = np.abs(classifier.decision_function(features)).reshape(len(features), -1)
+    pairs = np.array(list(combinations(classifier.classes_, 2)))
+    its_own = (pairs == classifier.predict(features)[:, None, None]).any(axis=-1)
+    return ahead.min(axis=1, where=its_own, initial=np.inf)
 
 
 # %%
@@ -567,7 +569,8 @@ plt.show()
 # file, its predicted class and its embedding.
 
 # %%
-metrics = {"name": kept.name, "hash": kept.hash, "best": best, "classifier": kind}
+metrics = {"name": kept.name, "hash": kept.hash, "best": best}
+metrics["classifier"] = "forest" if best.endswith("forest") else "svm"
 metrics |= {"n_labelled": len(labels), "n_unlabelled": len(unlabelled)}
 metrics |= {"class_names": list(data.class_names), "accuracy": float((guess == labels).mean())}
 metrics |= {"balanced_accuracy": table["balanced"].to_dict()}

@@ -167,7 +167,8 @@ plt.show()
 #
 # One encoder: backbone, then 4096 and 128 units. In `semi` mode it is called on both inputs,
 # labelled and turned, and carries two heads (Algorithm 1). In `frozen` mode nothing is trained: the
-# features are pixels, or those of the backbone's first weights.
+# features are pixels, or those of the backbone's first weights, then divided by one number, their
+# standard deviation.
 
 # %%
 encoder, network = training.start_network(cell, len(data.class_names))
@@ -248,7 +249,7 @@ labelled_embeddings, embeddings = model.embed(encoder, labelled.images), model.e
 watch.lap("embedding")
 
 # %%
-svm = evaluation.fit_svm(labelled_embeddings, labels)
+svm = evaluation.fit_svm(labelled_embeddings, labels, scaled=cell.scaled)
 predictions = svm.predict(embeddings)
 as_trained = float((predictions == test_labels).mean())
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
@@ -261,7 +262,8 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %%
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
-    again = evaluation.fit_svm(model.embed(encoder, labelled.images), labels)
+    on_labelled = model.embed(encoder, labelled.images)
+    again = evaluation.fit_svm(on_labelled, labels, scaled=cell.scaled)
     predictions_again = again.predict(model.embed(encoder, test))
 
 # %%
@@ -278,7 +280,7 @@ if cell.bn_recalibrate != "none":
     model.recalibrate(encoder, images, cell.batch_size)
     labelled_embeddings = model.embed(encoder, labelled.images)
     embeddings = model.embed(encoder, test)
-    svm = evaluation.fit_svm(labelled_embeddings, labels)
+    svm = evaluation.fit_svm(labelled_embeddings, labels, scaled=cell.scaled)
     predictions = svm.predict(embeddings)
 
 # %% [markdown]
@@ -289,9 +291,8 @@ if cell.bn_recalibrate != "none":
 # %%
 clean_embeddings = model.embed(encoder, labelled.clean)
 watch.lap("embedding")
-scores = evaluation.score_embeddings(
-    labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
-)
+sets = labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
+scores = evaluation.score_embeddings(*sets, scaled=cell.scaled)
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
 scores
 

@@ -89,6 +89,9 @@ def test_an_older_cell_is_read_and_has_its_hash(tmp_path):
     path.write_text("epochs: 7\ntensorboard: false\n")
     assert Cell.read(path) == Cell(epochs=7)
     assert Cell().hash == "69ee127e51acee6e"
+    of_pixels = {"mode": "frozen", "backbone": "pixels"}
+    assert Cell(**of_pixels).hash == "895c092fd64128c1"
+    assert Cell(mode="frozen").hash != "96ac065a9fdcaa1f"  # of when its features were not scaled
     assert Cell(mode="frozen", weights="own.h5").hash != Cell(mode="frozen").hash
     path.write_text("- 1\n")
     with pytest.raises(SettingsError, match=r"params\.yaml"):

@@ -31,6 +31,16 @@ def test_the_svm_is_fitted_on_the_images_as_trained_on():
     assert scores["accuracy_clean_fit"] == 1
 
 
+def test_small_features_of_no_trained_network_are_told_apart():
+    train, labels = clusters(30)
+    small = train * np.float32(1e-13)  # as an untrained MobileNetV2 gives
+    scores = evaluation.score_embeddings(small, small, labels, small, labels, scaled=True)
+    for name in ("accuracy", "accuracy_linear_svc", "accuracy_clean_fit"):
+        assert scores[name] == 1
+    of_any_size = [evaluation.fit_svm(x, labels, scaled=True).predict(x) for x in (train, small)]
+    assert (of_any_size[0] == of_any_size[1]).all()
+
+
 def test_a_collapsed_embedding_is_seen():
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from archives import encode, make_images, write_files
 from click.testing import CliRunner
-from sklearn.svm import SVC
 
 from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.data.files import DataError
 from semisiam.embed import embed_images
 from semisiam.evidence import page, statistics
+from semisiam.method import evaluation
 from semisiam.run import folder as folders
 from semisiam.run import grid
 
@@ -198,15 +198,12 @@ def test_the_interval_is_that_of_nadeau_and_bengio():
 
 
 def test_margins_by_hand(own):
-    points, labels = np.array([[0.0], [2.0]]), np.array([0, 1])
-    svm = SVC(kernel="linear").fit(points, labels)
-    assert own.measure_margins(svm, np.array([[1.0], [2.0], [0.5]])) == pytest.approx([0, 1, 0.5])
-
-    def decide(features):
-        return np.array([[2.2, 1.1, 0.1], [0.5, 2.3, 2.2]])
-
-    many = SimpleNamespace(decision_function=decide)
-    assert own.measure_margins(many, None) == pytest.approx([1.1, 0.1])
+    points, labels = np.array([[0.0], [2.0], [6.0]]), np.array([0, 1, 2])
+    two = evaluation.fit_svm(points[:2], labels[:2])
+    assert own.measure_margins(two, np.array([[1.0], [2.0], [0.5]])) == pytest.approx([0, 1, 0.5])
+    three = evaluation.fit_svm(points, labels)  # borders at 1, 4 and, of no class that wins, 3
+    near = np.array([[1.0], [1.1], [3.0], [3.9], [6.0]])
+    assert own.measure_margins(three, near) == pytest.approx([0, 0.1, 0.5, 0.05, 1], abs=1e-3)
     forest = SimpleNamespace(predict_proba=lambda features: np.array([[0.9, 0.1], [0.5, 0.5]]))
     assert own.measure_margins(forest, None) == pytest.approx([0.8, 0])
 

@@ -147,11 +147,20 @@ class Cell(_Settings):
         return {"name": self.dataset} | self.model_dump(include=names | {"unlabelled_classes"})
 
     @property
+    def scaled(self) -> bool:
+        """Whether the SVM divides features by their standard deviation.
+
+        Those of a backbone that was not trained here: values of an untrained one are as small as
+        1e-13, which an SVM with C = 1 cannot tell apart.
+        """
+        return self.mode == "frozen" and self.backbone != "pixels"
+
+    @property
     def hash(self) -> str:
         """Sixteen hex digits that change when a setting that changes results does."""
         same = ADDED - self.model_dump(exclude_defaults=True).keys()
         settings = self.model_dump(exclude=NOT_RESULTS | same)
-        settings["results_version"] = RESULTS_VERSION
+        settings["results_version"] = RESULTS_VERSION + self.scaled  # that came later
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

@@ -142,7 +142,7 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
             known = saved["labelled_embeddings"], saved["labelled_labels"]
         forest = RandomForestClassifier(500, random_state=0)  # see 09_own_images
         is_forest = about.get("classifier") == "forest"
-        svm = forest.fit(*known) if is_forest else evaluation.fit_svm(*known)
+        svm = forest.fit(*known) if is_forest else evaluation.fit_svm(*known, scaled=cell.scaled)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the cell in {folder} is damaged ({error}): run it again") from None
     finally:

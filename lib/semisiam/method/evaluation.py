@@ -1,6 +1,7 @@
 """How linearly separable the embedding is (paper, III-C and IV-A)."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
@@ -22,14 +25,24 @@ class DivergedError(ValueError):
     """An embedding that is not finite; the message says what to change."""
 
 
-def fit_svm(embeddings: np.ndarray, labels: np.ndarray) -> SVC:
-    """Fit the paper's linear SVM, C = 1, on unscaled embeddings of D_l alone, float32 (N_l, D).
+def fit_svm(embeddings: np.ndarray, labels: np.ndarray, *, scaled: bool = False) -> SVC | Pipeline:
+    """Fit the paper's linear SVM, C = 1, on embeddings of D_l alone, float32 (N_l, D).
 
-    Raises `DivergedError` if one holds infinity or NaN.
+    They are as they come unless `scaled`, see `Cell.scaled`. Its `decision_function` has a column
+    for each pair of classes. Raises `DivergedError` if one holds infinity or NaN.
     """
     if not np.isfinite(embeddings).all():
         raise DivergedError("training diverged, the embedding is not finite: lower learning_rate")
-    return SVC(kernel="linear", C=1.0).fit(embeddings, labels)
+    svm = SVC(kernel="linear", C=1.0, decision_function_shape="ovo")
+    return _scale(svm, embeddings, scaled).fit(embeddings, labels)
+
+
+def _scale(classifier, embeddings, scaled):
+    """Let a classifier divide by one number, the standard deviation of all values, first."""
+    if not scaled:
+        return classifier
+    factor = 1 / (embeddings.std(dtype=np.float64) or 1)
+    return make_pipeline(FunctionTransformer(partial(np.multiply, factor)), classifier)
 
 
 def score_embeddings(
@@ -38,11 +51,13 @@ def score_embeddings(
     labels: np.ndarray,
     test: np.ndarray,
     test_labels: np.ndarray,
+    *,
+    scaled: bool = False,
 ) -> dict[str, Any]:
     """Score an embedding in all ways a cell records: float32 (N_l, D), and (N_t, D) of `test`.
 
     `labelled` is that of D_l as trained on (attacked if attacked), `clean` of the same images
-    without the attack. Returns
+    without the attack; `scaled` as in `fit_svm`. Returns
     - `accuracy` of the paper's SVM fitted on `labelled`, `accuracy_linear_svc` of the other common
       solver (one against the rest), `accuracy_clean_fit` of the SVM fitted on `clean`, in [0, 1];
     - `embedding_std` over test images, mean over dimensions, and `collapsed`: is the test embedding
@@ -50,11 +65,12 @@ def score_embeddings(
     - `separability`: see `measure_separability`.
     """
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of unscaled ones
-        one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000).fit(labelled, labels)
+        one_against_rest = LinearSVC(C=1.0, random_state=0, max_iter=5000)
+        one_against_rest = _scale(one_against_rest, labelled, scaled).fit(labelled, labels)
     return {
-        "accuracy": float(fit_svm(labelled, labels).score(test, test_labels)),
+        "accuracy": float(fit_svm(labelled, labels, scaled=scaled).score(test, test_labels)),
         "accuracy_linear_svc": float(one_against_rest.score(test, test_labels)),
-        "accuracy_clean_fit": float(fit_svm(clean, labels).score(test, test_labels)),
+        "accuracy_clean_fit": float(fit_svm(clean, labels, scaled=scaled).score(test, test_labels)),
         "embedding_std": float(test.std(axis=0, dtype=np.float64).mean()),
         "collapsed": measure_spread(test) < COLLAPSED,
         "separability": measure_separability(labelled, labels, test, test_labels),
