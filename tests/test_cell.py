@@ -62,6 +62,7 @@ def test_parameters_are_those_of_the_parameters_cell_whatever_else_there_is():
     """As pi of an IPython start-up file, or what the first run of the notebook left."""
     assert run_cells(DECLARED, "n_labelled = 5", pi=3.14, split=4) == Cell(epochs=3)
     assert run_cells(DECLARED, "x = 1", DECLARED.replace("3", "7")) == Cell(epochs=7)
+    assert run_cells(DECLARED + "\nsplit: int") == Cell(epochs=3)
 
 
 def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
@@ -192,6 +193,13 @@ def test_a_setting_without_effect_is_refused(settings, message):
         ({"variants": {"a/b": {}}}, "variant 'a/b': letters"),
         ({"variants": {"A": {}, "a": {"epochs": 2}}}, "has the cell digits-small_cnn-5pct-clean"),
         ({"variants": {"a": {"epoch": 1}}}, "did you mean 'epochs'?"),
+        (
+            {
+                "variants": {"a": {"epochs": 5}, "b": {"epochs": 6}},
+                "rules": [{"when": {"mode": "semi"}, "set": {"epochs": 9}}],
+            },
+            "variants a and b are the same in every cell",
+        ),
     ],
 )
 def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):
@@ -200,6 +208,14 @@ def test_a_bad_study_is_refused_with_its_file(tmp_path, study, message):
         Study.load(path)
     assert str(path) in str(error.value)
     assert message in str(error.value)
+
+
+def test_variants_may_be_the_same_in_some_cells(tmp_path):
+    tasks = {"one": {}, "other": {"pretext": "jigsaw"}}
+    rule = {"when": {"mode": "supervised"}, "set": {"pretext": "rotation"}}
+    axes = {"mode": ["supervised", "semi"]}
+    study = Study.load(write(tmp_path / "s.yaml", axes=axes, variants=tasks, rules=[rule]))
+    assert len(study.cells()) == 4
 
 
 def test_a_power_of_ten_is_a_number(tmp_path):

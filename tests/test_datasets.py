@@ -20,9 +20,11 @@ from archives import (
 )
 from click.testing import CliRunner
 
+from semisiam import cli
+from semisiam.cell import Cell
 from semisiam.cli import main
 from semisiam.data import sources
-from semisiam.data.datasets import describe_parts, identify, load, summarise
+from semisiam.data.datasets import describe_parts, load, summarise
 from semisiam.data.files import DataError
 from semisiam.data.parts import Raw
 from semisiam.data.pixels import resize
@@ -52,7 +54,7 @@ def test_shapes_types_and_what_is_shared():
     assert isinstance(data.train, np.memmap) and not data.train.flags.writeable
     assert (data.train[..., 0] == data.train[..., 2]).all()
     assert len(data.test_rows) == 0
-    assert len(data.train_origin.names) == len(data.train_origin.digests) == 1198
+    assert len(data.parts["train"].names) == len(data.parts["train"].digests) == 1198
 
 
 def test_images_of_the_right_size_are_kept_as_they_are():
@@ -87,11 +89,16 @@ def test_the_content_names_the_images_and_not_their_size():
 # identity without pixels
 
 
+def identify(name: str, size: int, **settings) -> str:
+    return load(name, size, **settings, local=True).content
+
+
 @pytest.mark.parametrize("limits", [{}, {"unlabelled_limit": 200, "test_limit": 100, "seed": 1}])
 def test_the_content_can_be_asked_for_alone(limits):
     expected = load("digits", 8, **limits).content
     assert identify("digits", 8, **limits) == expected
     assert identify("digits", 12, **limits) == expected  # prepared for it
+    assert cli.identify(Cell(**limits)) == expected
 
 
 def test_the_content_of_recorded_and_patients_halves(tmp_path):
@@ -107,17 +114,17 @@ def test_other_images_have_another_content(tmp_path):
     place = write_folder(tmp_path / "own")
     before = identify("folder", 16, data_dir=place)
     (tmp_path / "own" / "cat" / "0.png").rename(tmp_path / "own" / "dog" / "9.png")
-    assert identify("folder", 16, data_dir=place) not in ("", before)
+    assert identify("folder", 16, data_dir=place) != before
 
 
 def test_what_cannot_be_identified_is_empty_and_nothing_is_downloaded(tmp_path, monkeypatch):
     make_fashion(monkeypatch)
     monkeypatch.setattr("semisiam.data.files.fetch", lambda *_: pytest.fail("a download"))
-    assert [identify(name, 8) for name in ("fashion_mnist", "stl10", "malaria")] == [""] * 3
-    assert identify("folder", 8) == identify("folder", 8, data_dir="/nowhere") == ""
     place = write_folder(tmp_path / "own")
     (tmp_path / "own" / "cat" / "0.png").write_bytes(b"")
-    assert identify("folder", 8, data_dir=place) == ""
+    cells = [Cell(dataset=name) for name in ("fashion_mnist", "stl10", "malaria", "folder")]
+    cells += [Cell(dataset="folder", data_dir=where) for where in ("/nowhere", place)]
+    assert [cli.identify(cell) for cell in cells] == [""] * 6
 
 
 # reduced scale
@@ -130,12 +137,12 @@ def test_limits_are_stratified_seeded_and_said():
     assert set(np.bincount(data.train_labels)) <= {19, 20, 21}
     assert "reduced scale: 200 of 1,198 unlabelled images" in data.notes
     assert "reduced scale: 100 of 599 test images" in data.notes
-    place = {name: row for row, name in enumerate(full.train_origin.names)}
-    rows = [place[name] for name in data.train_origin.names]
+    place = {name: row for row, name in enumerate(full.parts["train"].names)}
+    rows = [place[name] for name in data.parts["train"].names]
     assert (full.train[rows] == data.train).all()
     assert (full.train_labels[rows] == data.train_labels).all()
     other = load("digits", 8, unlabelled_limit=200, seed=1)
-    assert set(other.train_origin.names) != set(data.train_origin.names)
+    assert set(other.parts["train"].names) != set(data.parts["train"].names)
 
 
 def test_limits_leave_the_labelled_images_of_stl10_alone(tmp_path):
@@ -337,7 +344,9 @@ def test_test_images_among_the_unlabelled_ones_are_told(tmp_path):
     write_files(tmp_path / "own", copy | {"test/dog/0.png": encode(255 - image)})
     write_folder(tmp_path / "own", ["unlabelled"])
     notes = load("folder", 16, data_dir=place).notes
-    assert "test images that are unlabelled ones, too: 1" in notes
+    assert "test images that are unlabelled images, too: 1" in notes
+    write_files(tmp_path / "own", {"cat/copy.png": encode(image)})
+    assert "test images that are train images, too: 1" in load("folder", 16, data_dir=place).notes
 
 
 def test_a_cut_of_the_unlabelled_images_is_described():

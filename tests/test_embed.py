@@ -53,7 +53,7 @@ def made(tmp_path_factory):
         },
         model=model.build_classifier(network, encoder),
     )
-    return root / "images", folder, data.test_origin.names
+    return root / "images", folder, data.parts["test"].names
 
 
 @pytest.fixture
@@ -191,7 +191,9 @@ def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_pa
     assert table.attrs["left_out"] == []
     assert table.attrs["notes"][-1].endswith(", 1 values clipped")
     other = embed.embed_images(cell_copy, write_files(tmp_path / "one", {"grey.png": encode(grey)}))
-    assert other.attrs["notes"] == ["images converted, grey: 1"]
+    assert other.attrs["notes"] == [
+        "images converted, grey, 8 bits: not scaled as the cell's deeper ones: 1"
+    ]
     place = write_files(tmp_path / "two", {"dark.tif": encode(Image.fromarray(dark), "tiff")})
     told = (
         "images converted, floating point, grey, all of it one grey in the range of the others: 1"

@@ -161,14 +161,6 @@ def test_a_list_of_threads_is_legal(asked, told, monkeypatch):
     assert folders.describe_machine()["hardware"]["threads"] == told
 
 
-def test_stages_add_up():
-    watch = folders.Stopwatch()
-    for stage in ("data", "training", "data"):
-        watch.lap(stage)
-    parts = watch.seconds["data"] + watch.seconds["training"]
-    assert parts == pytest.approx(watch.seconds["total"], abs=1e-6)
-
-
 def test_the_machine_is_described():
     found = folders.describe_machine()
     assert found["hardware"]["cores"] >= 1

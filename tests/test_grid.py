@@ -47,7 +47,7 @@ def test_a_failed_cell_is_told_with_its_log_and_stops_no_other(tiny):
     assert later.exit_code == 1
     assert "2 done, 0 running, 1 failed, 0 waiting" in later.output
     assert f"{name(0)}\n" in later.output
-    assert f"{name(3)}  (collapsed: the embedding is all but constant" in later.output
+    assert f"{name(3)}  (collapsed: the embedding is nearly constant" in later.output
     assert invoke("status", study, "--outputs", tiny, "--only", "split=0,3").exit_code == 0
 
 
@@ -109,6 +109,7 @@ def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monk
         (b"base: {split: 1}\naxes: {split: [0]}\nbase: {}", "base is given twice"),
         (b"base: {split: 010}", "010 would be read as octal"),
         (b"base:\n  epochs: 1:30", "1:30 would be read as octal or as minutes"),
+        (b"base:\n  lambda_u: 1:30.5", "1:30.5 would be read as octal or as minutes"),
         (b"base: {data_dir: 2026-13-01}", "month must be in 1..12"),
         ("base: {epochs: 3}".encode("utf-16"), "is not UTF-8 text"),
         ("description: caf\xe9".encode("latin-1"), "is not UTF-8 text"),
@@ -334,9 +335,13 @@ def test_cells_are_chosen_by_their_settings():
         ("mobilenet_v2", 2),
     ]
     assert list(grid.choose_cells(study, "split=0,2", 1)) == [list(study.cells())[2]]
+    name = list(study.cells())[4]
+    assert list(grid.choose_cells(study, name)) == [name]
+    assert len(grid.choose_cells(study, "*-mobilenet_v2-* split=1,2")) == 2
     for only, told in (
         ("spilt=0", "give SETTING=VALUE.* e.g. of backbone, split, attack"),
-        ("split", "give SETTING=VALUE"),
+        ("split", "no cell has this name; of settings, give SETTING=VALUE"),
+        ("*-split_9", "no cell has this name"),
         ("split=0,7", "no cell has split 7, but 0, 1, 2"),
         ("dataset=stl10", "no cell has dataset stl10, but digits"),
     ):

@@ -74,6 +74,8 @@ def test_what_is_kept_fits_together(by_hand):
     assert report["support"].sum() == metrics["n_test"]
     assert len(pd.read_csv(by_hand / "history.csv")) == 2
     assert metrics["n_updates"] == 2 * 19  # ceil(1198 / 64) an epoch
+    stages = dict(metrics["seconds"])
+    assert stages.pop("total") == pytest.approx(sum(stages.values()))
     split = json.loads((by_hand / "split.json").read_text())
     assert len(split["labelled"]["3"]) == 55
     assert len(split["places"]) == 10

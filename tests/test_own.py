@@ -203,7 +203,18 @@ def test_margins_by_hand(own):
     assert own.measure_margins(two, np.array([[1.0], [2.0], [0.5]])) == pytest.approx([0, 1, 0.5])
     three = evaluation.fit_svm(points, labels)  # borders at 1, 4 and, of no class that wins, 3
     near = np.array([[1.0], [1.1], [3.0], [3.9], [6.0]])
-    assert own.measure_margins(three, near) == pytest.approx([0, 0.1, 0.5, 0.05, 1], abs=1e-3)
+    assert own.measure_margins(three, near) == pytest.approx([0, 0.1, 1, 0.1, 2], abs=1e-2)
+    lost = SimpleNamespace(  # the vote goes to class 0 although class 2 alone would beat it
+        classes_=np.arange(3),
+        coef_=np.ones((3, 1)),
+        decision_function=lambda features: np.array([[3.0, -0.5, 2.0]]),
+        predict=lambda features: np.array([0]),
+    )
+    assert own.measure_margins(lost, np.zeros((1, 1))) == pytest.approx([-0.5])
+    scaled = evaluation.fit_svm(points, labels, scaled=True)  # in standard deviations
+    assert own.measure_margins(scaled, near) == pytest.approx(
+        np.array([0, 0.1, 1, 0.1, 2]) / points.std(), abs=1e-2
+    )
     forest = SimpleNamespace(predict_proba=lambda features: np.array([[0.9, 0.1], [0.5, 0.5]]))
     assert own.measure_margins(forest, None) == pytest.approx([0.8, 0])
 
@@ -232,12 +243,12 @@ def test_too_few_unlabelled_images(tmp_path, n_unlabelled, told):
 
 def test_a_class_with_fewer_images_than_folds(tmp_path):
     place = write_own(tmp_path / "own", n=3)
-    message = refuse(place, "def make_classifier", n_folds=4)
+    message = refuse(place, "def fit(name", n_folds=4)
     assert message == "4 folds, but cat has 3 labelled images: use fewer"
 
 
 def test_a_pattern_whose_group_holds_a_whole_class(tmp_path):
-    message = refuse(write_own(tmp_path / "own"), "def make_classifier", groups="^cat|[0-9]+")
+    message = refuse(write_own(tmp_path / "own"), "def fit(name", groups="^cat|[0-9]+")
     assert "one group holds all images of cat" in message
 
 
@@ -378,10 +389,8 @@ def test_the_networks_see_as_many_images_as_the_updates_take(tmp_path):
     found = {}
     run_cells(found, end="def predict_held_out", **SMALL | {"folder": str(place)})
     assert len(found["trained_on"]) == 16
-    steps = {"semi": 4, "supervised": 2}
-    assert {mode: c.epochs * steps[mode] for mode, c in found["cells"].items()} == dict(
-        semi=4, supervised=4
-    )
+    assert {mode: c.epochs for mode, c in found["cells"].items()} == {"semi": 1, "supervised": 1}
+    assert found["cells"]["supervised"].equal_updates  # 4 in this epoch, too
 
 
 def test_two_folders_of_one_name_have_outputs_of_their_own(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import sys
 from html.parser import HTMLParser
 
 import findings
+import pairing
 import pandas as pd
 import pytest
 import yaml
@@ -15,9 +16,10 @@ from made_up import write_cell
 from PIL import Image
 
 from semisiam import ROOT
-from semisiam.cell import Study
+from semisiam.cell import SettingsError, Study
 from semisiam.cli import main
-from semisiam.evidence.page import ReportError, write_report
+from semisiam.evidence import page
+from semisiam.evidence.page import write_report
 
 STUDY = {
     "description": "Digits <b>& dots</b>.",
@@ -105,6 +107,13 @@ def test_code_and_notes_for_readers_of_the_notebook_are_not_on_the_page(finished
     assert "import " not in page.text
     assert "papermill" not in page.text
     assert "Two helpers" not in page.text
+
+
+@pytest.mark.parametrize("name", ["study", page.OWN])
+def test_a_page_has_no_formulas_for_it_cannot_set_them(name):
+    cells = [cell for cell in pairing.source(name).cells if cell.cell_type == "markdown"]
+    shown = [c for c in cells if page.SKIPPED not in c.metadata.get("tags", [])]
+    assert [cell.source for cell in shown if "$" in cell.source] == []
 
 
 def test_whatever_the_page_links_to_is_there(finished):
@@ -198,7 +207,7 @@ def test_a_mixture_of_scales_is_refused_in_one_message(tmp_path):
     settings = STUDY | {"rules": [{"when": {"split": 2}, "set": {"batch_size": 8}}]}
     study, folder = load(tmp_path / "mixed.yaml", settings), tmp_path / "mixed"
     run(study, folder)
-    with pytest.raises(ReportError, match=r"no report of mixed: .* batch_size"):
+    with pytest.raises(SettingsError, match=r"no report of mixed: .* batch_size"):
         write_report(study, folder, [])
     assert not (folder / "report.html").exists()
 

@@ -19,14 +19,30 @@ def own_cache(tmp_path, monkeypatch):
     "extra",
     [
         *("train", "val", "Validation", "unlabeled", "Unlabelled", "Test", "test "),
-        *("unlabelled ", "unlabelled_images", "un-labelled", "unlabelled2"),
+        *(
+            "unlabelled ",
+            "unlabelled_images",
+            "un-labelled",
+            "unlabelled2",
+            "test (1)",
+            "no labels",
+        ),
+        *("unlabelled - Copy", "train (copy)", "evaluation"),
     ],
 )
 def test_folders_that_are_no_class_are_refused_with_the_layout(tmp_path, extra):
     place = write_folder(tmp_path / "own")
     write_folder(tmp_path / "own" / extra)
-    with pytest.raises(DataError, match=f"has {extra}, which is no class: expected are CLASS/"):
+    told = f"has {extra}, which is no class (or give it another name): expected are CLASS/"
+    with pytest.raises(DataError, match=re.escape(told)):
         load("folder", 16, data_dir=place)
+
+
+def test_classes_may_begin_like_a_part(tmp_path):
+    names = ("testis", "trainer", "trains", "validated", "valve", "1.1", "1.10")
+    assert load("folder", 16, data_dir=write_folder(tmp_path / "own", names)).class_names == tuple(
+        sorted(names)
+    )
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -64,7 +80,34 @@ def test_formats_that_are_not_supported_are_counted(tmp_path):
 def test_classes_that_differ_in_case_alone_are_told(tmp_path):
     table = "file,label\n" + rows(18, "{i:02}.png,{label}\n").replace("NA", "Cat")
     data = load("folder", 16, data_dir=write_table(tmp_path, table))
-    assert data.notes[0] == "classes that differ in upper and lower case alone: cat"
+    assert data.notes[0] == "classes that differ in upper and lower case alone: Cat, cat"
+
+
+@pytest.mark.parametrize("other", ["cat\u200b", "c\u00a0at", "c  at"])
+def test_classes_that_look_alike_are_refused(tmp_path, other):
+    name = "c at" if " " in other or "\u00a0" in other else "cat"
+    table = "file,label\n" + rows(18, "{i:02}.png,{label}\n").replace("NA", other)
+    with pytest.raises(DataError, match="classes alike but for spaces"):
+        load("folder", 16, data_dir=write_table(tmp_path, table.replace("cat\n", f"{name}\n")))
+
+
+def test_numbers_are_one_class_by_their_value(tmp_path):
+    place = write_folder(tmp_path / "own", ("1", "01", "2"))
+    with pytest.raises(DataError, match="zeros: use one name: '01', '1'"):
+        load("folder", 16, data_dir=place)
+
+
+def test_folders_within_a_class_are_told_and_never_another_class(tmp_path):
+    place = write_folder(tmp_path / "own")
+    write_folder(tmp_path / "own" / "cat", ("indoors",))
+    data = load("folder", 16, data_dir=place)
+    assert data.notes[0] == "folders within a class taken for it: cat/indoors"
+    for slip in ("dog", "test", "unlabelled"):
+        other = tmp_path / slip
+        write_folder(other)
+        write_folder(other / "cat", (slip,))
+        with pytest.raises(DataError, match=f"called like a class or a part.*: cat/{slip}; exp"):
+            load("folder", 16, data_dir=str(other))
 
 
 @pytest.mark.parametrize("name", ["Labels.csv", "labels.CSV", "labels.xlsx", "labels.csv.csv"])
@@ -117,21 +160,21 @@ def test_a_label_table_gives_labels_and_leaves_the_others_unlabelled(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, table))
     assert data.class_names == ("NA", "cat", "dog")
     assert np.bincount(data.train_labels).sum() == 8 and len(data.test) == 4
-    assert data.unlabelled_origin.names.tolist() == [f"{i}.png" for i in range(12, 18)]
-    labels = dict(zip(data.train_origin.names, data.train_labels, strict=True))
+    assert data.parts["unlabelled"].names.tolist() == [f"{i}.png" for i in range(12, 18)]
+    labels = dict(zip(data.parts["train"].names, data.train_labels, strict=True))
     assert all(
         ("dog", "cat", "NA")[int(n[:2]) % 3] == data.class_names[c] for n, c in labels.items()
     )
     place = {f"{i:02}.png": image for i, image in enumerate(make_images(18, 9, 9, 3))}
-    assert (data.train[0] == place[data.train_origin.names[0]]).all()
-    assert len(data.train_origin.groups) == 0
+    assert (data.train[0] == place[data.parts["train"].names[0]]).all()
+    assert len(data.parts["train"].groups) == 0
 
 
 def test_an_unlabelled_image_in_a_folder_needs_a_row_without_a_label(tmp_path):
     table = "file, label\n" + rows(6, "{i:02}.png,{label}\n") + "plate 1/a.png,\n"
     write_files(tmp_path, {"plate 1/a.png": encode(make_images(1, 9, 9, 3)[0])})
     data = load("folder", 9, data_dir=write_table(tmp_path, table, n=6))
-    assert data.unlabelled_origin.names.tolist() == ["plate 1/a.png"]
+    assert data.parts["unlabelled"].names.tolist() == ["plate 1/a.png"]
 
 
 def test_names_that_macos_takes_apart_are_found(tmp_path):
@@ -148,16 +191,16 @@ def test_of_two_spellings_of_a_name_each_is_found(tmp_path):
     write_files(tmp_path, dict(zip(names, map(encode, images), strict=True)))
     table = "file,label\n" + rows(6, "{i:02}.png,{label}\n") + f"{names[1]},cat\n"
     data = load("folder", 9, data_dir=write_table(tmp_path, table, n=6))
-    assert data.unlabelled_origin.names.tolist() == names[:1]
+    assert data.parts["unlabelled"].names.tolist() == names[:1]
 
 
 def test_groups_of_a_table_stay_on_one_side_of_the_test_set(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
-    assert not set(data.train_origin.groups) & set(data.test_origin.groups)
-    assert len(data.train_origin.groups) == 12 and len(data.test_origin.groups) == 6
-    assert [
-        f"g{int(name[:2]) // 3}" for name in data.train_origin.names
-    ] == data.train_origin.groups.tolist()
+    assert not set(data.parts["train"].groups) & set(data.parts["test"].groups)
+    assert len(data.parts["train"].groups) == 12 and len(data.parts["test"].groups) == 6
+    assert [f"g{int(name[:2]) // 3}" for name in data.parts["train"].names] == data.parts[
+        "train"
+    ].groups.tolist()
     assert data.unlabelled is data.train
     assert "drawn by group with seed 0" in data.notes[-1]
 
@@ -169,15 +212,50 @@ def test_unlabelled_images_of_the_groups_in_the_test_set_are_told(tmp_path):
     assert data.notes[-1].endswith("; 2 unlabelled images are of groups in the test set")
 
 
+def test_names_may_be_written_as_windows_or_a_shell_does(tmp_path):
+    table = "file,label\n" + rows(18, ".\\{i:02}.png,{label}\n").replace(".\\1", "./1")
+    place = write_table(tmp_path, table)
+    assert set(load("folder", 9, data_dir=place).parts["train"].names) <= {
+        path.name for path in Path(place).iterdir()
+    }
+
+
 def test_a_class_that_looks_like_a_missing_label_is_told(tmp_path):
     data = load("folder", 9, data_dir=write_table(tmp_path, "file,label,group\n" + rows(18)))
-    assert data.notes[0] == "taken for a class, not for a missing label: NA"
+    assert data.notes[0] == "taken for a class or group, not for a missing one: NA"
+    assert (
+        load(
+            "folder",
+            9,
+            data_dir=write_table(
+                tmp_path / "b",
+                "file,label\n" + rows(18, "{i:02}.png,{label}\n").replace("NA", "unlabelled"),
+            ),
+        )
+        .notes[0]
+        .endswith(": unlabelled")
+    )
+
+
+def test_groups_may_be_numbers_that_look_much_alike(tmp_path):
+    table = "file,label,group\n" + rows(18)
+    for group, name in enumerate(("1.1", "1.10", "12345678901234567", "12345678901234568")):
+        table = table.replace(f",g{group}\n", f",{name}\n")
+    load("folder", 9, data_dir=write_table(tmp_path, table))
+
+
+@pytest.mark.parametrize("pair", [("a1", "A1"), ("1", "01"), ("p 1", "p  1"), ("p1", "p1\u200b")])
+def test_a_group_spelt_in_two_ways_is_refused(tmp_path, pair):
+    table = "file,label,group\n" + rows(18)
+    table = table.replace(",g1\n", f",{pair[0]}\n").replace(",g2\n", f",{pair[1]}\n")
+    with pytest.raises(DataError, match="has groups that are alike but for case"):
+        load("folder", 9, data_dir=write_table(tmp_path, table))
 
 
 @pytest.mark.parametrize("header", ["file,label,group ", "File, Label,Group"])
 def test_a_header_may_have_spaces_and_capitals(tmp_path, header):
     data = load("folder", 9, data_dir=write_table(tmp_path, f"{header}\n" + rows(18)))
-    assert len(data.train_origin.groups) == 12
+    assert len(data.parts["train"].groups) == 12
 
 
 def test_a_column_that_is_not_read_is_told(tmp_path):

@@ -155,8 +155,8 @@ def test_a_phones_photo_with_a_second_picture_is_the_first():
 
 
 def png16(pixels: np.ndarray) -> bytes:
-    """A 16-bit PNG of uint16 (H, W) or (H, W, 3), which Pillow cannot write in colour."""
-    (height, width), kind = pixels.shape[:2], 2 if pixels.ndim == 3 else 0
+    """A 16-bit PNG of uint16 (H, W) or (H, W, 2 to 4), which Pillow cannot write in colour."""
+    (height, width), kind = pixels.shape[:2], {2: 4, 3: 2, 4: 6}.get(pixels.shape[-1], 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     blocks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
@@ -164,6 +164,12 @@ def png16(pixels: np.ndarray) -> bytes:
         struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in blocks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_deep_images_with_alpha_are_refused(channels):
+    decoded, told = decode_image(png16(np.full((6, 5, channels), 4095, np.uint16)))
+    assert decoded is None and told.startswith("has 16 bits and a further")
 
 
 def tiff(pixels: np.ndarray, **tags: int) -> bytes:

@@ -104,7 +104,8 @@ def test_the_citation_names_this_version_and_the_paper():
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == PROJECT["project"]["version"]
     assert {"message", "title", "authors", "license"} <= set(citation)
-    assert citation["references"][0]["year"] == 2021
+    assert citation["references"][0]["doi"] == "10.1109/SIBGRAPI54419.2021.00038"
+    assert citation["references"][0]["doi"] in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_ci_runs_make_test():

@@ -200,20 +200,55 @@ def test_malaria_is_halved_at_random_or_by_patient(tmp_path):
     assert len(data.train) == len(data.test) == 20
     assert np.bincount(data.train_labels).tolist() == [10, 10]
     assert data.unlabelled is data.train
-    assert not set(data.train_origin.names) & set(data.test_origin.names)
+    assert not set(data.parts["train"].names) & set(data.parts["test"].names)
     assert "4 of 4 patients are on both sides" in " ".join(data.notes)
     assert "2 files that are not" not in " ".join(data.notes)
     assert "left out (2): Parasitized/Thumbs.db" in " ".join(data.notes)
     apart = load("malaria", 16, data_dir=str(tmp_path), test_split="patient")
     assert "0 of 4 patients are on both sides" in " ".join(apart.notes)
-    assert not set(apart.train_origin.groups) & set(apart.test_origin.groups)
+    assert not set(apart.parts["train"].groups) & set(apart.parts["test"].groups)
+
+
+@pytest.mark.parametrize("inside", ["./", "", "./cell_images/"])
+def test_archives_packed_another_way_are_read(tmp_path, inside):
+    write_zip(tmp_path / "cell_images.zip", make_malaria(20), inside=inside)
+    write_tar(tmp_path / "stl10_binary.tar.gz", make_stl10(LABELS, 3), inside=inside)
+    assert len(load("malaria", 16, data_dir=str(tmp_path)).train) == 20
+    assert len(load("stl10", 16, data_dir=str(tmp_path)).unlabelled) == 3
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    files = make_malaria(20)
+    name = next(name for name in files if name.endswith(".png"))
+    write_files(tmp_path, files | {f"segmented/{name}": b"x"})
+    with pytest.raises(DataError, match=f"twice: {re.escape(name)} and segmented/"):
+        load("malaria", 16, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("write", [write_zip, lambda path, files: write_files(path.parent, files)])
+def test_kaggles_second_copy_of_malaria_is_passed_over(tmp_path, write):
+    files = make_malaria(20)
+    again = {f"cell_images/{name}": data for name, data in files.items()}
+    inside = {"": files | again} if write is write_zip else {"cell_images/": files | again}
+    ((folder, content),) = inside.items()
+    write(tmp_path / "cell_images.zip", {folder + name: data for name, data in content.items()})
+    data = load("malaria", 16, data_dir=str(tmp_path))
+    assert len(data.train) + len(data.test) == 40
+
+
+def test_digits_are_of_no_folder(tmp_path):
+    with pytest.raises(DataError, match="digits come with scikit-learn: leave out the folder"):
+        load("digits", 16, data_dir=str(tmp_path))
+    (tmp_path / "cell_images.zip").touch()
+    with pytest.raises(DataError, match=r"this is a file, give its folder"):
+        load("malaria", 16, data_dir=str(tmp_path / "cell_images.zip"))
 
 
 def test_malarias_halves_follow_the_seed(tmp_path):
     write_zip(tmp_path / "cell_images.zip", make_malaria(20))
     first, second = (load("malaria", 16, data_dir=str(tmp_path), seed=s) for s in (0, 1))
     assert first.content != second.content
-    assert set(first.train_origin.names) != set(second.train_origin.names)
+    assert set(first.parts["train"].names) != set(second.parts["train"].names)
 
 
 def test_recorded_halves_are_repeated_whatever_the_seed(tmp_path):
@@ -223,8 +258,8 @@ def test_recorded_halves_are_repeated_whatever_the_seed(tmp_path):
     repeated = load("malaria", 16, data_dir=str(tmp_path), test_rows=record, seed=7)
     assert repeated.content == drawn.content
     assert repeated.test_rows.tolist() == record
-    names = sorted([*drawn.train_origin.names, *drawn.test_origin.names])
-    assert [names[row] for row in record] == drawn.test_origin.names.tolist()
+    names = sorted([*drawn.parts["train"].names, *drawn.parts["test"].names])
+    assert [names[row] for row in record] == drawn.parts["test"].names.tolist()
     assert "a half as recorded" in repeated.notes[-1]
     for wrong in ([0, 40], [], list(range(40)), [1, 1]):
         with pytest.raises(DataError, match="the recorded test set is not one of these 40"):
@@ -297,7 +332,7 @@ def test_a_folder_with_unlabelled_and_test_images(tmp_path):
     write_files(tmp_path / "own" / "unlabelled", {"a.JPG": encode(make_images(1, 9, 9, 3)[0])})
     data = load("folder", 16, data_dir=write_folder(tmp_path / "own"))
     assert (len(data.train), len(data.unlabelled), len(data.test)) == (12, 1, 4)
-    assert data.test_origin.names[0] == "test/cat/0.png"
+    assert data.parts["test"].names[0] == "test/cat/0.png"
 
 
 def test_class_names_may_have_spaces_and_any_letters(tmp_path):
@@ -413,7 +448,7 @@ def test_names_of_classes_and_files_are_text_whatever_they_are(tmp_path):
     data = load("folder", 16, data_dir=place)
     assert data.class_names == ("NA", "None", "caf\\xe9", "nan", "null")
     assert all(f"\n{name} " in summarise(data) for name in data.class_names)
-    assert "caf\\xe9/0.png" in {*data.train_origin.names, *data.test_origin.names}
+    assert "caf\\xe9/0.png" in {*data.parts["train"].names, *data.parts["test"].names}
     assert data.notes[-1].isascii()
 
 
@@ -455,12 +490,12 @@ def test_an_image_of_several_pages_is_refused_by_name(tmp_path):
 def test_malarias_patients_are_its_groups(tmp_path):
     write_zip(tmp_path / "cell_images.zip", make_malaria(20))
     data = load("malaria", 16, data_dir=str(tmp_path), unlabelled_limit=8)
-    patients = [re.search(r"C\d+", name).group() for name in data.train_origin.names]
-    assert data.train_origin.groups.tolist() == patients
-    assert len(data.train_origin.groups) == 8 and set(data.test_origin.groups) == {
+    patients = [re.search(r"C\d+", name).group() for name in data.parts["train"].names]
+    assert data.parts["train"].groups.tolist() == patients
+    assert len(data.parts["train"].groups) == 8 and set(data.parts["test"].groups) == {
         "C0",
         "C1",
         "C2",
         "C3",
     }
-    assert len(load("digits", 8).train_origin.groups) == 0
+    assert len(load("digits", 8).parts["train"].groups) == 0

@@ -148,12 +148,8 @@ class Cell(_Settings):
 
     @property
     def scaled(self) -> bool:
-        """Whether the SVM divides features by their standard deviation.
-
-        Those of a backbone that was not trained here: values of an untrained one are as small as
-        1e-13, which an SVM with C = 1 cannot tell apart.
-        """
-        return self.mode == "frozen" and self.backbone != "pixels"
+        """Whether the SVM divides features by their standard deviation: of frozen backbones."""
+        return self.mode == "frozen" and self.backbone != "pixels"  # about 1e-13 if untrained
 
     @property
     def hash(self) -> str:
@@ -199,7 +195,7 @@ def _list_parameters(sources: list[str]) -> list[str]:
             body = ast.parse(source).body
         except SyntaxError:  # a cell with magics
             continue
-        annotated = [n.target for n in body if isinstance(n, ast.AnnAssign)]
+        annotated = [n.target for n in body if isinstance(n, ast.AnnAssign) and n.value]
         plain = [target for n in body if isinstance(n, ast.Assign) for target in n.targets]
         names = [n.id for n in annotated + plain if isinstance(n, ast.Name)]
         if annotated and set(names) & set(Cell.model_fields):
@@ -256,8 +252,11 @@ class Study(_Settings):
         """All cells by name, in the order of the axes. Raises `SettingsError`."""
         if not self.base and not self.axes and not self.variants:
             raise SettingsError("the study has no cell: give it base settings or axes")
-        self._check_names()
-        cells: dict[str, Cell] = {}
+        if odd := [name for name in self.variants if not re.fullmatch(r"\w+(-\w+)*", name)]:
+            raise SettingsError(f"variant {odd[0]!r}: letters, digits, _ and - alone, please")
+        if unknown := {key for rule in self.rules for key in rule.when} - Cell.model_fields.keys():
+            raise SettingsError(_unknown(min(unknown), Cell))  # of all others `Cell` tells
+        cells, of = {}, {}
         defaults = {name: field.default for name, field in Cell.model_fields.items()}
         unused = list(self.rules)
         for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
@@ -268,30 +267,24 @@ class Study(_Settings):
                     settings |= rule.set
                     unused = [other for other in unused if other is not rule]
             cell = Cell.check(settings)
+            if "output_dir" in settings:
+                raise SettingsError("output_dir is set by the grid, one folder per cell")
             parts = [_name(axis, getattr(cell, axis)) for axis in self.axes if axis not in _IN_NAME]
             name = "-".join([cell.name, *parts, *([variant] if variant else [])])
             if name.casefold() in map(str.casefold, cells):  # one folder, for some file systems
                 raise SettingsError(f"the study has the cell {name} twice (A and a count as one)")
             cells[name] = cell
+            of.setdefault(variant, []).append(cell)
+        for one, other in itertools.combinations(of, 2):
+            if of[one] == of[other]:
+                raise SettingsError(f"variants {one} and {other} are the same in every cell")
         if unused:
             raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
         return cells
 
-    def _check_names(self) -> None:
-        rules = [part for rule in self.rules for part in (rule.when, rule.set)]
-        named = list(itertools.chain(self.base, self.axes, *self.variants.values(), *rules))
-        for name in named:
-            if name not in Cell.model_fields:
-                raise SettingsError(_unknown(name, Cell))
-            if name == "output_dir":
-                raise SettingsError("output_dir is set by the grid, one folder per cell")
-        for variant in self.variants:
-            if not re.fullmatch(r"\w+(-\w+)*", variant):
-                raise SettingsError(f"variant {variant!r}: letters, digits, _ and - alone, please")
-
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a key given twice, 010, which it reads as 8, and 1:30, as 90."""
+    """YAML without its traps: a key given twice, 010, read as 8, and 1:30, read as 90."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -301,15 +294,17 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(None, None, told, key.start_mark)
         return super().construct_mapping(node, deep)
 
-    def construct_number(self, node: yaml.ScalarNode) -> int:
-        """Read an integer."""
-        if re.match(r"[-+]?0\d|.*:", node.value):
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Read a number."""
+        is_int = node.tag.endswith(":int")
+        if ":" in node.value or (is_int and re.match(r"[-+]?0\d", node.value)):
             told = f"{node.value} would be read as octal or as minutes: write it in plain digits"
             raise yaml.MarkedYAMLError(None, None, told, node.start_mark)
-        return super().construct_yaml_int(node)
+        return super().construct_yaml_int(node) if is_int else super().construct_yaml_float(node)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 _POWER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")  # 1e-3, to YAML 1.1 a text
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _POWER, list("-+.0123456789"))
 

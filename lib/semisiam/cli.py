@@ -72,12 +72,19 @@ outputs_option = click.option(
     "--outputs", type=FOLDER, default=ROOT / "outputs", help="Holds one folder per study."
 )
 only_option = click.option(
-    "--only", default="", metavar="SETTINGS", help="Cells like 'backbone=resnet50_v2 split=0,1'."
+    "--only",
+    multiple=True,
+    callback=lambda _ctx, _param, words: " ".join(words),
+    metavar="SETTINGS|NAME",
+    help="Cells like 'backbone=resnet50_v2 split=0,1' or, by name, '*-rotation'; all must hold.",
 )
 
 
 def identify(cell: Cell) -> str:
-    """Give the content of a cell's data, "" if the data is not here; see `datasets.identify`."""
+    """Give `Dataset.content` of a cell's data without reading pixels.
+
+    Arrays are prepared if the raw files are here; "" where they are not or cannot be used.
+    """
     split = cell.split if cell.splits_file else 0  # without a file all splits have the same images
     return _identify(cell.splits_file, split, **cell.data_settings)
 
@@ -87,9 +94,9 @@ def _identify(splits_file: str, split: int, **settings: Any) -> str:
     from semisiam.data import datasets
     from semisiam.method.splits import SplitError, read_split
 
-    with suppress(SplitError):
+    with suppress(SplitError, datasets.DataError):
         rows = read_split(splits_file, split=split).test_rows if splits_file else None
-        return datasets.identify(**settings, test_rows=rows)
+        return datasets.load(**settings, test_rows=rows, local=True).content
     return ""
 
 

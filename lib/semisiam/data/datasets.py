@@ -21,7 +21,7 @@ from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_te
 from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
-PREPARED_VERSION = 4  # raise when the same files would be prepared to other arrays
+PREPARED_VERSION = 5  # raise when the same files would be prepared to other arrays
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
@@ -39,9 +39,7 @@ class Dataset:
     notes: tuple[str, ...]  # what a reader of any result must know, e.g. of reduced scale
     test_rows: np.ndarray  # int64, test images among all labelled ones; empty if not drawn
     content: str  # 16 hex digits that identify the images of all parts in order, at any size
-    train_origin: Part  # with names, groups and digests, as the next two
-    unlabelled_origin: Part
-    test_origin: Part
+    parts: dict[str, Part]  # train, test and unlabelled: with names, groups and digests
     facts: dict[str, dict[str, list[int]]]  # by part, of `pixels.Reader.write`
     decoding: dict[str, list[float]]  # for `embed`, the `value_range` of deep images if any are
     folder: Path  # of the prepared arrays
@@ -70,7 +68,7 @@ def load(
         unlabelled_classes: as in `Cell`, see `_choose_classes`.
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.
-        local: download nothing and leave the arrays of images empty, see `identify`.
+        local: download nothing and leave the arrays of images empty, see `cli.identify`.
 
     Raises `DataError` where the data is not there, damaged or unusable.
     """
@@ -93,24 +91,11 @@ def load(
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
         content=_hash_content(class_names, parts),
-        train_origin=train,
-        unlabelled_origin=unlabelled,
-        test_origin=test,
+        parts={"train": train, "test": test, "unlabelled": unlabelled},
         facts=facts["parts"],
         decoding=facts["decoding"],
         folder=folder,
     )
-
-
-def identify(name: str, image_size: int, **settings: Any) -> str:
-    """Give `Dataset.content` for the same arguments as `load`'s, without reading pixels.
-
-    Arrays are prepared if the raw files are here; "" where they are not or cannot be used.
-    """
-    try:
-        return load(name, image_size, **settings, local=True).content
-    except DataError:
-        return ""
 
 
 def _limit(
@@ -174,7 +159,8 @@ def _prepare(
     if split != "random" and (name, split) != ("malaria", "patient"):
         raise DataError(f"test_split = {split!r}: 'random', or for malaria also 'patient'")
     if place and not place.is_dir():
-        raise DataError(f"data_dir = {str(place)!r}: there is no such folder")
+        told = "this is a file, give its folder" if place.exists() else "there is no such folder"
+        raise DataError(f"data_dir = {str(place)!r}: {told}")
     source = SOURCES[name](place)
     rows = None if halving.test_rows is None else [*map(int, halving.test_rows)]
     for half in (halving._replace(test_rows=None), halving):  # drawn so, or as recorded
@@ -250,14 +236,16 @@ def _write(
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
-    unlabelled = {*map(bytes, parts["unlabelled"].digests)} if "unlabelled" in parts else ()
-    copies = sum(bytes(digest) in unlabelled for digest in parts["test"].digests)
-    told = f"test images that are unlabelled ones, too: {copies:,}"
+    copies = []
+    for name in parts.keys() - {"test"}:
+        known = {*map(bytes, parts[name].digests)}
+        if count := sum(bytes(digest) in known for digest in parts["test"].digests):
+            copies.append(f"test images that are {name} images, too: {count:,}")
     few = enumerate_few(reader.damaged, separator="; ")
     damaged = f"images that do not decode left out ({len(reader.damaged):,}): {few}"
     facts = {
         "class_names": classes,
-        "notes": [*raw.notes, *reader.describe(), *[told] * bool(copies), *[damaged] * bool(few)],
+        "notes": [*raw.notes, *reader.describe(), *sorted(copies), *[damaged] * bool(few)],
         "parts": about,
         "test_rows": rows,
         "image_size": settings["size"],
@@ -295,10 +283,9 @@ def describe_parts(dataset: Dataset) -> pd.DataFrame:
     Columns: `images`; `heights` and `widths` before resizing (px) and `values` after it, as
     "smallest-largest"; `repeats`, images equal to an earlier one; `in train`, to a training image.
     """
-    origins = {"train": dataset.train_origin, "test": dataset.test_origin}
-    if dataset.unlabelled is not dataset.train:
-        origins["unlabelled"] = dataset.unlabelled_origin
-    keys = {part: origin.digests.view("V16").ravel() for part, origin in origins.items()}
+    keys = {part: of.digests.view("V16").ravel() for part, of in dataset.parts.items()}
+    if dataset.unlabelled is dataset.train:
+        del keys["unlabelled"]
     rows = {}
     for part, digests in keys.items():
         facts = dataset.facts.get(part, dataset.facts["train"])  # D_u may be cut from train

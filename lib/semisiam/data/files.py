@@ -54,7 +54,11 @@ def cache_folder() -> Path:
     """Where downloads and prepared arrays are kept: SEMISIAM_CACHE, else the user's cache."""
     import pooch  # slow, and most calls do not need it
 
-    return Path(os.environ.get("SEMISIAM_CACHE") or pooch.os_cache("semisiam")).expanduser()
+    # where there is no such user Path's own raises
+    place = os.path.expanduser(os.environ.get("SEMISIAM_CACHE", ""))  # noqa: PTH111
+    if place.startswith("~"):
+        raise DataError(f"SEMISIAM_CACHE = {place}: there is no such user")
+    return Path(place or pooch.os_cache("semisiam"))
 
 
 def fetch(folder: Path, file: str) -> Path:
@@ -100,7 +104,7 @@ def show(name: str) -> str:
 
 
 def _is_skipped(name: str) -> bool:
-    return any(part.startswith(".") or part in SYSTEM for part in name.split("/"))
+    return any(part.startswith(".") or part in SYSTEM for part in PurePosixPath(name).parts)
 
 
 def walk(folder: Path) -> dict[str, Path]:
@@ -153,6 +157,19 @@ def list_members(place: Path) -> dict[str, Opener]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{place} has a path that leads out of it, {name!r}: do not use it")
     return {name: found[name] for name in sorted(found) if not _is_skipped(name)}
+
+
+def shorten(place: Path, members: dict[str, Opener], n_parts: int) -> dict[str, Opener]:
+    """Name files by the last parts of their paths; raises `DataError` where two images agree."""
+    short: dict[str, str] = {}
+    for name in members:
+        key = "/".join(name.split("/")[-n_parts:])
+        other = short.setdefault(key, name)
+        parts = [place.stem, *other.split("/")]  # Kaggle's malaria is there twice, a folder deeper
+        again = ["/".join(parts[1:i] + parts[i - 1 :]) for i in range(1, len(parts))]
+        if name not in (other, *again) and (is_image(key) or key.endswith(".bin")):
+            raise DataError(f"{place} has {key} twice: {other} and {name}; remove one")
+    return {key: members[name] for key, name in short.items()}
 
 
 def is_image(name: str) -> bool:

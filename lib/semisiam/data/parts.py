@@ -5,8 +5,7 @@ import io
 import re
 import unicodedata
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +19,12 @@ LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
     "beside a labels.csv with the columns file,label[,group]"
 )
-NO_CLASS = re.compile(r"(train|test)(ing)?|val(id(ation)?)?|un.?labell?ed(.?(images?|\d+))?", re.I)
-NO_LABEL = {"na", "n/a", "nan", "none", "null"}  # what R and pandas write for none
+NO_CLASS = re.compile(  # names of parts, as folders are called
+    r"((train|test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out|(un|no|not).?(label(l?ed|s)?|tagged))"
+    r"([ _-]*\(?(images?|data|set|copy|\d+)\)?)*",
+    re.I,
+)
+NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "none", "null", "?", "-", "unknown"}
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -62,12 +65,28 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
             "add more, or give test images of their own"
         )
     left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
-    alike = Counter(unicodedata.normalize("NFC", name).casefold() for name in raw.class_names)
-    if twice := [name for name, count in alike.items() if count > 1]:
+    if twice := find_twins(raw.class_names):
+        told = "alike but for spaces, invisible letters or zeros: use one name"
+        raise DataError(f"{place} has classes {told}: {', '.join(map(repr, twice))}")
+    if twice := find_twins(raw.class_names, str.casefold):
         left_out.append(f"classes that differ in upper and lower case alone: {', '.join(twice)}")
-    if unnamed := [name for name in raw.class_names if name.casefold() in NO_LABEL]:
-        left_out.append(f"taken for a class, not for a missing label: {', '.join(unnamed)}")
+    words = {name: NO_CLASS.fullmatch(name) for name in raw.class_names}
+    words |= dict.fromkeys(raw.parts["train"].groups, None)
+    if unnamed := [word for word, odd in words.items() if odd or word.casefold() in NO_LABEL]:
+        told = "taken for a class or group, not for a missing one"
+        left_out.append(f"{told}: {', '.join(unnamed)}")
     return raw._replace(notes=[*left_out, *raw.notes])
+
+
+def find_twins(names: Iterable[str], fold: Callable[[str], str] = str) -> list[str]:
+    """Find names that agree when folded, but for invisible letters, spaces and zeros around."""
+    seen: dict[str, list[str]] = {}
+    for name in names:
+        visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
+        key = fold(" ".join(unicodedata.normalize("NFKC", visible).split()))
+        whole = re.fullmatch(r"0*(\d+)(\.0*)?", key, re.ASCII)  # 1, 01 and 1.0, not 1.1 and 1.10
+        seen.setdefault(whole[1] if whole else key, []).append(name)
+    return [name for alike in seen.values() if len(alike) > 1 for name in alike]
 
 
 def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str]) -> Part:
@@ -93,12 +112,18 @@ def _take(members: dict[str, Opener], names: Sequence[str], labels: Sequence[int
 
 def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     folders = [name[:-1] for name in files.walk(place) if name[-1] == "/"]
-    tops = [name for name in folders if "/" not in name]
+    tops, inner = [n for n in folders if "/" not in n], [n for n in folders if "/" in n]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
-    nested = {name.split("/")[0] for name in folders if "/" in name}
+    nested = {name.split("/")[0] for name in inner}
     odd = [c for c in classes if NO_CLASS.fullmatch(c.strip()) and (c != "train" or c in nested)]
     if odd:
-        raise DataError(f"{place} has {', '.join(odd)}, which is no class: {LAYOUT}")
+        told = f"which is no class (or give it another name): {LAYOUT}"
+        raise DataError(f"{place} has {', '.join(odd)}, {told}")
+    inner = [name for name in inner if name.split("/")[0] in classes]
+    ends = {name: name.rsplit("/", 1)[1] for name in inner}
+    if odd := [n for n, end in ends.items() if end in classes or NO_CLASS.fullmatch(end)]:
+        told = "inside a class, called like a class or a part: rename, move or remove them"
+        raise DataError(f"{place} has folders {told}: {enumerate_few(odd)}; {LAYOUT}")
     if (count := len(classes)) < 2:
         raise DataError(f"{place} has {count} class folders: at least 2 are needed; {LAYOUT}")
     of_test = [name[5:] for name in folders if name.startswith("test/") and name.count("/") == 1]
@@ -112,16 +137,20 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
         parts["unlabelled"].labels[:] = -1
     loose = set(filter(is_image, members)).difference(*(part.names for part in parts.values()))
     told = f"images outside the class folders left out ({len(loose)}): "
-    return Raw(classes, parts, [told + enumerate_few(sorted(loose))] if loose else [])
+    notes = [told + enumerate_few(sorted(loose))] if loose else []
+    if below := {name.rpartition("/")[0] for name in parts["train"].names} - set(classes):
+        notes.append(f"folders within a class taken for it: {enumerate_few(sorted(below))}")
+    return Raw(classes, parts, notes)
 
 
 def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     path, images = place / "labels.csv", list(filter(is_image, members))
     table = _parse_table(path)
     spelt = {unicodedata.normalize("NFC", name): name for name in members}  # macOS takes ä apart
+    slashes = table["file"].str.normalize("NFC").str.replace("\\", "/").str.removeprefix("./")
     table["file"] = [
-        name if name in members else spelt.get(unicodedata.normalize("NFC", name), name)
-        for name in table["file"]
+        name if name in members else spelt.get(other, name)
+        for name, other in zip(table["file"], slashes, strict=True)
     ]
     table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
@@ -138,6 +167,9 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
             if "/" in name and not name.startswith("unlabelled/")
         ],
         "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
+        "has groups that are alike but for case, spaces, invisible letters or zeros": find_twins(
+            sorted(set(table["group"])), str.casefold
+        ),
         "needs labelled images of a second group for classes": [
             name for name, of in grouped.groupby("label")["group"] if 1 == of.nunique() < len(of)
         ],

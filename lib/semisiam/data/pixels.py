@@ -81,8 +81,9 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
             pixels = pixels.view(np.uint32)  # Pillow takes it for signed
         kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
         return pixels, kinds.get(image.mode, "16-bit, grey")
-    remarks = ["16-bit, upper 8 bits alone"] * (";16" in tile and image.format != "BMP")
-    remarks += ["further channels left out"] * (image.format == "TIFF" and "X" in tile)
+    if ";16" in tile and image.format != "BMP":  # Pillow takes the upper bytes, as above
+        return None, "has 16 bits and a further channel, e.g. alpha: save it as grey or RGB"
+    remarks = ["further channels left out"] * (image.format == "TIFF" and "X" in tile)
     if image.has_transparency_data:
         remarks.append("alpha laid on white")
         image = image.convert("RGBA")
@@ -169,6 +170,9 @@ class Reader:
         for row, (pixels, remark) in enumerate(progress):
             if pixels is not None and pixels.dtype != np.uint8:
                 pixels, remark = self._scale(pixels, remark)
+            elif pixels is not None and self.value_range and not self.parts:
+                less = "8 bits: not scaled as the cell's deeper ones"
+                remark = ", ".join(filter(None, [remark, less]))
             if pixels is None:
                 self.damaged.append(f"{names[row]} {remark}")
             else:

@@ -31,6 +31,8 @@ class Source(NamedTuple):
 
 def digits(folder: Path | None) -> Source:
     """The 1,797 digits of 8x8 pixels that come with scikit-learn; a fixed third is the test set."""
+    if folder:
+        raise DataError("digits come with scikit-learn: leave out the folder (--dir, data_dir)")
     return Source("scikit-learn", _read_digits)
 
 
@@ -123,7 +125,7 @@ def stl10(folder: Path | None) -> Source:
 
 def _read_stl10(place: Path) -> Raw:
     members, notes = files.open_archive("stl10_binary.tar.gz", place)
-    named = {name.rsplit("/")[-1]: member for name, member in members.items()}
+    named = files.shorten(place, members, 1)
     labels = {part: _read_stl10_labels(place, named, part) for part in STL10_FILES}
     present = np.unique(labels["train"])
     if absent := [name for c, name in enumerate(STL10_CLASSES) if c not in present]:
@@ -183,7 +185,7 @@ def malaria(folder: Path | None) -> Source:
 
 def _read_malaria(place: Path) -> Raw:
     members, notes = files.open_archive("cell_images.zip", place)
-    members = {"/".join(name.split("/")[-2:]): member for name, member in members.items()}
+    members = files.shorten(place, members, 2)
     images = choose_images(place, members, MALARIA_CLASSES)
     patients = [re.match(r"C\d+", name.split("/")[-1]) for name in images.names]
     if None in patients:

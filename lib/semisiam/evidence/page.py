@@ -17,7 +17,7 @@ from traitlets.config import Config
 
 from semisiam import ROOT
 from semisiam.atomic import replacing
-from semisiam.cell import Study
+from semisiam.cell import SettingsError, Study
 
 NOTEBOOKS = ROOT / "notebooks"
 SKIPPED = "not-on-page"  # tag of cells for readers of the notebook alone
@@ -26,15 +26,11 @@ LINK = re.compile(r"\[(\w+)\]\(\w+\.ipynb\)")  # to another notebook, which no p
 SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 
 
-class ReportError(ValueError):
-    """The report cannot be made; the message says why."""
-
-
 def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
     """Run notebook `OWN` on a folder of images and write `output / "own.html"`, the verdict first.
 
     `parameters` are others of the notebook. A run that was cut off goes on where it was. Raises
-    `ReportError` if the notebook stopped.
+    `SettingsError` if the notebook stopped.
     """
     given = parameters | {"folder": str(folder.resolve()), "output_dir": str(output.resolve())}
     notebook = run_notebook(OWN, given, f"{folder} cannot be judged", progress_bar=True)
@@ -49,29 +45,26 @@ def write_own(folder: Path, output: Path, parameters: dict[str, Any]) -> Path:
 
 
 def read_settings(texts: dict[str, str]) -> dict[str, Any]:
-    """Read parameters of notebook `OWN` from text, as what it declares; or raise `ReportError`."""
-    # papermill would take what stands in braces in a path for a parameter
-    path = str(NOTEBOOKS / f"{OWN}.ipynb").replace("{", "{{").replace("}", "}}")
-    declared = papermill.inspect_notebook(path)
+    """Read parameters of notebook `OWN` from text, as declared there. Raises `SettingsError`."""
+    declared = papermill.inspect_notebook(nbformat.read(NOTEBOOKS / f"{OWN}.ipynb", as_version=4))
     kinds = {name: of["inferred_type_name"] for name, of in declared.items()}
     known = [name for name in kinds if name not in ("folder", "output_dir", "digits_per_class")]
     settings = {}
     for name, text in texts.items():
         if name not in known:
-            raise ReportError(f"-p {name}: there is no such parameter, but {', '.join(known)}")
+            raise SettingsError(f"-p {name}: there is no such parameter, but {', '.join(known)}")
         try:
             settings[name] = {"str": str, "int": int, "float": float}[kinds[name]](text)
         except ValueError:
-            raise ReportError(f"-p {name} {text}: {kinds[name]} is needed") from None
+            raise SettingsError(f"-p {name} {text}: {kinds[name]} is needed") from None
     return settings
 
 
 def run_notebook(
     name: str, parameters: dict[str, Any], refused: str, *, progress_bar: bool = False
 ) -> nbformat.NotebookNode:
-    """Run one of our notebooks with papermill; raises `ReportError` with the notebook's message."""
-    # a kernel of this very Python, whatever `python3` is for this user, and not in a folder of
-    # images, whose .py files it would import
+    """Run one of our notebooks with papermill; raises `SettingsError` with the message of its."""
+    # a kernel of this very Python, whatever `python3` is for this user
     spec = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
     KernelSpecManager.get_kernel_spec = lambda self, name: spec
     try:
@@ -80,15 +73,15 @@ def run_notebook(
             None,
             parameters,
             kernel_name="python3",
-            cwd=NOTEBOOKS,
+            cwd=NOTEBOOKS,  # not a folder of images, whose .py files it would import
             progress_bar=progress_bar,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
-        raise ReportError(f"{refused}: {error.evalue}") from None
+        raise SettingsError(f"{refused}: {error.evalue}") from None
     except DeadKernelError:
         told = "its process was ended (for want of memory?); the same command goes on from there"
-        raise ReportError(f"{refused}: {told}") from None
+        raise SettingsError(f"{refused}: {told}") from None
 
 
 def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
@@ -96,7 +89,7 @@ def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
 
     `folder` is `outputs/STUDY`; cells there that are not of the study are left out, and named, as
     are those `undone`: name, state and reason. Figures, tables and the study as it was go to
-    `folder / "report"`. Raises `ReportError` if, for instance, cells of one table differ in scale.
+    `folder / "report"`. Raises `SettingsError` if, e.g., cells of one table differ in scale.
     """
     kept = folder / "report"
     kept.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def _choose_reading(cells: pd.DataFrame) -> pd.Series:
     lower = np.less(*(groups[name].transform("mean") for name in readings))
     lower |= groups["collapsed"].transform("any")
     trained, again = (cells[name] for name in readings)
-    return again.where(lower, trained).fillna(trained)
+    return again.where(lower, trained).fillna(trained.mask(cells["collapsed"]))
 
 
 def _settings_but(*names: str) -> list[str]:

@@ -175,7 +175,7 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
             ours = classes.loc[place][SCORES]
             spread = ours.mean(), ours.std().round(2)
             blocks[mode, "ours"] = _write_block(ours, *spread, means[place])
-        if blocks and place in accuracy.index:
+        if place in accuracy.index:
             theirs = printed.loc[[place]].set_index("class")[SCORES].rename(index=spelt)
             spread = theirs.loc["mean"], theirs.loc["std"]
             theirs = theirs.drop(["mean", "std"])

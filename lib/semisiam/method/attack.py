@@ -36,8 +36,8 @@ def search_places(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search each class's place and extreme value (one-pixel shortcut, Wu et al., ICLR 2023).
 
-    The pixel that deviates most and most evenly from the class's own images: the largest mean over
-    variance of |image - value|, over all places and the values 0 and 255. Places are distinct;
+    The pixel that deviates most and most evenly from the class's own images: the largest mean of
+    |image - value| over 1 + its variance, at all places, for the values 0 and 255. Places differ;
     equally good ones, as in a black border, are drawn from the seed. Returns int64 (n_classes, 2),
     rows and columns (px), and uint8 (n_classes,).
     """

@@ -1,6 +1,7 @@
 """How linearly separable the embedding is (paper, III-C and IV-A)."""
 
 import warnings
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, LinearSVC
-from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
 COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
@@ -29,7 +29,7 @@ def fit_svm(embeddings: np.ndarray, labels: np.ndarray, *, scaled: bool = False)
     """Fit the paper's linear SVM, C = 1, on embeddings of D_l alone, float32 (N_l, D).
 
     They are as they come unless `scaled`, see `Cell.scaled`. Its `decision_function` has a column
-    for each pair of classes. Raises `DivergedError` if one holds infinity or NaN.
+    for each pair of three classes or more. Raises `DivergedError` if one is infinite or NaN.
     """
     if not np.isfinite(embeddings).all():
         raise DivergedError("training diverged, the embedding is not finite: lower learning_rate")
@@ -61,7 +61,7 @@ def score_embeddings(
     - `accuracy` of the paper's SVM fitted on `labelled`, `accuracy_linear_svc` of the other common
       solver (one against the rest), `accuracy_clean_fit` of the SVM fitted on `clean`, in [0, 1];
     - `embedding_std` over test images, mean over dimensions, and `collapsed`: is the test embedding
-      all but constant?
+      nearly constant?
     - `separability`: see `measure_separability`.
     """
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of unscaled ones
@@ -115,15 +115,19 @@ def measure_separability(
     - `knn_accuracy` of the 5 nearest labelled neighbours, in [0, 1];
     - `silhouette` of the test classes, in [-1, 1], on at most 2,000 images; NaN where every class
       has one of these, or only one class has any;
-    - `fisher_ratio`: trace of the scatter between test classes over that within (≥ 0);
-    - `effective_rank`: exp of the entropy of the test embedding's normalised singular values (Roy &
-      Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
+    - `fisher_ratio`: trace of the scatter between test classes over that within (≥ 0; 0 where no
+      class has any);
+    - `effective_rank`: exp of the entropy of the normalised singular values of the test embedding
+      less its mean (after Roy & Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
     - `dead_units`: dimensions that are 0 on every test image.
     """
     knn = KNeighborsClassifier(n_neighbors=min(5, len(embeddings))).fit(embeddings, labels)
+    silhouette = float("nan")
+    with suppress(ValueError):  # the images drawn are of one class, or each of its own
+        silhouette = silhouette_score(test, test_labels, sample_size=2000, random_state=0)
     return {
         "knn_accuracy": float(knn.score(test, test_labels)),
-        "silhouette": _silhouette(test, test_labels),
+        "silhouette": float(silhouette),
         "fisher_ratio": _fisher_ratio(test, test_labels),
         "effective_rank": _effective_rank(test),
         "dead_units": int((test == 0).all(axis=0).sum()),
@@ -140,13 +144,6 @@ def measure_spread(embeddings: np.ndarray) -> float:
     return float(embeddings.std(axis=0).mean() / size) if size > 0 else 0.0
 
 
-def _silhouette(embeddings, labels):
-    few = check_random_state(0).permutation(len(labels))[:2000]  # may lack the rarest classes
-    if not 1 < len(np.unique(labels[few])) < len(few):
-        return float("nan")
-    return float(silhouette_score(embeddings[few], labels[few]))
-
-
 def _fisher_ratio(embeddings, labels):
     embeddings = embeddings.astype(np.float64)
     means = pd.DataFrame(embeddings).groupby(labels).transform("mean").to_numpy()
@@ -158,4 +155,5 @@ def _fisher_ratio(embeddings, labels):
 def _effective_rank(embeddings):
     centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
     values = np.linalg.svd(centred, compute_uv=False)
-    return float(np.exp(entropy(values))) if values.sum() > 1e-12 else 0.0
+    constant = values.sum() <= 1e-12 * np.abs(embeddings).sum(dtype=np.float64)
+    return 0.0 if constant else float(np.exp(entropy(values)))

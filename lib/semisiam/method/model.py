@@ -63,25 +63,20 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
     options = {} if backbone == "small_cnn" else {"include_top": False, "weights": start}
     try:
         network = build(input_shape=(image_size, image_size, 3), **options)
+        if weights not in ("none", "imagenet"):
+            with warnings.catch_warnings(action="error"):  # Keras only warns of layers it leaves
+                network.load_weights(weights)
     except Exception as error:  # Keras's downloader raises the bare class
-        if start is None:
+        if weights == "none":
             raise
-        raise WeightsError(
-            f"weights = 'imagenet': cannot be downloaded ({error}); on a machine with internet "
-            "Keras keeps them in ~/.keras/models: copy that folder here, or name the .h5 file"
-        ) from None
-    if weights not in ("none", "imagenet"):
-        _load_weights(network, weights, backbone)
-    return network
-
-
-def _load_weights(network: keras.Model, path: str, backbone: str) -> None:
-    try:
-        with warnings.catch_warnings(action="error"):  # Keras only warns of layers it leaves as is
-            network.load_weights(path)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
         told = f"no weights of {backbone} without its top: {error}"
-        raise WeightsError(f"weights = {path!r}: {told}") from None
+        if start:
+            told = (
+                f"cannot be downloaded ({error}); on a machine with internet Keras keeps them in "
+                "~/.keras/models: copy that folder here, or name the .h5 file"
+            )
+        raise WeightsError(f"weights = {weights!r}: {told}") from None
+    return network
 
 
 def build_encoder(
@@ -206,17 +201,12 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     seen = encoder(unlabelled)
     if task == "none":  # its loss counts nothing, so a third of each step is spared
         seen = keras.ops.stop_gradient(seen)
-    y_rot = _task_head(task, class_head)(seen)
+    views = VIEW_TASKS.get(task)
+    y_rot = (views.head(class_head) if views else _head(len(TASKS[task]), "y_rot"))(seen)
     inputs = {"labelled": labelled, "unlabelled": unlabelled}
     network = Siamese(inputs, {"y_lab": y_lab, "y_rot": y_rot}, name="siamese")
     network.task = task
     return network
-
-
-def _task_head(task: str, class_head: layers.Layer) -> layers.Layer:
-    if task in VIEW_TASKS:
-        return VIEW_TASKS[task].head(class_head)
-    return _head(len(TASKS[task]), "y_rot")
 
 
 def _head(n_classes: int, name: str) -> layers.Dense:
@@ -317,14 +307,12 @@ def score_modes(
     training's. The classifier, from `build_classifier`, is left as it was.
     """
     order = np.random.default_rng(0).permutation(len(images))
-    right = {"training": 0, "inference": 0}
+    batches, right = image_batches(images[order], batch_size), {"training": 0.0}
     with _kept_weights(classifier.get_layer("encoder")):
         for mode in ("inference", "training"):  # in this order: training moves the statistics
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                y_lab = classifier(images[batch], training=mode == "training")["y_lab"]
-                right[mode] += int((np.argmax(y_lab, axis=1) == labels[batch]).sum())
-    return {mode: count / len(labels) for mode, count in right.items()}
+            given = [classifier(batch, training=mode == "training")["y_lab"] for batch in batches]
+            right[mode] = float((np.concatenate(given).argmax(axis=1) == labels[order]).mean())
+    return right
 
 
 def _pool_statistics(encoder, norms, images, batch_size):

@@ -5,7 +5,6 @@ by position, so a run that is resumed at an epoch sees the very batches it would
 Images stay uint8 in the array they came in; two batches at a time are copied, ahead of the step.
 """
 
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -124,21 +123,19 @@ def _read_ahead(order, n_orders, epochs, read, batch_size, signature):
 def _open_rows(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function that copies rows of an array.
 
-    Those of a memory-mapped one are read from its file: through the mapping every page would be a
-    fault, twice the time, and would stay resident (STL-10: 2.8 GB).
+    Those of a memory-mapped file, if all of it, are read from it: through the mapping every page
+    would be a fault, twice the time, and would stay resident (STL-10: 2.8 GB).
     """
-    if not isinstance(images, np.memmap) or not images.flags.c_contiguous:
+    whole = isinstance(images, np.memmap) and images.nbytes == Path(images.filename).stat().st_size
+    if not whole or not images.flags.c_contiguous:
         return images.__getitem__
     file = Path(images.filename).open("rb", buffering=0)  # noqa: SIM115, as long as the function
-    mapped = np.frombuffer(images._mmap, np.uint8).ctypes.data
-    start = images.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    start += images.ctypes.data - mapped  # for a part of the array too
     size = images[:1].nbytes
 
     def read(rows: np.ndarray) -> np.ndarray:
         copy = np.empty((len(rows), *images.shape[1:]), images.dtype)
         for row, image in zip(rows.tolist(), copy, strict=True):
-            if os.preadv(file.fileno(), [image], start + row * size) != size:
+            if os.preadv(file.fileno(), [image], row * size) != size:
                 raise OSError(f"{images.filename} has become shorter while it was in use")
         return copy
 

@@ -42,10 +42,8 @@ def transform(images: np.ndarray, labels: np.ndarray, task: str = "rotation") ->
     and a key of `TASKS`; returns changed copies of the same shape and dtype.
     """
     pixels = images.reshape(len(images), -1, images.shape[-1])
-    changed = np.empty_like(pixels)
-    for label, places in enumerate(list_moves(task, images.shape[1])):
-        changed[labels == label] = pixels[labels == label][:, places]
-    return changed.reshape(images.shape)
+    places = list_moves(task, images.shape[1])[labels]
+    return np.take_along_axis(pixels, places[..., None], axis=1).reshape(images.shape)
 
 
 def transform_all(images: np.ndarray, task: str = "rotation") -> tuple[np.ndarray, np.ndarray]:

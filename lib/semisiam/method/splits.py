@@ -116,6 +116,6 @@ def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) ->
             f"splits_file was recorded on other images (content {recorded.content}, here "
             f"{content}): use the same dataset, limits and seed"
         )
-    if (place := recorded.places.max()) >= image_size:
+    if (place := recorded.places.max(initial=0)) >= image_size:
         told = f"outside images of image_size = {image_size}"
         raise SplitError(f"splits_file has an attacked pixel at {place} px, {told}")

@@ -103,6 +103,7 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
         metrics=metrics,
         jit_compile=cell.jit,  # XLA is ten times slower on a CPU
     )
+    network.optimizer.build(network.trainable_variables)
     return network
 
 
@@ -115,9 +116,7 @@ def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model 
     encoder = model.build_encoder(
         cell.backbone, cell.image_size, bn_momentum=cell.bn_momentum, weights=cell.weights
     )
-    network = build_network(cell, encoder, n_classes)
-    network.optimizer.build(network.trainable_variables)
-    return encoder, network
+    return encoder, build_network(cell, encoder, n_classes)
 
 
 def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
@@ -271,6 +270,5 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
 
 def list_state(network: keras.Model) -> list[keras.Variable]:
     """List all that training changes: weights, batch statistics and the optimiser's variables."""
-    if not network.optimizer.built:  # Keras's scaling of losses (float16) would build twice
-        network.optimizer.build(network.trainable_variables)
+
     return [*network.variables, *network.optimizer.variables]

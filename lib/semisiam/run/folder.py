@@ -16,7 +16,6 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,18 +40,6 @@ SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checke
 LOCK = "SEMISIAM_LOCK"  # the descriptor that a kernel inherits from the grid
 BY_HAND = ("jupyter", "pairing.py")  # programs that run notebooks where they are
 _held: list[int] = []  # the descriptor of a kernel that was started by hand
-
-
-class Stopwatch:
-    """Seconds of each stage of a run, and in `total`."""
-
-    def __init__(self) -> None:
-        self.seconds, self._last = Counter(), time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Add the time since the last lap to `stage` and to the total."""
-        before, self._last = self._last, time.perf_counter()
-        self.seconds.update(dict.fromkeys((stage, "total"), self._last - before))
 
 
 def find_outputs() -> Path:
@@ -197,7 +184,8 @@ def write_done(folder: Path, cell: Cell, content: str) -> None:
     """Say that the cell is done, on which images, and list the results that this holds for."""
     files = {name: _describe_file(folder / name) for name in RESULTS if (folder / name).exists()}
     done = {"name": cell.name, "hash": cell.hash, "content": content}
-    write_json(folder / "done.json", done | {"results_version": RESULTS_VERSION, "files": files})
+    done |= {"results_version": RESULTS_VERSION + cell.scaled}
+    write_json(folder / "done.json", done | {"files": files})
     for name in ("checkpoint.npz", "progress.json"):
         (folder / name).unlink(missing_ok=True)
 
@@ -234,8 +222,9 @@ def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
 
 
 def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:
-    if (ran := done.get("results_version", RESULTS_VERSION)) != RESULTS_VERSION:
-        return f"run by code of results version {ran}, now {RESULTS_VERSION}"
+    version = RESULTS_VERSION + cell.scaled
+    if (ran := done.get("results_version", version)) != version:
+        return f"run by code of results version {ran}, now {version}"
     try:
         old = Cell.read(folder / "params.yaml").model_dump()
     except (OSError, SettingsError):

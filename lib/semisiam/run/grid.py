@@ -1,7 +1,7 @@
 """The cells of a study: which there are, where they stand, and running them, here or on Dask."""
 
+import fnmatch
 import os
-import queue
 import re
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ from semisiam.cell import Cell, SettingsError, Study
 from semisiam.run import folder as records
 from semisiam.run.worker import Status, count_cpus, run_cell
 
-COLLAPSED = "collapsed: the embedding is all but constant, see accuracy_recalibrated"
+COLLAPSED = "collapsed: the embedding is nearly constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
 CELL_MB = 8  # notebook, embeddings and tables
@@ -31,16 +31,23 @@ Place = tuple[futures.Executor, Run, int, str]  # for `run_study`; cells side by
 
 
 def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict[str, Cell]:
-    """Choose cells by settings, `name=value[,value...]` parted by spaces, and by place, from 0.
+    """Choose cells by what all words say, and by place, from 0.
 
-    Raises `SettingsError` for a name or value that no cell has, or if nothing is chosen.
+    A word is `setting=value[,value...]` or a cell's name, of which `*` may be a part. Raises
+    `SettingsError` for what no cell has, or if nothing is chosen.
     """
     cells = every = study.cells()
     for word in only.split():
         name, _, values = word.partition("=")
+        if alike := fnmatch.filter(every, word):
+            cells = {k: cell for k, cell in cells.items() if k in alike}
+            continue
         if name not in Cell.model_fields or not values:
             named = ", ".join(study.axes) or "the study has no axes"
-            raise SettingsError(f"--only {word}: give SETTING=VALUE[,VALUE], e.g. of {named}")
+            told = (
+                f"no cell has this name; of settings, give SETTING=VALUE[,VALUE], e.g. of {named}"
+            )
+            raise SettingsError(f"--only {word}: {told}")
         there = list(dict.fromkeys(getattr(cell, name) for cell in every.values()))
         wanted = [_read_value(name, value) for value in values.split(",")]
         if unknown := [value for value in wanted if value not in there]:
@@ -103,19 +110,15 @@ def running_here(workers: int, *, threads: int | None = None, **how: Any) -> Ite
     gpus = list_gpus()
     workers = min(workers, len(gpus)) if gpus else workers
     threads = threads or max(1, count_cpus() // workers)
-    free: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for gpu in gpus or [""] * workers:
-        free.put(gpu)
-    stop = threading.Event()
+    free, mine, stop = iter(gpus), threading.local(), threading.Event()
+
+    def start() -> None:
+        mine.gpu = next(free, "")  # each thread keeps its own
 
     def run(*cell: Any) -> Status:
-        gpu = free.get()
-        try:
-            return run_cell(*cell, threads=threads, gpu=gpu, stopped=stop.is_set, **how)
-        finally:
-            free.put(gpu)
+        return run_cell(*cell, threads=threads, gpu=mine.gpu, stopped=stop.is_set, **how)
 
-    pool = futures.ThreadPoolExecutor(workers)
+    pool = futures.ThreadPoolExecutor(workers, initializer=start)
     try:
         yield pool, run, workers, ""
     finally:

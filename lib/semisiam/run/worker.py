@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from semisiam import ROOT
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell
@@ -115,32 +113,28 @@ def _start(
         ) as child,
     ):
         yield child
+        child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(10)
+        child.kill()
 
 
 def _watch(
     child: subprocess.Popen, progress: Path, minutes: float, stopped: Callable[[], bool]
 ) -> str:
-    """Wait for the end of papermill and end its kernel; if it had to be ended, say why."""
-    family, reason = [], ""
+    """Wait for papermill; returns "" if it ended, else why it has to be ended (`_start` does)."""
     seen, last = 0, time.monotonic()
-    while child.poll() is None and not reason:
+    while child.poll() is None:
         with suppress(subprocess.TimeoutExpired):
             child.wait(TICK)
-        if child.returncode is None:  # else its number may be another process's by now
-            with suppress(psutil.Error):
-                family = psutil.Process(child.pid).children(recursive=True) or family
         with suppress(FileNotFoundError):  # before the first epoch, and when all is written
             if (changed := progress.stat().st_mtime_ns) != seen:
                 seen, last = changed, time.monotonic()
         if stopped():
-            reason = "stopped"
-        elif time.monotonic() - last > 60 * minutes:
-            reason = f"hung: no epoch ended within {minutes:g} minutes"
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    child.kill()
-    return reason
+            return "stopped"
+        if time.monotonic() - last > 60 * minutes:
+            return f"hung: no epoch ended within {minutes:g} minutes"
+    return ""
 
 
 def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
