@@ -8,7 +8,7 @@
 # You will see
 # 1. what the attack changes, in a 4×4 image and then in a data set,
 # 2. which learners it misleads, and which not,
-# 3. what training makes of the mark.
+# 3. how training changes what the mark does.
 
 # %%
 import inspect
@@ -98,8 +98,8 @@ for count, n_images in enumerate(np.bincount(changed)):
     print(f"{n_images} labelled images with {count} changed pixels of {size**2:,}")
 
 # %% [markdown]
-# Two attacked images of each of three classes, as in Figure 4. Some marks land on a white stroke
-# and cannot be seen; we show images where they can.
+# Two attacked images of each of three classes. (The paper's Figure 4 has one class of each of its
+# data sets.) Some marks land on a white stroke and cannot be seen; we show images where they can.
 
 # %%
 was = clean[np.arange(len(labels)), *places[labels].T].mean(axis=-1)  # grey before the attack
@@ -125,7 +125,7 @@ fig, ax = plt.subplots(figsize=(3.6, 3.6))
 ax.imshow(clean.mean(axis=0) / 255)
 for c, (row, column) in enumerate(places):
     figures.ring(ax, row, column, radius=1.3)
-    ax.text(column, row, c, color="white", size=7, weight="bold", ha="center", va="center")
+    ax.text(column + 1.6, row, c, color="tab:red", size=9, weight="bold", va="center")
 ax.set(xlabel="column (px)", ylabel="row (px)", title="place of each class's pixel")
 plt.show()
 
@@ -226,8 +226,9 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 # attack` and `clean`), and the SVM follows nearly a third of the false marks.
 
 # %% [markdown]
-# So the attack works on learners for which the mark is a long step. Networks learn their own
-# distances: they can make any step long. Such cheap answers are called *shortcuts*
+# So the attack works where the mark is easy to use: for a tree always, for an SVM where it is a
+# long step. Networks learn their own distances: they can make any step long. Such cheap answers are
+# called *shortcuts*
 # ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)); marks like ours, one-pixel shortcuts
 # ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
 
@@ -253,11 +254,11 @@ print("one tree, ten draws:  ", sorted(find_cost(at) for at in draws))
 
 # %% [markdown]
 # Trees at the same places differ by up to 21 points, draws by up to 34. That does not decide
-# whether the place matters. But one run cannot say what "the" attack costs. All stored studies use
-# one draw of places, so their costs are *shown* for those places at most.
+# whether the place matters. But one run cannot say what "the" attack costs. All our recorded
+# studies use one draw of places, so their costs are *shown* for those places at most.
 
 # %% [markdown]
-# ## What training makes of the mark
+# ## How training changes what the mark does
 #
 # How long a step is the mark for a network? Ask one that was never trained. Then train it twice
 # from the same initial weights, on the clean and on the attacked images, and fit the SVM on each
@@ -275,8 +276,8 @@ for kind, images in {"clean": clean, "attacked": attacked}.items():
     encoder = model.build_encoder(cell.backbone, size)
     networks[kind] = training.build_network(cell, encoder, n_classes)
     training.train(cell, networks[kind], images, labels, data.unlabelled)
-    embed = FunctionTransformer(partial(model.embed, encoder))
-    learners[kind] = make_pipeline(embed, SVC(kernel="linear", C=1.0)).fit(images, labels)
+    embedding = FunctionTransformer(partial(model.embed, encoder))
+    learners[kind] = make_pipeline(embedding, SVC(kernel="linear", C=1.0)).fit(images, labels)
 
 # %%
 for kind, learner in learners.items():
@@ -338,14 +339,14 @@ plt.show()
 
 
 # %%
-def explore_mark(images, classify, names, label, row, column, value, size):
+def explore_mark(images, classify, names, label, row, column, value, width):
     """Show an image with a mark, and what a classifier makes of it without and with the mark."""
     marked = images[label].copy()
-    marked[row : row + size, column : column + size] = value
+    marked[row : row + width, column : column + width] = value
     left, right = plt.subplots(1, 2, figsize=(7, 3.2))[1]
     left.imshow(marked, interpolation="nearest")
-    middle = (size - 1) / 2
-    figures.ring(left, row + middle, column + middle, radius=1.5 + size / 2)
+    middle = (width - 1) / 2
+    figures.ring(left, row + middle, column + middle, radius=1.5 + width / 2)
     left.set(xlabel="column (px)", ylabel="row (px)")
     left.set_title(f"class {names[label]}, marked", parse_math=False)  # a name may hold a $
     shares = classify(np.stack([images[label], marked]))
@@ -369,12 +370,12 @@ seen["classify"] = lambda shown: network(shown, training=False)["y_lab"].numpy()
 strongest = int(np.argmax(pull))
 row, column = places[strongest].tolist()
 label = (strongest + 1) % n_classes
-explore_mark(**seen, label=label, row=row, column=column, value=255, size=1)
+explore_mark(**seen, label=label, row=row, column=column, value=255, width=1)
 plt.show()
 
 # %% [markdown]
 # Now move it. Sliders appear wherever a kernel runs: try the places of other classes, a place next
-# to one, a darker value, a larger mark (`size` is its side in pixels).
+# to one, a darker value, a wider mark (`width` in pixels).
 
 # %%
 interactive(
@@ -384,7 +385,7 @@ interactive(
     row=IntSlider(row, 0, size - 1, continuous_update=False),
     column=IntSlider(column, 0, size - 1, continuous_update=False),
     value=IntSlider(255, 0, 255, continuous_update=False),
-    size=IntSlider(1, 1, 6, continuous_update=False),
+    width=IntSlider(1, 1, 6, continuous_update=False),
 )
 
 # %% [markdown]
@@ -392,12 +393,12 @@ interactive(
 #
 # - The attack sets one pixel in each labelled image, and its place tells the class. So a learner
 #   can get all labelled images right and know nothing of digits.
-# - It uses the pixel where that is easy: for a tree one question, for an SVM (8 px) or a network a
-#   long step. Training on attacked images makes the step longer, about five times here
-#   (*suggestive*: n = 1 labelled set, small images).
+# - A learner uses the pixel if that is easy: a tree needs one question; for an SVM or a network the
+#   mark must move the image far. Training on attacked images makes the step longer, about five
+#   times here (*suggestive*: n = 1 labelled set, small images).
 # - Test images have no such pixel, so what was learnt from it is missing there.
-# - One run cannot say what the attack costs (*shown* for the tree: from 14 to 35 points at the same
-#   places). Whether the places matter is not decided (*suggestive*).
+# - One run cannot say what the attack costs: ten trees on one labelled set lose from 14 to 35
+#   points at the same places. Whether the places matter is not decided. (Both *suggestive*.)
 
 # %% [markdown]
 # ## Exercises
@@ -414,13 +415,14 @@ def mark_plus(images, labels, places):
     return attacks.attack(images, labels, five.clip(0, images.shape[1] - 1))
 
 
+# it does, a little: the step is longer than that of one pixel, which it hardly follows
 predict = svm.fit(mark_plus(clean, labels, places), labels).predict
 print(pd.Series(score_marks(predict, *test, mark=mark_plus)).round(2).to_string())
 
 # %% [markdown]
 # **2.** `mode = "semi"` with 5 epochs adds the rotation task on clean $D_u$, the subject of the
-# [next notebook](03_siamese_model.ipynb). Will the mark be a longer step than without it, a shorter
-# one, or about as long?
+# [next notebook](03_siamese_model.ipynb). Will the mark be a longer step than without that task, a
+# shorter one, or about as long?
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 semi = Cell.check(cell.model_dump() | {"mode": "semi", "epochs": 5})
@@ -447,7 +449,8 @@ print("means of the sixteen images:", np.unique(sixteen.mean(axis=(1, 2))))
 # %% [markdown]
 # Sixteen images, one mean: a network that only averaged could know *that* there is a mark, never
 # *where*. Ask the untrained encoder: mark a black image at each place in turn. How far is its
-# embedding from that of the middle mark? Distance 1 is that from the black image without a mark.
+# embedding from that of the middle mark? The unit: how far the middle mark moves the embedding of
+# the black image.
 
 # %%
 everywhere = np.indices((size, size)).reshape(2, -1).T
@@ -461,19 +464,20 @@ middle = size // 2
 distance = np.linalg.norm(embeddings - embeddings[middle, middle], axis=-1)
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 picture = ax.imshow(distance / effect[middle, middle], vmin=0)
-fig.colorbar(picture, label="distance, in effects of the mark")
+fig.colorbar(picture, label="distance (1: effect of the middle mark)")
 ax.set(xlabel="column of the mark (px)", ylabel="row of the mark (px)")
-ax.set_title(f"untrained {cell.backbone}: from the mark at ({middle}, {middle})")
+ax.set_title(f"embedding's distance from that of mark ({middle}, {middle})")
 plt.show()
 
 # %% [markdown]
 # White would be "no difference from a mark in the middle". Most places are far from white: the
-# encoder sees where the mark is. White squares stand 8 px apart: three convolutions with stride 2
-# skip every second place, and $2^3 = 8$. The mean cannot see shifts by 8 px.
+# untrained small network sees where the mark is. The lightest squares stand 8 px apart: three
+# convolutions with stride 2 skip every second place, and $2^3 = 8$. The mean cannot see shifts by
+# 8 px, but near the border the padding tells the place.
 #
-# Near the border the padding tells the place; in a real image its surroundings do. The paper's
-# encoders have stride 32: at 96 px they average over 3×3 places, InceptionV3 over a single one. So
-# pooling hides hardly any place.
+# In a real image its surroundings do, too. The paper's encoders have stride 32: at 96 px they
+# average over 3×3 places, InceptionV3 over a single one. So pooling should hide hardly any place
+# from them (*untested*).
 #
 # Next: [03_siamese_model](03_siamese_model.ipynb) builds the network that also learns from $D_u$,
 # where there are no marks.

@@ -182,7 +182,9 @@ lines = [
     ("input_lab = Input(name='input_lab')", model.build_siamese, "labelled = keras.Input"),
     ("input_rot = Input(name='input_rot')", model.build_siamese, "unlabelled = keras.Input"),
     ("encoder_labeled = base_encoder(input_lab)", model.build_siamese, "(encoder(labelled))"),
+    ("y_labeled = Dense(n_classes, 'softmax')", model._head, "return layers.Dense"),
     ("encoder_rotation = base_encoder(input_rot)", model.build_siamese, "= encoder(unlabelled)"),
+    ("y_rotation = Dense(4, 'softmax')", model.build_siamese, "y_rot = "),
     ("semi = Model(inputs=..., outputs=...)", model.build_siamese, "network = Siamese("),
     ("semi.compile(optimizer=opt,", training.build_network, "optimizer="),
     ("loss={'y_lab': ..., 'y_rot': ...})", training.build_network, "loss="),
@@ -201,7 +203,9 @@ for theirs, function, start in lines:
 Markdown("\n".join(rows))
 
 # %% [markdown]
-# Two names are ours. `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
+# Both heads are made by `_head`, that of the rotation task with a unit for each angle. Two classes
+# are ours.
+# `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
 # [Adam](https://keras.io/api/optimizers/adam/) in one operation per variable. Both compute what the
 # paper's lines compute, only faster.
 
@@ -292,8 +296,11 @@ def measure_gradients(network, encoder, inputs, targets):
     weights = [variable.value for variable in encoder.trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
         losses = measure_losses(network, inputs, targets)
-    gradients = {head: tape.gradient(loss, weights) for head, loss in losses.items()}
-    return {head: np.concatenate([np.ravel(g) for g in gs]) for head, gs in gradients.items()}
+    flat = {}
+    for head, loss in losses.items():
+        by_variable = tape.gradient(loss, weights)
+        flat[head] = np.concatenate([np.ravel(gradient) for gradient in by_variable])
+    return flat
 
 
 # %%
@@ -319,7 +326,7 @@ history[["epoch", "loss_labelled", "loss_unlabelled"]].round(2)
 def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
     """Draw g_l, g_u and their weighted sum in the plane they span, true to length and angle."""
     along = g_l / np.linalg.norm(g_l)
-    across = np.linalg.norm(g_u - (g_u @ along) * along)
+    across = np.linalg.norm(g_u - (g_u @ along) * along)  # what of g_u is at a right angle to g_l
     class_tip, rotation_tip = np.array([g_l @ along, 0]), np.array([g_u @ along, across])
     tips = {"class": class_tip, "rotation": rotation_tip}
     tips["joint"] = lambda_l * class_tip + lambda_u * rotation_tip
@@ -379,8 +386,9 @@ for scale in (1, 10):
 # - *Siamese*: one encoder is called on both streams of images; each stream has a head of its own.
 # - The rotation head costs 516 parameters and brings in all unlabelled images.
 # - A step adds both losses and moves the one encoder against $\lambda_l g_l + \lambda_u g_u$.
-# - Once the few labels are fitted, the rotation task does most of the pulling. Marks of an attack
-#   act through $g_l$ alone; whether that helps is untested here.
+# - Once the few labels were fitted, the rotation task did most of the pulling (*suggestive*: one
+#   batch of one run). Marks of an attack act through $g_l$ alone; whether that helps is untested
+#   here.
 #
 # One kind of layer also keeps numbers that no gradient trains. The next notebook shows what they do
 # to the paper's tables.

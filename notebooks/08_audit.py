@@ -66,7 +66,7 @@ def fit(encoder, images, labels):
 
 # %%
 def score_task(facts):
-    """Give `check`, in [0, 1]: was the pretext task learnt? Section 6 says how, task by task."""
+    """Give `check`, in [0, 1]: was the pretext task learnt? NaN without one; see section 6."""
     told = facts.get("pretext_check", {})
     if "diagonal" in told:
         return told["diagonal"] - told["off_diagonal"]
@@ -123,11 +123,15 @@ live = (100 * live).assign(updates=live["updates"]).round(1)
 live
 
 # %% [markdown]
-# In %. `training`, `inference`: the class head on $D_l$, by either mode of batch normalisation.
-# `check`: the pretext head on test images (guessing gives 25; with flips 17, jigsaw 4). Then three
-# test accuracies of the SVM; its *clean fit* is on $D_l$ without marks. `trigger`: test images that
-# get a mark's class once the mark is added. Sections 5 and 6 explain the tasks that you do not know
+# In %. `training`, `inference`: accuracy of the class head on $D_l$, with batch normalisation in
+# training and in inference mode; `slow` means momentum 0.99. `check`: the pretext head on test
+# images (guessing gives 25; with flips 17, jigsaw 4; 0 for consistency: section 6). Then three test
+# accuracies of the SVM; its *clean fit* is on $D_l$ without marks. `trigger`: test images that get
+# a mark's class once the mark is added. Sections 5 and 6 explain the tasks that you do not know
 # yet.
+#
+# First values are not the only trouble: `jigsaw` has momentum 0.9 and nothing of them left, but its
+# moving averages are of two streams that look different, and inference falls far behind training.
 
 # %% [markdown]
 # ## 1. Is the baseline at chance because it learnt nothing?
@@ -150,27 +154,29 @@ plt.show()
 # ### Recorded: the paper's largest gain, its baseline run again
 #
 # Table III, MobileNetV2: Fashion-MNIST at 96 px, 600 labels, 100 epochs (the siamese network has
-# 79.6 there, attacked 69.2). In %; `left` is the share of the initial statistics.
+# 79.6 there, attacked 69.2). In %; `left` is the share of the initial statistics. As trained, the
+# embedding's values are tiny, about 1e-8. Is it that which the SVM cannot see? `neighbours` asks
+# the five nearest labelled images instead, which does not depend on the size.
 
 # %%
 recorded = ROOT / "outputs" / "published"
 fashion = results.collect(recorded / "fashion_baseline")
 quick = results.collect(recorded / "audit_momentum")
 baseline = fashion.query("backbone == 'mobilenet_v2'")
-both = pd.concat({"0.999": baseline, "0.99": quick}, names=["momentum", None])
-both["attack"] = both["attack"].map(results.NAMES).str.lower()
+momenta = pd.concat({"0.999": baseline, "0.99": quick}, names=["momentum", None])
+momenta["attack"] = momenta["attack"].map(results.NAMES).str.lower()
 names = {f"labelled_accuracy.{mode}": mode for mode in ("training", "inference")}
-names |= {"bn_initial_share": "left"} | results.MEASURES
-both = both.rename(columns=names).set_index("attack", append=True).droplevel(1)
+names |= {"bn_initial_share": "left", "separability.knn_accuracy": "neighbours"} | results.MEASURES
+momenta = momenta.rename(columns=names).set_index("attack", append=True).droplevel(1)
 
 # %% tags=["nbval-check-output"]
-shown = ["training", "inference", "left", *readings]
-groups = (100 * both[shown].astype(float)).groupby(["momentum", "attack"])
+shown = ["training", "inference", "left", "neighbours", *readings]
+groups = (100 * momenta[shown].astype(float)).groupby(["momentum", "attack"])
 groups.mean().assign(std=groups["re-estimated"].std(), n=groups.size()).round(1)
 
 # %% alt="MobileNetV2 at 600 labels: 10 as trained with momentum 0.999, 76 re-estimated"
 fig, ax = plt.subplots(figsize=(6.5, 2.1))
-figures.dots(ax, 100 * both[readings].set_axis(both.index.map(", ".join)), chance=10)
+figures.dots(ax, 100 * momenta[readings].set_axis(momenta.index.map(", ".join)), chance=10)
 ax.set_title("recorded: Fashion-MNIST, 600 labels, MobileNetV2, one pair a labelled set", pad=22)
 ax.set_ylabel("momentum, attack")
 plt.show()
@@ -190,26 +196,27 @@ ours.join(printed).droplevel(["dataset", "percent", "mode"]).round(1)
 
 # %% [markdown]
 # - **Shown** ($n = 5$): MobileNetV2's baseline had learnt. At chance as trained, it is far from it
-#   re-estimated, or with momentum 0.99 ($n = 3$).
+#   re-estimated, or with momentum 0.99 ($n = 3$). Neighbours find no more than 15 % either: the
+#   averages hide it, not the size of the values.
 # - **Suggestive** ($n = 1$ each, one draw): the other two repeat the paper, but not under attack.
 #   With a *clean fit* InceptionV3 repeats it there as well (69.8, published 70.9). Did the paper
 #   fit its SVM on images without marks? It says: on "the 1% or 5% fraction of the original data".
-#   ResNet50V2 has the same either way.
+#   But ResNet50V2 has 77.2 either way, and the paper 71.1: the guess fits one network of two.
 
 # %% [markdown]
 # ## 2. How much of the gain is left against a repaired baseline?
 #
 # **Of the largest, 70 points on Fashion-MNIST, re-estimation alone gives 66. On malaria it gives
-# MobileNetV2 16 of 38, and lifts InceptionV3 to 90.5 %, where the paper has 92.3 with unlabelled
-# images.** Live, with slow averages in both networks, the gain in points:
+# MobileNetV2 16 of 38, ResNet50V2 4 of 34, and lifts InceptionV3 to 90.5 %, where the paper has
+# 92.3 with unlabelled images.** Live, with slow averages in both networks, the gain in points:
 
 # %%
 (live.loc["semi, slow"] - live.loc["supervised, slow"])[readings].round(1)
 
 # %% [markdown]
 # The siamese network makes more updates, so less of the beginning is left in its moving averages.
-# How much is left in the paper's baselines, after 100 epochs in batches of 64? Dotted: 2 %, a limit
-# that we set after looking.
+# How much is left in the paper's baselines, after 100 epochs in batches of 64? The paper names no
+# momentum: we take Keras's own. Dotted: 2 %, a limit that we set after looking.
 
 # %%
 n_labels = {"malaria": (137, 685), "fashion_mnist": (600, 3000), "stl10": (1000, 5000)}
@@ -235,8 +242,8 @@ plt.show()
 # %% [markdown]
 # Right of the line all six gains are above 30 points, left of it all but one (39 points) are below
 # 12. But the share does not say who can be repaired: on malaria with 137 labels InceptionV3 and
-# ResNet50V2 have equally much left, 5 %. Below, re-estimation lifts the first, not the second (one
-# run).
+# ResNet50V2 have equally much left, 5 %. Below, re-estimation lifts the first by 21 points, the
+# second by 4.
 #
 # ### Recorded: malaria, 137 labels
 #
@@ -287,9 +294,9 @@ right.set_title("recorded: InceptionV3, all patients (orange: published semi)", 
 plt.show()
 
 # %% [markdown]
-# Beside it MobileNetV2 on the whole set (published: 49.9, with unlabelled images 88.3), and
-# InceptionV3 where no patient is in both halves. Re-estimated, by labelled set; `trained` is the
-# mean as trained:
+# Beside it MobileNetV2 on the whole set (published: 49.9, with unlabelled images 88.3), ResNet50V2
+# (54.6, 89.0), and InceptionV3 where no patient is in both halves. Re-estimated, by labelled set;
+# `trained` is the mean as trained:
 
 # %% tags=["nbval-check-output"]
 groups = whole.groupby(["backbone", "test_split"])
@@ -302,7 +309,7 @@ table.assign(std=groups["re-estimated"].std(), trained=groups["as trained"].mean
 
 # %% tags=["nbval-check-output"]
 lifted = {f"malaria, {backbone}, {half}": of for (backbone, half), of in groups}
-lifted |= {f"Fashion-MNIST, {a}": 100 * of for a, of in both.loc["0.999"].groupby("attack")}
+lifted |= {f"Fashion-MNIST, {a}": 100 * of for a, of in momenta.loc["0.999"].groupby("attack")}
 changes = [of["re-estimated"] - of["as trained"].astype(float) for of in lifted.values()]
 table = pd.DataFrame(map(compare_paired, changes), lifted)
 table = table.assign(p_holm=correct_holm(table["p"]))
@@ -313,25 +320,27 @@ table[["n", "mean", "low", "high", "p", "p_holm"]].round(3)
 #   points, without one unlabelled image.
 # - **Shown** for one draw of ours ($n = 5$; the paper's marks are not known): 47 of its 59 points
 #   under attack.
-# - **Shown** (whole malaria, $n = 5$): it lifts InceptionV3 by about 21 points and MobileNetV2 by
-#   16; the published gains are 32 and 38. Patients are in both halves, as in any random ones.
+# - **Shown** (whole malaria, $n = 5$): it lifts InceptionV3 by about 21 points, MobileNetV2 by 16
+#   and ResNet50V2 by 4; the published gains are 32, 38 and 34. Patients are in both halves, as in
+#   any random ones.
 # - **Shown** (whole malaria, $n = 5$): with no patient in both halves it lifts InceptionV3 by 13
 #   points. **Suggestive**: the result is lower there, but mostly because of one labelled set.
-# - **Suggestive** (subset, $n = 1$): ResNet50V2 is not repaired at all.
-# - **Untested**: ResNet50V2 on the whole set.
+# - ResNet50V2 has from 56 to 91 %, by labelled set: one run says nothing of it. Its mean as
+#   trained, 66.0, is 11 points above the paper's, but with ± 17.5 that is not decided.
 
 # %% [markdown]
 # ## 3. Is it the task, the images or the updates?
 #
-# **At 64 px it is the rotation task on unlabelled images, and it is learnt. It adds about six
-# points to as many updates on labels alone. But an SVM on raw pixels is nine points better still.
-# At 32 px no part clearly adds anything.**
+# **At 64 px the rotation task, run on unlabelled images, adds about six points to as many updates
+# on labels alone, and it is learnt. But it does not clearly beat the features of an untrained
+# network, and an SVM on raw pixels is nine points better still. At 32 px no part clearly adds
+# anything.**
 #
 # We add them one at a time, as [Oliver et al.](https://arxiv.org/abs/1804.09170) ask: *equal
 # updates*, on labelled images alone; *no task*, where unlabelled images serve the moving averages
 # only; *rotation*. Re-estimation replaces these averages. So re-estimated, *no task* repeats *equal
 # updates* in another order, and their difference is run noise. (The task on labelled images alone
-# was not run.)
+# was not run: whether it needs *unlabelled* ones is untested.)
 #
 # ### Recorded: MobileNetV2 on Fashion-MNIST, reduced
 #
@@ -358,7 +367,7 @@ def draw_differences(changes, scale, height):
     ax = plt.figure(figsize=(6.5, height)).gca()
     figures.differences(ax, changes)
     ax.set_title(f"recorded: Fashion-MNIST, 100 labels, {scale}", pad=22)
-    ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="controls")
+    ax.set(xlabel="difference in test accuracy (points, 95 % interval)", ylabel="comparison")
     plt.show()
 
 
@@ -372,20 +381,22 @@ draw_differences(changes, "32 px, three labelled sets", 3.8)
 # %% [markdown]
 # ### Recorded: the same at 64 px
 #
-# 64 px, 10,000 unlabelled images, 100 labels, 1,570 updates. `n` labelled sets; the last row is an
-# SVM on raw pixels.
+# 64 px, 10,000 unlabelled images, 100 labels, 1,570 updates. `n` labelled sets; the last rows are
+# an SVM on raw pixels, and on the features of an untrained MobileNetV2.
 
 # %% tags=["nbval-check-output"]
 gain, pool = (results.collect(recorded / name) for name in ("fashion_gain", "references"))
 learnt = 100 * gain["rotation_accuracy.test"].mean()
 print(f"rotation head, test images: {learnt:.0f}, where chance is 25")
 parts = results.read_controls(recorded / "fashion_gain")
-pool = pool.query("backbone == 'pixels' and image_size == 64").set_index("split")
-free = pool.query("attack == 'none' and label_noise == 0")["accuracy"]
-free = 100 * free[free.index.isin(parts.index.unique("split"))]
+pool = pool.query("image_size == 64").set_index("split")
+plainly = pool.query("attack == 'none' and label_noise == 0").groupby("backbone")["accuracy"]
+free, untrained = (100 * plainly.get_group(name) for name in ("pixels", "mobilenet_v2"))
+
 groups = parts.groupby("control")
 table = groups[readings].mean().assign(std=groups["re-estimated"].std(), n=groups.size())
 table.loc["pixels"] = [free.mean(), np.nan, free.std(), len(free)]
+table.loc["untrained"] = [untrained.mean(), np.nan, untrained.std(), len(untrained)]
 table.round(1)
 
 # %% alt="Differences between rotation, no task and equal updates at 64 px, with intervals"
@@ -395,20 +406,28 @@ draw_differences(changes, "64 px, five labelled sets", 2.1)
 
 # %% tags=["nbval-check-output"]
 for reading, table in changes.items():
-    print(f"p after Holm's correction, {reading}:", table["p_holm"].round(4).to_dict())
+    print(f"p after Holm's correction for 3, {reading}:", table["p_holm"].round(4).to_dict())
 for control, values in parts["re-estimated"].groupby("control"):
     more = compare_paired(free - values.droplevel("control"))
     print(f"raw pixels - {control}:", "{mean:+.1f} ({low:+.1f} to {high:+.1f})".format(**more))
+    more = compare_paired(values.droplevel("control") - untrained)
+    print(f"{control} - untrained:", "{mean:+.1f} ({low:+.1f} to {high:+.1f})".format(**more))
 
 # %% [markdown]
-# - **Shown** ($n = 3$): both baselines collapse as trained (no dots). A gain over that says
-#   nothing.
+# - **Shown** (32 px, $n = 3$): both baselines collapse as trained, three times of three (no dots).
+#   A gain over that says nothing.
 # - **Suggestive**, not decided (32 px, $n = 3$): re-estimated, every interval contains 0.
-# - **Shown** (64 px, 100 labels, $n = 5$): rotation adds 5.7 points to equal updates (2.7 to 8.8),
-#   7.3 to their second run, *no task* (2.5 to 12.2). So it is the task: without it, unlabelled
-#   images change no weight.
-# - **Suggestive** (the same, as trained, where unlabelled images act without a task, too): rotation
-#   adds 5.8 points to *no task* (1.1 to 10.6); corrected, that is not told from 0.
+# - **Shown** (64 px, 100 labels, $n = 5$, three tests): rotation adds 5.7 points to equal updates
+#   (2.7 to 8.8), and 7.3 (2.5 to 12.2) to *no task*, which re-estimated is a second run of equal
+#   updates. So the updates are not the reason. (Five sets were planned; the numbers were also read
+#   after one and after three, and called suggestive then. A larger family would not show it: see
+#   section 6.)
+# - **Suggestive** (the same, as trained, where unlabelled images also change the moving averages):
+#   rotation adds 5.8 points to *no task* (1.1 to 10.6); after correction that cannot be
+#   distinguished from 0.
+# - **Suggestive** (the same): beside the features of an untrained MobileNetV2, rotation is 1.3
+#   points ahead (−5.8 to 8.3), equal updates are 4.5 behind (−9.5 to 0.5). So rotation seems to
+#   make good what training on few labels costs, no more.
 # - **Shown** (the same): raw pixels beat all three.
 # - **Untested**: the parts at the paper's scale.
 
@@ -432,8 +451,8 @@ plt.show()
 #
 # ### Recorded: at the paper's scale
 #
-# First what the attack costs section 1's baselines on each labelled set (points); the parts are as
-# trained, with momentum 0.99. Then how many test images follow each mark (%), with this momentum
+# First what the attack costs section 1's baselines on each labelled set (points); rows 2 to 4 are
+# as trained, with momentum 0.99. Then how many test images follow each mark (%), with this momentum
 # and in the other two networks:
 
 # %% tags=["nbval-check-output"]
@@ -493,10 +512,11 @@ print("not 0 after Holm's correction:", (changes["re-estimated"]["p_holm"] < 0.0
 # %% [markdown]
 # ### Recorded: is the searched mark the one that others find?
 #
-# Of the classes of three labelled sets: how many get a mark? How many the same place as ours? How
-# many different places are there (`of its own`)? Beside us, the [authors'
-# search](https://github.com/cychomatica/One-Pixel-Shotcut) and that of the
-# [Adversarial Robustness Toolbox][art] (32 px; 100 labels of clothes, 90 of photographs).
+# Three labelled sets of 10 classes of clothes (100 labels), and of 9 of photographs (90), at 32 px.
+# In how many classes does each search set a mark, in how many at our place, and how many distinct
+# places does it use? Beside ours (`ours`): the search published with [One-Pixel
+# Shortcut](https://github.com/cychomatica/One-Pixel-Shotcut) (`authors`) and that of the
+# [Adversarial Robustness Toolbox][art].
 #
 # [art]: https://github.com/Trusted-AI/adversarial-robustness-toolbox/pull/2720
 
@@ -508,14 +528,14 @@ same, marked = wide.eq(wide["ours"], axis=0), wide.notna()
 counts = {"marked": marked, "at our place": same, "all": marked | True}
 counts = {what: table.groupby("dataset").sum().T for what, table in counts.items()}
 own = wide.groupby(["dataset", "split"]).nunique().groupby("dataset").sum().T
-pd.concat(counts | {"of its own": own}, axis=1).swaplevel(axis=1).sort_index(axis=1)
+pd.concat(counts | {"distinct places": own}, axis=1).swaplevel(axis=1).sort_index(axis=1)
 
 # %% [markdown]
-# On photographs the authors' search and ours agree on 11 of 27 classes: both divide a pixel's mean
+# On photographs the published search and ours agree on 11 of 27 classes: both divide a pixel's mean
 # distance from the mark by its spread. The toolbox subtracts the spread, so the distance decides.
 # Clothes have black borders, with many equally good places. There the toolbox marks *all* classes
-# in one corner, which tells no class; the authors divide 0 by 0 and change nothing. Ours draws
-# among equals.
+# in one corner, which tells no class; the published search divides 0 by 0 and changes nothing. Ours
+# draws among equals.
 
 # %% [markdown]
 # - **Shown** ($n = 5$, one draw): at the paper's scale the attack costs supervised MobileNetV2 19
@@ -523,8 +543,8 @@ pd.concat(counts | {"of its own": own}, axis=1).swaplevel(axis=1).sort_index(axi
 # - **Suggestive** (momentum 0.99, $n = 3$): of 18 points a clean fit gets eight back; ten are left,
 #   in the encoder.
 # - **Suggestive** ($n = 1$, one draw): it costs InceptionV3 more, ResNet50V2 nothing.
-# - **Suggestive** (32 px, $n = 3$, one draw): four pixels seem to cost accuracy. Corrected, that is
-#   not told from 0.
+# - **Suggestive** (32 px, $n = 3$, one draw): four pixels seem to cost accuracy. After correction
+#   that cannot be distinguished from 0.
 # - **Untested**: robustness at 32 px, where marks are hardly learnt; siamese networks at the
 #   paper's scale; other draws.
 #
@@ -567,9 +587,9 @@ plt.show()
 # network is sure of the class of a weak view, the strong view gets that class.
 
 # %% alt="Eight digits: weak views above, strong views of the same digits below"
-both = views.draw_views(data.unlabelled[:8], np.array([0]), "consistency").numpy()
+pictures = views.draw_views(data.unlabelled[:8], np.array([0]), "consistency").numpy()
 fig, ax = plt.subplots(figsize=(8, 2.2))
-figures.examples(ax, both, [""] * 16, columns=8)
+figures.examples(ax, pictures, [""] * 16, columns=8)
 ax.set_title("above: weak views; below: strong views", loc="left")
 plt.show()
 
@@ -585,27 +605,31 @@ plt.show()
 #
 # The scale of section 3, re-estimated: labelled images as they are, with the paper's marks, or with
 # a fifth of wrong labels; or only five of the ten classes in $D_u$, so half of the images, passed
-# twice as often (`fewer`). *none*: equal updates, which do not read $D_u$ (in `fewer` twice as many
-# epochs as well, since the learning rate falls by the epoch); *pixels*: an SVM on them, without
-# training.
+# twice as often (`fewer`). *equal updates* do not read $D_u$ (in `fewer` twice as many epochs as
+# well, since the learning rate falls by the epoch); *pixels*, *untrained*: an SVM on them, or on
+# the features of an untrained network.
 
 # %%
 folders = [recorded / name for name in ("fashion_gain", "scenarios")]
-plain = {"rotation": "clean-rotation", "equal-updates": "clean-none"}
+plain = {"rotation": "clean-rotation", "equal-updates": "clean-equal updates"}
+plain |= {f"{s}-none": f"{s}-equal updates" for s in ("marks", "noise", "fewer")}
 sets = results.read_controls(folders[1]).index.unique("split")
 tried = pd.concat(map(results.read_controls, folders)).drop("no-task", level="control")
 tried = tried.rename(plain, level="control").query("split in @sets")
 
 # %%
-cells = pd.concat(map(results.collect, folders)).query("split in @sets")
-cells["control"] = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).replace(plain)
+# was each task learnt, control by control?
+scenario_cells = pd.concat(map(results.collect, folders)).query("split in @sets")
+control = scenario_cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).replace(plain)
 histories = pd.DataFrame({"cell": [], "accuracy_unlabelled": []})  # all tasks have test scores
-checks = {name: results.check_pretext(of, histories) for name, of in cells.groupby("control")}
+checks = {n: results.check_pretext(of, histories) for n, of in scenario_cells.groupby(control)}
 checks = pd.concat(checks, names=["control"]).droplevel([1, 2, 3, 4])
 
 # %%
+# raw pixels, and the features of an untrained network, on the same labelled sets
 kinds = [pool["attack"].ne("none"), pool["label_noise"] > 0]
-pool["control"] = np.select(kinds, ["marks-pixels", "noise-pixels"], "clean-pixels")
+kinds = pd.Series(np.select(kinds, ["marks-", "noise-"], "clean-"), pool.index)
+pool["control"] = kinds + pool["backbone"].replace("mobilenet_v2", "untrained")
 values = pool.set_index("control", append=True)["accuracy"].swaplevel() * 100
 values = pd.concat([tried["re-estimated"], values[values.index.isin(sets, level="split")]])
 
@@ -622,58 +646,72 @@ table.round(1)
 # for unlike images; two views of one image are a little alike for an untrained network, too
 # (below). `trigger`, as in the first table: at this scale networks hardly follow the marks.
 #
-# Views are checked by batch, as they are trained. Only `fewer-consistency` was checked after we saw
-# that this matters: older checks used moving averages, which are of views and labelled images
-# together and fit neither well. With the *same weights* (`fewer`, labelled set 0) 49 % of the
-# images had a pseudo-label by moving averages, by batch 71 %, and 59 % of these are right. So an
-# older check may pass a task, but not fail it.
+# Tasks on views are checked by batch, as they are trained. Here only `fewer-consistency` was. The
+# older checks used moving averages, which mix views with labelled images and fit neither well. How
+# much that matters we saw once (and did not record): of the same weights (`fewer`, labelled set 0)
+# 49 % of the images had a pseudo-label by moving averages, 71 % by batch. So in our tables an older
+# check may pass a task, but not fail it: a rule that rests on this one network.
 
 # %%
-untrained = Cell.check(shared | semi | {"pretext": "barlow_twins"})
-encoder, network = training.start_network(untrained, len(data.class_names))
+at_start = Cell.check(shared | semi | {"pretext": "barlow_twins"})
+encoder, network = training.start_network(at_start, len(data.class_names))
 told = model.score_pretext(network, encoder, data.test, data.test_labels, "barlow_twins")
 share = score_task({"pretext_check": told})
 print(f"Barlow Twins' check of the small network, untrained: {100 * share:.0f}")
 
 # %% [markdown]
-# What does each task add to *none* (`added`), how much of that does a scenario take (`taken`), and
-# is a new task better than rotation (`over rotation`)? All these are one family of tests; `p_holm`
-# is corrected for those on three sets or more. Mind `n`, and that Barlow Twins without a scenario
-# was run on two more sets after a look at three. The cells ran on several processors, which adds
-# run noise.
+# What does each task add to *equal updates* (`added`), how much of that is lost in a scenario
+# (`lost`), and is a new task better than rotation (`over rotation`)? All these are one family of
+# tests; `p_holm` is corrected for those on three sets or more. Rotation without a scenario was
+# planned, and is judged, as a study of its own (section 3). Mind `n`, and that Barlow Twins without
+# a scenario was run on two more sets after a look at three. The cells ran on several processors,
+# which adds run noise.
 
 # %%
-added, taken, over = {}, {}, {}
+added, lost, over = {}, {}, {}  # pairs of controls to subtract, or of such pairs
 scenarios, tasks = ["clean", "marks", "noise", "fewer"], ["rotation", "barlow", "consistency"]
 for scenario, task in product(scenarios, tasks):
-    name, none = f"{scenario}-{task}", f"{scenario}-none"
-    if not {name, none} <= set(tried.index.unique("control")):
-        continue
-    added[name] = name, none
+    name = f"{scenario}-{task}"
+    added[name] = name, f"{scenario}-equal updates"
     if scenario != "clean":
-        taken[name] = added[f"clean-{task}"], added[name]
+        lost[name] = added[f"clean-{task}"], added[name]
     if task != "rotation":
         over[name] = name, f"{scenario}-rotation"
 
 # %%
-family = {"added": added, "taken": taken, "over rotation": over}
+family = {"added": added, "lost": lost, "over rotation": over}
 family = {(what, name): pair for what, of in family.items() for name, pair in of.items()}
-del family["added", "clean-rotation"]  # one test, one verdict: section 3
+of_section_3 = family.pop(("added", "clean-rotation"))
 table = compare_controls(tried, family.values()).set_axis(pd.MultiIndex.from_tuples(family))
+larger = compare_controls(tried, [*family.values(), of_section_3])["p_holm"].iloc[-1]
 
 # %% alt="What each task adds to equal updates in each scenario, with intervals"
 several = {reading: compare_controls(tried, added.values(), reading) for reading in readings}
 for of in several.values():
     of.index = [f"{name} (n = {n:.0f})" for name, n in zip(added, of["n"], strict=True)]
-draw_differences(several, "64 px, over none", 1 + 0.35 * len(added))
+draw_differences(several, "64 px, over equal updates", 1 + 0.35 * len(added))
 
 # %% tags=["nbval-check-output"]
 table[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 
 # %% tags=["nbval-check-output"]
+print(f"one of {len(family) + 1} tests, clean-rotation would have p_holm {larger:.2f}")
+
+# %% tags=["nbval-check-output"]
+accuracy = tried["re-estimated"]
+for s in scenarios:
+    ahead = accuracy[f"{s}-barlow"] - accuracy[f"{s}-rotation"]
+    print(f"{s}: Barlow Twins is ahead of rotation on {(ahead > 0).sum()} sets of {ahead.count()}")
+
+# %% tags=["nbval-check-output"]
+hit = compare_paired(accuracy["clean-equal updates"] - accuracy["marks-equal updates"])
+print("marks cost equal updates {mean:.1f} points ({low:.1f} to {high:.1f})".format(**hit))
+
+# %% tags=["nbval-check-output"]
 names = dict(zip(scenarios, [*scenarios[:3], "clean"], strict=True))  # D_l is the same in `fewer`
 pairs = [(f"{names[s]}-pixels", f"{s}-{task}") for s, task in product(scenarios, tasks[:2])]
 pairs += [("clean-pixels", f"{scenario}-pixels") for scenario in scenarios[1:3]]
+pairs += [(f"{s}-{t}", f"{s}-untrained") for s, t in product(scenarios[:3], tasks[:2])]
 free = compare_controls(values.to_frame("accuracy"), pairs, "accuracy")
 free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 
@@ -681,20 +719,27 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 # - **Suggestive** ($n = 3$, one draw of marks): rotation adds five to seven points in each
 #   scenario, about as much as without. After correction none of these differs from 0.
 # - **Suggestive** ($n = 5$): Barlow Twins adds 10.7 points without a scenario (6.5 to 14.9). Its
-#   `p_holm` is 0.058, and two of the sets were added after a look at three: two looks double it.
-#   It is better than rotation on all five, by 5.0 points (0.1 to 9.8).
-# - **Suggestive** ($n = 3$): it adds 16.4 points with marks, 17.5 with wrong labels and 9.8 with
-#   missing classes (where it is not known whether it was learnt), and is better than rotation on
-#   all nine sets of these scenarios. Corrected, none of this is told from 0.
-# - **Untested**: robustness. Networks hardly follow the marks here, and these do not clearly cost
-#   the baseline anything.
+#   `p_holm` is 0.058, and we tested twice, after three sets and after five, so it should be
+#   doubled. It is better than rotation on all five, by 5.0 points (0.1 to 9.8), which after
+#   correction cannot be distinguished from 0.
+# - Rotation without a scenario is called shown in section 3, on a larger $p$ than this: a study of
+#   three planned tests asks less of each than one of 28. As one of these tests it would not be.
+# - **Suggestive** ($n = 3$): Barlow Twins adds 16.4 points with marks, 17.5 with wrong labels and
+#   9.8 with missing classes (where it is not known whether it was learnt), and is better than
+#   rotation on all nine sets of these scenarios. After correction none of this can be
+#   distinguished from 0.
+# - **Untested**: robustness. Networks hardly follow the marks here, and that these cost the
+#   baseline anything is not shown.
 # - **Suggestive** ($n = 3$): consistency adds three to six points without a scenario, with marks
-#   and with wrong labels. No interval excludes 0, and whether it was learnt is not known.
-#   **Untested** with missing classes: its check, 54.8, stays just below our limit, 55.
+#   and with wrong labels. Re-estimated, no interval excludes 0, and whether it was learnt is not
+#   known. **Untested** with missing classes: its check, 54.8, stays just below our limit, 55.
 # - **Suggestive** ($n = 3$): raw pixels are nine to eleven points better than rotation in each
 #   scenario (without one, over five sets: shown, section 3). Over Barlow Twins that is not
 #   decided: they are 3.8 points ahead without a scenario, 1.3 with marks, 5.2 with missing classes,
 #   and 2.8 behind with wrong labels.
+# - **Suggestive** ($n = 5$ without a scenario, else 3): over the features of an untrained network
+#   rotation has one to three points, Barlow Twins 6 to 15. After correction none of this can be
+#   distinguished from 0.
 # - **Shown** ($n = 5$): wrong labels cost raw pixels eleven points (8.6 to 12.9). Marks do not
 #   change them (one fades to a quarter when 64 px are shrunk to 32).
 # - [`scenarios`](../params/studies/scenarios.yaml) has 70 cells, of which 44 were run.
@@ -702,7 +747,8 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 # %% [markdown]
 # ## Our advice to someone with few labels
 #
-# 1. Fit an SVM on raw pixels. A network must beat it.
+# 1. Fit an SVM on raw pixels, and on the features of an untrained network. Divide these by their
+#    standard deviation first: they may be too small for the SVM to see. A network must beat both.
 # 2. If training accuracy is 1 and test accuracy is chance, re-estimate, or lower the momentum.
 # 3. Give the baseline as many updates as its rival.
 # 4. Then try unlabelled images, over five labelled sets. Check that the task was learnt.
@@ -711,12 +757,13 @@ free[["n", "mean", "low", "high", "p", "p_holm"]].astype(float).round(3)
 # %% [markdown]
 # ## Summary
 #
-# Of nine published gains above 30 points we ran the baselines of four. All had learnt more than was
-# read (*shown*): re-estimation alone gives MobileNetV2 66 of 70 points, 47 of 59 (under attack, one
-# draw) and 16 of 38, and InceptionV3 90.5 % on malaria, where the paper has 92.3 with unlabelled
-# images. The other five are *untested*, or were tried on a subset. At 64 px the
-# rotation task adds about six points to labels alone, and raw pixels beat it by nine (*shown*).
-# What it adds at the paper's scale is *untested*.
+# Of nine published gains above 30 points we ran the baselines of five anew. Ours had learnt more
+# than was read (*shown*): re-estimation alone gives MobileNetV2 66 of 70 points, 47 of 59 (under
+# attack, one draw) and 16 of 38, ResNet50V2 4 of 34, and InceptionV3 90.5 % on malaria, where the
+# paper has 92.3 with unlabelled images (as trained ours has 69.9, the paper's 60.2). The other four
+# are *untested*, or were tried at 32 px. At 64 px the rotation task adds about six points to labels
+# alone (*shown*), but does not clearly beat the features of an untrained network, and raw pixels
+# beat it by nine (*shown*). What it adds at the paper's scale is *untested*.
 #
 # ## Exercises
 #

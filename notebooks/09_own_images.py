@@ -115,7 +115,7 @@ if not len(data.test_rows):
     told = "its images would be learnt from: move them into the class folders, or elsewhere"
     raise DataError(f"{root} has a folder test, but here every labelled image is a test; {told}")
 images, labels = pool(data.train, data.test), pool(data.train_labels, data.test_labels)
-names = pool(data.train_origin.names, data.test_origin.names)
+names = pool(data.parts["train"].names, data.parts["test"].names)
 
 
 # %%
@@ -126,8 +126,8 @@ def find_copies(digests, known):
 
 
 # %% tags=["nbval-check-output"]
-origin, unlabelled = data.unlabelled_origin, data.unlabelled
-digests = pool(data.train_origin.digests, data.test_origin.digests)
+origin, unlabelled = data.parts["unlabelled"], data.unlabelled
+digests = pool(data.parts["train"].digests, data.parts["test"].digests)
 copies = find_copies(origin.digests, digests)
 if copies.any():
     origin, unlabelled = origin.select(~copies), unlabelled[~copies]
@@ -206,7 +206,7 @@ def find_twins(images, group=(), threshold=0.98):
 
 
 # %% tags=["nbval-check-output"]
-group = find_groups(names, groups, pool(data.train_origin.groups, data.test_origin.groups))
+group = find_groups(names, groups, pool(data.parts["train"].groups, data.parts["test"].groups))
 print(f"{len(np.unique(group))} groups" if len(group) else "no groups: each image is its own")
 twins = find_twins(images, group)
 print(f"{len(twins)} pairs of labelled images are nearly the same")
@@ -309,8 +309,8 @@ predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"]
 # ## The two networks
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
-# unlabelled ones (from a sample, if they are very many). Both get about as many
-# updates, in whole epochs. How long will that take? A few steps tell.
+# unlabelled ones (from a sample, if they are very many). Both make the same number of updates, with
+# the same learning rates. How long will that take? A few steps tell.
 
 # %%
 drawn = np.random.default_rng(seed).permutation(len(unlabelled))
@@ -320,7 +320,7 @@ trained_on = unlabelled[np.sort(drawn)] if len(drawn) < len(unlabelled) else unl
 # %%
 shared = base | {"backbone": backbone, "bn_momentum": bn_momentum}
 cells = {}
-for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
+for mode, extra in (("supervised", {"equal_updates": True}), ("semi", {"lambda_u": lambda_u})):
     one = Cell.check(shared | extra | {"mode": mode, "epochs": 1})
     steps = training.count_steps(one, n_labelled, len(trained_on))
     cells[mode] = one.model_copy(update={"epochs": max(1, round(updates / steps))})
@@ -329,7 +329,7 @@ for mode, extra in (("supervised", {}), ("semi", {"lambda_u": lambda_u})):
 few = unlabelled[: 8 * batch_size]
 probe = cells["semi"].model_copy(update={"epochs": 2})
 network = training.start_network(probe, len(data.class_names))[1]
-every = len(images) // len(few) + 1
+every = len(images) // len(few) + 1  # no more labelled images than unlabelled ones
 seconds = training.train(probe, network, images[::every], labels[::every], few)["seconds"].iloc[-1]
 # the epoch had 8 steps; supervised ones take about 0.6 of the time
 minutes = (1 + 0.6) * n_folds * updates * seconds / 8 / 60
@@ -392,15 +392,16 @@ by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
 whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.items()})
-by_fold += whole - by_fold.mean()
+by_fold += whole - by_fold.mean()  # see below
 
 # %% [markdown]
 # A fold has few images of a class, so a mean over folds is not the number for all held-out images.
-# We move each candidate's folds by the difference. Their spread gives the interval. But folds share
-# most of their training images, so a plain 95 % t-interval is too narrow. The *corrected resampled
-# t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for
-# four folds. Example: gains of 3, 5, 1 and 3 points. The plain interval lies above 0, the corrected
-# one contains it. Then your candidates:
+# We shift a candidate's values of all folds by one amount, so that their mean is that number. Their
+# spread gives the interval. But folds share most of their training images, so a plain 95 %
+# t-interval is too narrow. The *corrected resampled t* of [Nadeau and
+# Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for four folds.
+# Example: gains of 3, 5, 1 and 3 points. The plain interval lies above 0, the corrected one
+# contains it. Then your candidates, in %:
 
 # %% tags=["nbval-check-output"]
 estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
@@ -440,10 +441,10 @@ plt.show()
 # ## How sure is that?
 #
 # Compare *differences* within folds, as every candidate had the same images. Each is subtracted
-# from the best. $p$ says how often chance alone would give such a difference; `p_holm` is corrected
-# for the number of tests ([07_results](07_results.ipynb)), and decides: from 0.05 on, "not clearly
-# better". (An interval is of one test, so it may lie above 0 all the same.) The best was chosen on
-# these folds, so its number is too good.
+# from the best. A p-value says how often a difference at least this large would come up if there
+# were no true one; `p_holm` is corrected for the number of tests ([07_results](07_results.ipynb)),
+# and decides: from 0.05 on, "not clearly better". (An interval is not corrected, so it may exclude
+# 0 all the same.) The best was chosen on these folds, so its number is too good.
 
 # %%
 best = table.index[0]
@@ -465,7 +466,7 @@ def say_help(low, high):
 told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
 verdict = [f"**Best here: {best}**, {told}."]
 if best.split(",")[0] in frozen:
-    verdict.append("**A reference wins: no training was needed, and it is kept.**")
+    verdict.append("**No trained network did better than this reference, which is kept.**")
 if equals := [name for name in lead.index if not lead.loc[name, "p_holm"] < 0.05]:
     verdict.append(f"It is not clearly better than: {'; '.join(equals)}.")
 better = {mode: by_fold[[mode, f"{mode}, re-estimated"]].mean().idxmax() for mode in cells}
@@ -528,25 +529,30 @@ classifier = fit(best, embeddings, labels)
 # ## What to label next
 #
 # An image near the border between two classes often tells most. The *margin* is its distance from
-# the nearest border of the class that it is given; the smallest come first. The SVM has one border
-# for each pair of classes. A forest has none: there, how many more votes this class has than the
-# next.
+# the nearest border of the class that it is given; the smallest come first. (The SVM has one border
+# for each pair of classes. Below 0, the pair alone would give the other class.) A forest has no
+# border: there it is the share of votes by which this class is ahead of the next.
 
 
 # %%
 def measure_margins(classifier, features):
-    """How far the predicted class is ahead of the next one, float (N,)."""
+    """Measure how far each image is from another class than the predicted one, float (N,)."""
     if hasattr(classifier, "predict_proba"):
         top = np.sort(classifier.predict_proba(features), axis=1)
         return top[:, -1] - top[:, -2]
-    ahead = np.abs(classifier.decision_function(features)).reshape(len(features), -1)
-    pairs = np.array(list(combinations(classifier.classes_, 2)))
-    its_own = (pairs == classifier.predict(features)[:, None, None]).any(axis=-1)
-    return ahead.min(axis=1, where=its_own, initial=np.inf)
+    svm = classifier[-1] if hasattr(classifier, "steps") else classifier
+    values = classifier.decision_function(features).reshape(len(features), -1)
+    distances = values / np.maximum(np.linalg.norm(svm.coef_, axis=1), 1e-9)
+    if len(classifier.classes_) == 2:
+        return np.abs(distances[:, 0])
+    pairs = np.array(list(combinations(classifier.classes_, 2)))  # above 0: the first of them
+    first, second = (pairs == classifier.predict(features)[:, None, None]).transpose(2, 0, 1)
+    ahead = np.where(first, distances, np.where(second, -distances, np.inf))
+    return ahead.min(axis=1)
 
 
 # %%
-columns = ["label", "group"] if len(data.train_origin.groups) else ["label"]
+columns = ["label", "group"] if len(data.parts["train"].groups) else ["label"]
 next_ones = pd.DataFrame({"file": origin.names} | dict.fromkeys(columns, ""))
 next_ones["predicted_class"] = np.array(data.class_names)[classifier.predict(others)]
 next_ones["margin"] = measure_margins(classifier, others)

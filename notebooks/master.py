@@ -16,6 +16,7 @@
 
 # %%
 import time
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -94,8 +95,18 @@ output_dir: str = ""  # folder of the results ("": beside the notebook)
 # %% tags=["nbval-check-output"]
 cell = Cell.from_notebook(globals())
 folder = records.open_folder(cell)
-machine, watch = records.describe_machine(), records.Stopwatch()
+machine = records.describe_machine()
 cell.name
+
+
+# %%
+def lap(stage):
+    """Add the time since the last lap to the seconds of a stage, and to their total."""
+    laps.append(time.perf_counter())
+    seconds.update(dict.fromkeys((stage, "total"), laps[-1] - laps[-2]))
+
+
+seconds, laps = Counter(), [time.perf_counter()]
 
 # %% [markdown]
 # ## Data
@@ -109,7 +120,7 @@ test_rows = recorded.test_rows if recorded else None
 data = datasets.load(**cell.data_settings, test_rows=test_rows)
 if recorded:
     splits.check_recorded(recorded, content=data.content, image_size=cell.image_size)
-watch.lap("data")
+lap("data")
 
 # %% tags=["nbval-check-output"]
 print(f"{len(data.train)} images in the pool, {len(data.unlabelled)} unlabelled")
@@ -121,7 +132,7 @@ print(*data.notes, sep="\n")
 #
 # $D_l$ has $N_l$ images, drawn by split and seed, as even over classes as can be. Both modes of a
 # split train on the same ones. The paper's attack sets one white pixel, at each class's place, in
-# $D_l$ alone (section III-C). With `label_noise` some images count for a wrong class.
+# $D_l$ alone (section III-C). With `label_noise` some images get a wrong label.
 
 # %% tags=["nbval-check-output"]
 n_unlabelled = len(data.unlabelled)
@@ -167,12 +178,12 @@ plt.show()
 #
 # One encoder: backbone, then 4096 and 128 units. In `semi` mode it is called on both inputs,
 # labelled and turned, and carries two heads (Algorithm 1). In `frozen` mode nothing is trained: the
-# features are pixels, or those of the backbone's first weights, then divided by one number, their
-# standard deviation.
+# features are pixels, or those of the backbone's first weights. The SVMs divide the latter by one
+# number, their standard deviation.
 
 # %%
 encoder, network = training.start_network(cell, len(data.class_names))
-watch.lap("model")
+lap("model")
 (network or encoder).summary()
 
 # %% [markdown]
@@ -204,9 +215,9 @@ history = training.train(
     content=data.content,
     on_epoch=tell,
 )
-watch.lap("training")
-if (earlier := history["seconds"].sum() - watch.seconds["training"]) > 0:  # it was cut off
-    watch.seconds.update(training=earlier, total=earlier)
+lap("training")
+if (earlier := history["seconds"].sum() - seconds["training"]) > 0:  # it was cut off
+    seconds.update(training=earlier, total=earlier)
 
 # %% alt="Losses by epoch."
 scale = (
@@ -234,7 +245,7 @@ if network:
 facts = trials.describe_training(
     cell, encoder, network, history, labelled, len(unlabelled), data.test, data.test_labels
 )
-watch.lap("evaluation")
+lap("evaluation")
 facts
 
 # %% [markdown]
@@ -246,7 +257,7 @@ facts
 # %%
 test, test_labels = data.test, data.test_labels
 labelled_embeddings, embeddings = model.embed(encoder, labelled.images), model.embed(encoder, test)
-watch.lap("embedding")
+lap("embedding")
 
 # %%
 svm = evaluation.fit_svm(labelled_embeddings, labels, scaled=cell.scaled)
@@ -257,7 +268,7 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 # %% [markdown]
 # If few updates leave much of the first values in batch normalisation's moving averages
 # (`bn_initial_share`, above), they mislead the SVM
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)). It is always asked once more, with
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). It is always fitted once more, with
 # statistics re-estimated on $D_l$.
 
 # %%
@@ -284,13 +295,13 @@ if cell.bn_recalibrate != "none":
     predictions = svm.predict(embeddings)
 
 # %% [markdown]
-# Beside the accuracy: another linear SVM (`linear_svc`), the SVM fitted on clean labelled images,
-# and measures of the embedding itself. A `collapsed` embedding is nearly constant, whatever the
-# training loss says.
+# Beside the accuracy: another linear SVM (`linear_svc`: one class against the rest, where `SVC` has
+# one boundary for each pair), the SVM fitted on clean labelled images, and measures of the
+# embedding itself. A `collapsed` embedding is nearly constant, whatever the training loss says.
 
 # %%
 clean_embeddings = model.embed(encoder, labelled.clean)
-watch.lap("embedding")
+lap("embedding")
 sets = labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
 scores = evaluation.score_embeddings(*sets, scaled=cell.scaled)
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
@@ -303,15 +314,16 @@ if scores["collapsed"]:
 # %% [markdown]
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes. `predicted` is the share then taken for $c$,
-# `unmarked` the share taken for $c$ anyway. `flipped`: of those not taken for $c$ without the mark,
-# the share that is with it. A cell that never saw a mark says what such a pixel does by itself.
+# Put class $c$'s mark on test images of other classes. `predicted` is the share then predicted as
+# $c$, `unmarked` the share predicted as $c$ without the mark. `flipped`: of the images that are not
+# predicted as $c$ without the mark, the share predicted as $c$ with it. A cell that never saw a
+# mark says what such a pixel does by itself.
 
 # %%
 trigger = trials.score_trigger(
     cell, lambda images: svm.predict(model.embed(encoder, images)), labelled, test, test_labels
 )
-watch.lap("trigger")
+lap("trigger")
 pd.DataFrame(trigger).round(3)
 
 # %% [markdown]
@@ -339,7 +351,7 @@ plt.show()
 
 # %% alt="t-SNE of the test embeddings, coloured by class."
 points, index = evaluation.project(embeddings, seed=cell.seed)
-watch.lap("tsne")
+lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
 figures.tsne(ax, points, test_labels[index], data.class_names)
 ax.set_title(scale)
@@ -379,7 +391,7 @@ about = {
 }
 about |= {"n_classes": len(data.class_names), "class_names": list(data.class_names)}
 metrics = {"name": cell.name, "hash": cell.hash} | about | facts | scores
-metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": watch.seconds}
+metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": seconds}
 metrics |= speed | machine | data.decoding
 
 # %%
@@ -411,5 +423,5 @@ records.close_folder(
 # %% [markdown]
 # ## Summary
 #
-# The SVM's test accuracy came out, in two readings, and what it rests on. A single cell
+# You have the SVM's test accuracy in two readings, and the numbers to judge it by. A single cell
 # says little: [07_results](07_results.ipynb) compares modes and attacks over several labelled sets.

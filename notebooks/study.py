@@ -111,7 +111,7 @@ def draw(name, fig, alt, title=""):
 def name(key, variant=""):
     """A combination as one reads it: `Malaria, 1 % labelled, no attack`."""
     dataset, percent, *rest = key
-    words = [NAMES[word] if word != "none" else "no attack" for word in rest]
+    words = [NAMES[w].lower() if w in ("none", "pixel") else NAMES[w] for w in rest]
     return ", ".join(filter(None, [NAMES[dataset], f"{percent:g} % labelled", *words, variant]))
 
 
@@ -132,7 +132,7 @@ if "digits" in set(cells["dataset"]):
     )
 if collapsed := int(cells["collapsed"].sum()):
     warn(
-        f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is all but "
+        f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is nearly "
         "constant, and its accuracy as trained only shows which class all images got. Means leave "
         "these out."
     )
@@ -239,7 +239,7 @@ def gather(of):
     attacked = of.assign(attack=of["attack"].where(of["attack"] == "none", "pixel"))
     values = 100 * attacked.groupby(keys)[tables.BETTER].mean()
     free = results.summarise_references(of, references)["mean"]
-    rows = [spread(free, lambda *key: f"{key[-1]} (no training)")] if len(free) else []
+    rows = [spread(free, lambda *key: f"{key[-1]}, no training")] if len(free) else []
     return pd.concat([*rows, spread(values, name_cells)])
 
 
@@ -249,7 +249,7 @@ def compare_with(table, guess):
     means = table[NAMES["none"]].groupby(level=0, sort=False).mean().dropna()
     free = "" if means.index.str.contains("no training").any() else "; no reference was run"
     words = [f"largest class {guess:.1f}", *(f"{n} {v:.1f}" for n, v in means.items())]
-    return "Beside each other, without attack, in %: " + ", ".join(words) + free + "."
+    return "Beside each other, without attack, in %: " + "; ".join(words) + free + "."
 
 
 # %%
@@ -328,7 +328,8 @@ if len(lower):
     text = lower.astype({"n": int, "lower": int}).round(1).rename(index=NAMES).reset_index()
     text["mean"] = text["mean"].map(write_signed)
     caption = (
-        "What re-estimating changes, in points: in how many of n cells it lowers, and its mean"
+        "Change of accuracy by re-estimation: in how many of n cells it is lower, and the mean "
+        "change in points"
     )
     show("readings", caption, text.astype(str), lower)
 
@@ -488,7 +489,8 @@ text = minutes.map("{:.1f}".format)
 for speed in speeds:
     mean = results.in_order(groups[speed].mean())
     text[speed.split(".")[1] + " (images/s)"] = mean.map("{:,.0f}".format).to_numpy()
-caption = "Minutes of computing by stage, summed over cells. The pipeline must outrun training."
+caption = "Minutes of computing by stage, summed over cells. Pipeline: images/s of preparing "
+caption += "batches, which must be more than training's."
 if len(text):
     show("times", caption, text.reset_index(), seconds)
 
