@@ -211,7 +211,7 @@ def judge_tasks() -> tuple[str, ...]:
     firm = [statistics.rate_strength(*row) for row in gains[["n", "p_holm", "learnt"]].to_numpy()]
     kinds = set(firm) - {"untested"} or {"untested"}
     return (
-        "Do other tasks, and in undesired scenarios?",
+        "Do other tasks help, also in undesired scenarios?",
         f"Points added: {', '.join(added)}. With {', '.join(SCENARIOS.values())}: "
         f"{', '.join(listed)}",
         f"the same; n = {gains['n'].min():.0f} to {gains['n'].max():.0f} ({SEEN} planned), "
