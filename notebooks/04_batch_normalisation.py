@@ -59,7 +59,7 @@ runs = printed.query("backbone == 'mobilenet_v2' and mode == 'supervised' and at
 print(runs[["dataset", "percent", "mean", "std"]].to_string(index=False))
 
 # %% [markdown]
-# Four of six stand at chance: 10 % of ten classes, about 50 % of two. Their spread is 0, although
+# Four of six are at chance: 10 % of ten classes, about 50 % of two. Their spread is 0, although
 # every run had other labelled images. The paper says that such networks "were not able to
 # converge".
 #

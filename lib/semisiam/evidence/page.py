@@ -63,7 +63,7 @@ def read_settings(texts: dict[str, str]) -> dict[str, Any]:
 def run_notebook(
     name: str, parameters: dict[str, Any], refused: str, *, progress_bar: bool = False
 ) -> nbformat.NotebookNode:
-    """Run one of our notebooks with papermill; raises `SettingsError` with the message of its."""
+    """Run one of our notebooks with papermill; raises `SettingsError` that says what stopped it."""
     # a kernel of this very Python, whatever `python3` is for this user
     spec = KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
     KernelSpecManager.get_kernel_spec = lambda self, name: spec
