@@ -95,10 +95,7 @@ def build(cell, *, own=True):
 
     from semisiam.method import model, training
 
-    training.seed_everything([0], deterministic=True)
-    training.prepare_devices(cell)
-    encoder = model.build_encoder(cell.backbone, cell.image_size)
-    network = training.build_network(cell, encoder, 10)
+    encoder, network = training.start_network(cell, 10)
     if not own:
         for norm in model.batch_norms(encoder):
             del norm.call
@@ -401,7 +398,7 @@ def pipeline(path, batches):
     warm(path)
     images = np.load(path, mmap_mode="r")
     cell = Cell(backbone="mobilenet_v2", image_size=images.shape[1])
-    training.prepare_devices(cell)
+    training.start_network(Cell(), 10)  # as before training, so memory is kept as it is there
     labelled = np.array(images[:1000])
     before = resident_mib()
     data = training.make_batches(cell, labelled, np.arange(1000) % 10, images, itertools.count())

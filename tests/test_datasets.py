@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from semisiam.data.pixels import resize
 @pytest.fixture(autouse=True)
 def prepared_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("semisiam.data.files.PAUSE", 0)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
     return tmp_path / "cache" / "prepared"
 
 

@@ -125,5 +125,5 @@ def test_measures_of_one_test_image_a_class_are_not_defined():
 
 
 def test_an_embedding_that_is_not_finite_is_told():
-    with pytest.raises(evaluation.DivergedError, match="lower learning_rate"):
+    with pytest.raises(ValueError, match="lower learning_rate"):
         evaluation.fit_svm(np.array([[np.nan], [1.0]]), np.array([0, 1]))

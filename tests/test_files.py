@@ -4,6 +4,7 @@ import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -21,7 +22,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(files, "PAUSE", 0.01)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 class Server(BaseHTTPRequestHandler):

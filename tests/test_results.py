@@ -164,6 +164,32 @@ def test_draws_of_the_attack_are_averaged_before_splits(tmp_path):
     assert (gain["mean"], gain["draws"]) == (pytest.approx(10), 2)
 
 
+def test_a_draw_of_the_attack_that_one_mode_lacks_is_no_part_of_a_gain(tmp_path):
+    for split in range(3):
+        runs = [("supervised", 0, 0.6), ("supervised", 1, 0.4), ("semi", 0, 0.6)]
+        for mode, draw, accuracy in runs:
+            of = {"attack_draw": draw, "name": f"{mode}-{split}-{draw}"}
+            write_cell(tmp_path, accuracy, mode=mode, attack="pixel", split=split, **of, **BASE)
+    gain = statistics.compare(results.collect(tmp_path)).loc[("gain", *ROW, "pixel")]
+    assert (gain["mean"], gain["n"]) == (pytest.approx(0), 3)
+
+
+def test_collapse_is_that_of_the_network_as_trained(tmp_path):
+    metrics = {"accuracy_as_trained": 0.1, "collapsed": False, "collapsed_as_trained": True}
+    of = {"mode": "supervised", "bn_recalibrate": "labelled", "metrics": metrics}
+    write_cell(tmp_path, 0.76, 0.76, **of, **BASE)
+    row = results.summarise(results.collect(tmp_path)).loc[(*ROW, "supervised", "none")]
+    assert (row["n"], row["collapsed"]) == (0, 1)
+
+
+def test_controls_of_different_scale_are_no_one_control(tmp_path):
+    for split, epochs in enumerate((10, 10, 20)):
+        settings = BASE | {"mode": "semi", "epochs": epochs, "split": split}
+        write_cell(tmp_path, 0.5, name=f"some-s{split}-rotation", **settings)
+    with pytest.raises(MixtureError, match="epochs: 10"):
+        results.read_controls(tmp_path)
+
+
 def test_equal_settings_on_other_images_are_no_duplicates(tmp_path):
     for content in ("a", "b"):
         of = {"name": f"cell-{content}", "metrics": {"content": content}}
@@ -374,11 +400,21 @@ def test_the_pretext_task_is_checked_on_test_images_or_else_in_training(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "learnt"), [(0.25, False), (0.62, False), (0.63, True), (np.nan, None)]
+    ("accuracy", "others", "learnt"),
+    [
+        (0.25, {"by_batch": True}, False),
+        (0.62, {"by_batch": True}, False),
+        (0.63, {}, True),
+        (np.nan, {}, None),
+        (0.5, {"training": 0.78}, None),  # by moving averages, which may be wrong
+        (0.5, {"training": 0.78, "by_batch": True}, False),
+        (0.5, {"training": 0.6}, False),
+    ],
 )
-def test_learnt_is_half_of_the_way_from_chance(tmp_path, accuracy, learnt):
+def test_learnt_is_half_of_the_way_from_chance(tmp_path, accuracy, others, learnt):
     write_cell(tmp_path, 0.5, mode="semi", **BASE)
-    cells = results.collect(tmp_path).assign(**{"rotation_accuracy.test": accuracy})
+    checks = {f"rotation_accuracy.{name}": of for name, of in ({"test": accuracy} | others).items()}
+    cells = results.collect(tmp_path).assign(**checks)
     histories = pd.DataFrame({"cell": [], "accuracy_unlabelled": []})
     assert results.check_pretext(cells, histories).loc[(*ROW, "none"), "learnt"] is learnt
 
@@ -449,6 +485,16 @@ def test_references_stand_beside_the_labelled_sets_they_were_drawn_like(tmp_path
     assert (row["n"], row["mean"]) == (2, pytest.approx(77))
     assert table.loc[("fashion_mnist", 1.0, "MobileNetV2, untrained", "none"), "mean"] == 50
     assert len(results.summarise(pool.assign(attack="none"))) == 0  # never in a trained mean
+
+
+def test_references_with_other_marks_do_not_stand_beside(tmp_path):
+    marks = {"attack": "pixel", "attack_pixels": 4, "defence": "median"}
+    write_cell(tmp_path, 0.5, mode="supervised", **marks, **BASE)
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
+    assert len(results.summarise_references(cells, frozen)) == 1
+    for name, value in {"attack_pixels": 1, "defence": "none"}.items():
+        assert results.summarise_references(cells, frozen.assign(**{name: value})).empty
 
 
 def test_references_of_unlike_labels_are_no_one_mean(tmp_path):

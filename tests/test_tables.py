@@ -74,7 +74,7 @@ def test_references_and_the_check_stand_beside(cells):
     [(0.9, "yes", "shown"), (0.3, "the pretext task was not learnt", "untested")],
 )
 def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, strength):
-    check = {"rotation_accuracy": {"training": 0.99, "test": rotation}}
+    check = {"rotation_accuracy": {"training": 0.99, "test": rotation, "by_batch": True}}
     for split in range(5):  # gains of 10, 11, 12, 13, 14 points
         write_cell(tmp_path, 0.5, dataset="digits", mode="supervised", split=split)
         gained = 0.6 + split / 100

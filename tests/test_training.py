@@ -114,7 +114,7 @@ def losses(precision, *, own):
     """Losses of 20 steps by our optimiser and normalisation, or by Keras's."""
     cell = Cell(precision=precision)
     training.seed_everything([0], deterministic=True)
-    training.prepare_devices(cell)
+    keras.config.set_dtype_policy(precision)
     encoder = model.build_encoder("small_cnn", 32)
     network = training.build_network(cell, encoder, 3)
     if not own:

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
-NOT_RESULTS = {"data_dir", "output_dir", "memory_growth", "keep_model"}  # where, and what is kept
+NOT_RESULTS = {"data_dir", "output_dir", "keep_model"}  # where, and what is kept
 # hashed only if set: older hashes stay
 ADDED = {"attack_draw", "weights", "label_noise", "unlabelled_classes"}
-RETIRED = {"tensorboard"}  # in the params.yaml of older cells
+RETIRED = {"tensorboard", "memory_growth"}  # in the params.yaml of older cells
 
 
 class SettingsError(ValueError):
@@ -90,7 +90,6 @@ class Cell(_Settings):
     deterministic: bool = True  # same seed, same machine: same numbers
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit: bool = False  # compile with XLA: for GPUs, far slower on CPUs
-    memory_growth: bool = True  # take GPU memory as needed, not all at once
     keep_model: bool = True  # keep model.keras (up to 130 MB a cell)
     output_dir: str = ""  # folder of the results ("": beside the notebook)
 
@@ -171,6 +170,7 @@ _NEEDS = [  # a setting that is not its default does something only with one of 
     ("test_split", "dataset", ["malaria"]),
     ("attack_draw", "attack", ["pixel", "random", "patch"]),
     ("attack_draw", "splits_file", [""]),  # which holds the places
+    ("splits_file", "attack", ["none", "pixel", "searched", "patch"]),  # `random` has none to hold
     ("attack_pixels", "attack", ["pixel", "random"]),
     ("attack_value", "attack", ["pixel", "random"]),
     ("attack_share", "attack", ["pixel", "searched", "random", "patch"]),
@@ -205,13 +205,6 @@ def _list_parameters(sources: list[str]) -> list[str]:
     return declared
 
 
-class Rule(_Settings):
-    """Settings to change in the cells of a study that match."""
-
-    when: dict[str, Any]
-    set: dict[str, Any]
-
-
 class Study(_Settings):
     """A grid: the `base` settings, every combination of the `axes`, then the `rules` in order.
 
@@ -224,16 +217,14 @@ class Study(_Settings):
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     variants: dict[str, dict[str, Any]] = {}
-    rules: list[Rule] = []
+    rules: list[Annotated[dict[Literal["when", "set"], dict[str, Any]], Field(min_length=2)]] = []
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a study's YAML; its name is the file's. Raises `SettingsError`."""
+        """Read a study's YAML; its name is the file's. Raises `SettingsError` or `OSError`."""
         path = Path(path)
         try:
             settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except OSError as error:
-            raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
         except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -254,17 +245,17 @@ class Study(_Settings):
             raise SettingsError("the study has no cell: give it base settings or axes")
         if odd := [name for name in self.variants if not re.fullmatch(r"\w+(-\w+)*", name)]:
             raise SettingsError(f"variant {odd[0]!r}: letters, digits, _ and - alone, please")
-        if unknown := {key for rule in self.rules for key in rule.when} - Cell.model_fields.keys():
+        defaults = {name: field.default for name, field in Cell.model_fields.items()}
+        if unknown := {key for rule in self.rules for key in rule["when"]} - defaults.keys():
             raise SettingsError(_unknown(min(unknown), Cell))  # of all others `Cell` tells
         cells, of = {}, {}
-        defaults = {name: field.default for name, field in Cell.model_fields.items()}
         unused = list(self.rules)
         for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
             settings = self.base | dict(zip(self.axes, values, strict=True))
             settings |= self.variants.get(variant, {})
             for rule in self.rules:
-                if all((defaults | settings)[key] == value for key, value in rule.when.items()):
-                    settings |= rule.set
+                if rule["when"].items() <= (defaults | settings).items():
+                    settings |= rule["set"]
                     unused = [other for other in unused if other is not rule]
             cell = Cell.check(settings)
             if "output_dir" in settings:
@@ -279,7 +270,7 @@ class Study(_Settings):
             if of[one] == of[other]:
                 raise SettingsError(f"variants {one} and {other} are the same in every cell")
         if unused:
-            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
+            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0]['when']}")
         return cells
 
 
@@ -295,7 +286,6 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Read a number."""
         is_int = node.tag.endswith(":int")
         if ":" in node.value or (is_int and re.match(r"[-+]?0\d", node.value)):
             told = f"{node.value} would be read as octal or as minutes: write it in plain digits"

@@ -25,7 +25,6 @@ class _Group(click.Group):
     """Turn a user's mistake into one message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # a terminal need not know our letters
         try:

@@ -63,8 +63,7 @@ def load(
 
     Args:
         name, image_size, data_dir, unlabelled_limit, test_limit, test_split, seed: as in `Cell`.
-            Limits draw at random, stratified where there are labels; D_l is then drawn from the
-            same subset.
+            Limits draw at random, stratified where there are labels; D_l comes from the same.
         unlabelled_classes: as in `Cell`, see `_choose_classes`.
         test_rows: a recorded test set, `Dataset.test_rows`, to repeat instead of drawing one.
         skip_damaged: leave out images that do not decode, and note it, instead of stopping.

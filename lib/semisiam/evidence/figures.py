@@ -1,11 +1,12 @@
 """Figures: each function draws one panel on a matplotlib `ax` and returns it.
 
-Importing this module makes figures ours, see `use_style`. Colours mean the same thing in every
-figure: see `COLOURS` for modes, attacks and losses, `class_colours` for classes.
+Importing this module makes figures come out as ours, whatever MPLBACKEND or the user's settings
+say: in a notebook with the inline backend, as PNG; elsewhere they are only saved, without windows.
+Colours mean the same thing in every figure: see `COLOURS` for modes, attacks and losses,
+`class_colours` for classes.
 """
 
 import sys
-from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,26 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-
-def use_style() -> None:
-    """Make figures come out as ours, whatever MPLBACKEND or the user's settings say.
-
-    In a notebook with the inline backend, as PNG; elsewhere they are only saved, without windows.
-    """
-    plt.rcdefaults()
-    plt.style.use(str(files("semisiam.evidence") / "semisiam.mplstyle"))
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None or not hasattr(shell, "kernel"):
-        plt.switch_backend("agg")
-        return
+plt.rcdefaults()
+plt.style.use("semisiam.evidence.semisiam")  # semisiam.mplstyle, beside this file
+shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+if hasattr(shell, "kernel"):
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     shell.run_line_magic("matplotlib", "inline")
     plt.switch_backend("module://matplotlib_inline.backend_inline")  # the name ipywidgets looks for
     set_matplotlib_formats("png")
-
-
-use_style()
+else:
+    plt.switch_backend("agg")
 
 COLOURS = {"supervised": "#0072B2", "semi": "#D55E00", "clean": "#009E73", "attacked": "#CC79A7"}
 COLOURS |= {"class": "#56B4E9", "rotation": "#E69F00", "joint": "black", "published": "0.45"}
@@ -51,8 +43,7 @@ def class_colours(n_classes: int) -> list:
 def examples(ax: Axes, images: np.ndarray, titles: list[str], columns: int) -> Axes:
     """Show images in a grid of `columns`, each under its title (Figures 3 and 4).
 
-    `images` is uint8 (N, H, W, 3) in 0-255, or a list of such images of any sizes; `titles` has
-    N strings, "" for none.
+    `images` is uint8 (N, H, W, 3), 0-255, or a list of images of any sizes; `titles` may be "".
     """
     rows = -(-len(images) // columns)
     ax.set_axis_off()

@@ -105,8 +105,7 @@ def write_report(study: Study, folder: Path, undone: list[list[str]]) -> Path:
 def write_page(path: Path, notebook: nbformat.NotebookNode, title: str) -> Path:
     """Write text and outputs of an executed notebook, without its code, as HTML, atomically.
 
-    The page asks for nothing from anywhere. Its contents stand before the second section, so that
-    the first one is what a reader sees.
+    It asks for nothing from anywhere. A reader sees the first section, then the contents.
     """
     config = Config({"TagRemovePreprocessor": {"remove_cell_tags": {SKIPPED}, "enabled": True}})
     looks = {"template_name": "basic", "exclude_input": True, "exclude_output_prompt": True}

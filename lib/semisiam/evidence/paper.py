@@ -5,7 +5,7 @@ are spelt as in a `Cell`; the paper's "uninf." and "parasit." are written out.
 """
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import pandas as pd
 
@@ -19,5 +19,4 @@ ROW = ["dataset", "percent", "backbone"]
 @cache
 def read_printed(name: str) -> pd.DataFrame:
     """Read one of `accuracy`, `delta` (Tables I-VI), `classwise`, `classwise_accuracy` (VII-X)."""
-    with (files("semisiam.evidence") / "printed" / f"{name}.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, keep_default_na=False)
+    return pd.read_csv(Path(__file__).parent / "printed" / f"{name}.csv", keep_default_na=False)

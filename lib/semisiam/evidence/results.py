@@ -23,6 +23,7 @@ MEASURES = {
     "accuracy_recalibrated": "re-estimated",
     "accuracy_better": "better of both",
 }
+FURTHER = {"accuracy_clean_fit": "clean fit", "separability.knn_accuracy": "neighbours"}
 # In the order of the tables: data sets, backbones, modes, attacks.
 NAMES = {"stl10": "STL-10", "fashion_mnist": "Fashion-MNIST", "malaria": "Malaria"}
 NAMES |= {"digits": "Digits", "folder": "Own images"}
@@ -38,6 +39,7 @@ SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "split", "test_split", "unlabelled_limit", "test_limit"]
 LABELLED_SET += ["seed", "splits_file", "label_noise", "attack", "unlabelled_classes"]
+LABELLED_SET += ["attack_pixels", "attack_value", "attack_share", "attack_draw", "defence"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
@@ -50,10 +52,9 @@ class MixtureError(ValueError):
 def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     """Read every done cell of `outputs/STUDY` or of a recorded set, but for those in `left_out`.
 
-    Returns:
-        One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
-        entries of metrics.json (nested as `seconds.total`; accuracies in [0, 1]), `accuracy_better`
-        (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and data, or "".
+    One row a cell, sorted by name: `cell` (its folder), the fields of `Cell`, `percent`, the
+    entries of metrics.json (nested as `seconds.total`; accuracies in [0, 1]), `accuracy_better`
+    (see `_choose_reading`), `duplicate_of`: an earlier cell of these settings and data, or "".
     """
     rows = [
         {"cell": run["cell"]} | Cell.check(run["settings"]).model_dump() | run["metrics"]
@@ -66,7 +67,8 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells["bn_momentum"] = pd.Series([row["bn_momentum"] for row in rows], dtype=object)  # or None
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
-    cells["collapsed"] = cells["collapsed"].eq(True)  # frozen features have no such entry
+    collapsed = cells.get("collapsed_as_trained", cells["collapsed"]).fillna(cells["collapsed"])
+    cells["collapsed"] = collapsed.eq(True)  # frozen features have no such entry
     kept = cells["accuracy"]  # of the class tables too; with `bn_recalibrate` not as trained
     trained = cells.get("accuracy_as_trained", kept).fillna(kept)
     cells = cells.assign(accuracy=trained, accuracy_kept=kept)
@@ -191,12 +193,16 @@ def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
 def select(cells: pd.DataFrame) -> pd.DataFrame:
     """Keep trained cells, each once; raises `MixtureError` if they are not of one scale."""
     cells = cells[(cells["duplicate_of"] == "") & (cells["mode"] != "frozen")]
-    if differing := find_mixture(cells):
+    _refuse_mixture(cells, ROW)
+    return cells
+
+
+def _refuse_mixture(cells: pd.DataFrame, within: list[str]) -> None:
+    if differing := find_mixture(cells, within):
         raise MixtureError(
             f"cells of different scale are never averaged together; these differ in {differing}. "
             "Keep each scale in a study of its own, or make what differs an axis of the study"
         )
-    return cells
 
 
 def read_percent(cells: pd.DataFrame, measure: str) -> pd.Series:
@@ -205,20 +211,22 @@ def read_percent(cells: pd.DataFrame, measure: str) -> pd.Series:
 
 
 def by_split(cells: pd.DataFrame, measure: str) -> pd.Series:
-    """Give an accuracy by ROW, mode, attack and split; draws of the attack are averaged."""
-    values = cells.assign(value=read_percent(cells, measure))
+    """Give an accuracy by ROW, mode, attack and split, averaged over draws of the attack.
+
+    Of these, only what most modes have: differences between modes are of equal draws.
+    """
+    values, keys = cells.assign(value=read_percent(cells, measure)), [*ROW, "attack", "split"]
+    values["modes"] = values.groupby([*keys, "attack_draw"])["value"].transform("count")
+    values = values[values["modes"] == values.groupby(keys)["modes"].transform("max")]
     return values.groupby([*ROW, "mode", "attack", "split"])["value"].mean()
 
 
 def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     """Average an accuracy over splits, beside the published one (Tables I-VI).
 
-    Returns:
-        Indexed by ROW, mode, attack: mean, std, n (splits), `collapsed` (cells that are left out,
-        as trained), published_mean and published_std; NaN where not run or not published.
-
-    Raises:
-        MixtureError: see `select`.
+    Indexed by ROW, mode, attack: mean, std, n (splits), `collapsed` (cells that are left out, as
+    trained), published_mean and published_std; NaN where not run or not published. Raises
+    `MixtureError`, see `select`.
     """
     cells, keys = select(cells), [*ROW, "mode", "attack"]
     ours = by_split(cells, measure).groupby(keys).agg(mean="mean", std="std", n="count")
@@ -232,9 +240,8 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     """Average what one would have had without training, on the labelled sets of some cells.
 
     Cells of `pool` with mode `frozen` count if they were drawn like one of `cells`, of the same
-    images if both say so, and, but for pixels, have an image size of theirs. Returns mean, std
-    (percent) and n, indexed by dataset, percent, reference (`Pixels`, `MobileNetV2, untrained`;
-    with what else differs) and attack.
+    images if both say so, and, but for pixels, have an image size of theirs. Returns mean, std (%)
+    and n, by dataset, percent, reference (`Pixels`; `MobileNetV2, untrained`) and attack.
     """
     fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     ran, there = (t.get("content", pd.Series(None, t.index, object)) for t in (cells, pool))
@@ -257,22 +264,22 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Ask whether the pretext task was learnt: at least half of the way from chance to no error.
 
-    Returns:
-        Indexed by ROW and attack, of cells with a task: n, and in percent `test` (see
-        `_score_pretext`), `training` (in older cells from `histories`) and `chance`; `learnt`,
-        None if neither was measured, or a task on views failed by moving averages (older cells).
+    Indexed by ROW and attack, of cells with a task: n, and in percent `test` (see
+    `_score_pretext`), `training` (in older cells from `histories`) and `chance`; `learnt`, None if
+    neither was measured, or it failed by moving averages alone (older cells).
     """
     cells = cells[(cells["mode"] == "semi") & (cells["pretext"] != "none")]
     known = histories.reindex(columns=["cell", "accuracy_unlabelled"])  # tasks on views have none
     trained = cells["cell"].map(known.groupby("cell")["accuracy_unlabelled"].last()).astype(float)
     training = _get(cells, "rotation_accuracy.training").fillna(trained)
-    fair = cells["pretext"].isin(N_TRANSFORMS) | _get(cells, "pretext_check.by_batch").eq(1)
-    cells = cells.assign(training=training, fair=fair, **_score_pretext(cells))
+    checks = [_get(cells, f"{of}.by_batch").eq(1) for of in ("rotation_accuracy", "pretext_check")]
+    cells = cells.assign(training=training, fair=checks[0] | checks[1], **_score_pretext(cells))
     groups = cells.groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
     known = table["test"].fillna(table["training"])
-    learnt = (known / 100 >= (1 + table["chance"] / 100) / 2).astype(object)
-    told = known.notna() & (groups["fair"].all() | learnt.eq(True))
+    limit = (100 + table["chance"]) / 2
+    learnt = (known >= limit).astype(object)
+    told = known.notna() & (groups["fair"].all() | (known >= limit) | (table["training"] < limit))
     return in_order(table.assign(n=groups.size(), learnt=learnt.where(told, None)))
 
 
@@ -321,15 +328,16 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_controls(folder: Path) -> pd.DataFrame:
-    """Read a study of `variants`: percent by reading, clean fit and trigger, of each control.
+    """Read a study of `variants`: percent by reading, `FURTHER` and trigger, of each control.
 
-    Indexed by control (the variant's name) and split; also `updates` and `collapsed` (bool).
+    Indexed by control (the variant's name) and split; also `updates` and `collapsed` (bool). Raises
+    `MixtureError` if cells of one control differ in scale.
     """
-    cells = collect(folder)
-    table = pd.DataFrame({name: read_percent(cells, key) for key, name in MEASURES.items()})
-    table["clean fit"] = read_percent(cells, "accuracy_clean_fit")
+    cells, columns = collect(folder), MEASURES | FURTHER
+    cells["control"] = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False)
+    _refuse_mixture(cells, ["control"])
+    table = pd.DataFrame({name: read_percent(cells, key) for key, name in columns.items()})
     flipped = cells["trigger"].map(lambda rows: 100 * np.mean([row["flipped"] for row in rows]))
     flipped = flipped.mask(cells["collapsed"])  # what names one class follows no mark
     table = table.assign(trigger=flipped, updates=cells["n_updates"], collapsed=cells["collapsed"])
-    control = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False).rename("control")
-    return table.set_index([control, cells["split"]]).sort_index()
+    return table.set_index([cells["control"], cells["split"]]).sort_index()

@@ -17,22 +17,15 @@ SEVERAL = 3  # labelled sets that a conclusion needs to be `shown`
 
 
 def compare_paired(differences: np.ndarray, *, shared: float = 0.0) -> dict[str, float]:
-    """Estimate a mean difference from paired runs.
+    """Estimate a mean difference from paired runs, float (n,), in points; NaNs are left out.
 
-    Args:
-        differences: float (n,), one a split, in points; NaNs are left out.
-        shared: held-out over training images, for folds of a cross-validation, which share them:
-            the corrected resampled t (Nadeau & Bengio, Machine Learning 52, 2003).
-
-    Returns:
-        n, mean, std, low, high and p (see `interval`), detectable (see `smallest_detectable`). NaN
-        where n is too small to tell.
+    `shared` is held-out over training images, for folds of a cross-validation, which share them:
+    the corrected resampled t (Nadeau & Bengio, Machine Learning 52, 2003). Returns n, mean, std,
+    low, high and p (see `interval`), detectable (see `smallest_detectable`); NaN where n is too
+    small to tell.
     """
-    values = np.asarray(differences, dtype=float)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    mean = values.mean() if n else np.nan
-    std = values.std(ddof=1) if n > 1 else np.nan
+    values = pd.Series(differences, dtype=float)
+    n, mean, std = int(values.count()), values.mean(), values.std()
     if std < 1e-9:  # all are equal
         std = 0.0
     low, high, p = interval(mean, std * np.sqrt(1 / max(n, 1) + shared), n - 1)
@@ -84,10 +77,8 @@ def weigh_deltas() -> pd.DataFrame:
     """Test each printed Δ by its printed means and spreads: Welch's t for two sets of five runs.
 
     The runs were paired by split, which the tables do not show: the intervals err on the wide side.
-
-    Returns:
-        One row a Δ (36): table, ROW, attack, `delta` (printed), `supervised`, `semi`, `difference`
-        (of these two), `agrees` (with Δ, up to rounding), `low`, `high` (points), `p`, `p_holm`.
+    Returns one row a Δ (36): table, ROW, attack, `delta` (printed), `supervised`, `semi`, their
+    `difference`, `agrees` (with Δ, up to rounding), `low`, `high` (points), `p`, `p_holm`.
     """
     keys, printed = [*ROW, "attack"], read_printed("delta")
     wide = read_printed("accuracy").pivot(index=keys, columns="mode", values=["mean", "std"])
@@ -121,17 +112,12 @@ def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     """Estimate gains, costs and interactions, paired over splits, as one family of tests.
 
     A gain is semi - supervised; a cost of the attack is none - pixel; the interaction is the cost
-    in semi minus the cost in supervised.
-
-    Returns:
-        Indexed by what (`gain`, `cost`, `interaction`), ROW and at (the attack of a gain, the mode
-        of a cost, else ""): the columns of `compare_paired` in points; `published`; `draws` (of
-        the attack's places behind it) and `p_holm`, corrected over all rows. Where a data set has
-        several combinations of one scale, means over them stand beside, at `MEAN`: each split
-        counts once, and only if it has all that another has.
-
-    Raises:
-        MixtureError: see `select`.
+    in semi minus the cost in supervised. Indexed by what (`gain`, `cost`, `interaction`), ROW and
+    at (the attack of a gain, the mode of a cost, else ""): the columns of `compare_paired` in
+    points; `published`; `draws` (of the attack's places behind it) and `p_holm`, corrected over all
+    rows that have at least `SEVERAL` splits (two agree too easily). Where a data set has several
+    combinations of one scale, means over them stand beside, at `MEAN`: each split counts once, and
+    only if it has all that another has. Raises `MixtureError`, see `select`.
     """
     cells = select(cells)
     values = by_split(cells, measure)
@@ -153,7 +139,7 @@ def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples(list(rows), names=["what", *ROW, "at"])
     table = pd.DataFrame(list(rows.values()), index, [*compare_paired([]), "published"])
     table["draws"] = [draws.get(key[1:-1], 0) * (key[::4] != ("gain", "none")) for key in index]
-    return in_order(table.assign(p_holm=correct_holm(table["p"])))
+    return in_order(table.assign(p_holm=correct_holm(table["p"].where(table["n"] >= SEVERAL))))
 
 
 def _subtract(values: pd.Series) -> pd.DataFrame:
@@ -177,8 +163,7 @@ def compare_controls(
     """Estimate what one setting changes, paired over splits, in one column of `read_controls`.
 
     `pairs` are names (control, reference), or for an interaction two such pairs. Indexed by
-    `control - reference`: the columns of `compare_paired`, in points, and `p_holm`, corrected over
-    those pairs that have at least `SEVERAL` splits (two agree too easily).
+    `control - reference`: the columns of `compare_paired`, in points, and `p_holm` as in `compare`.
     """
 
     def change(of: str | tuple) -> pd.Series:

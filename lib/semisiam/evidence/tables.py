@@ -24,11 +24,9 @@ VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength",
 def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Answer a study's questions, by data set, from the better of both readings.
 
-    Returns:
-        As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
-        places, where it counts), strength (see `rate_strength`; corrected for all differences of
-        the study), over (which combinations): the mean of several, or each of them if one has more
-        splits than the mean.
+    As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
+    places, where it counts), strength (see `rate_strength`; corrected for all differences of the
+    study), over: the mean of several combinations, or each if one has more splits than the mean.
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one

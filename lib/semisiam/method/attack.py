@@ -127,9 +127,8 @@ def choose_attacked(labels: np.ndarray, share: float, *, seed: int) -> np.ndarra
     """Choose which labelled images are attacked, bool (N,): `share` of each class, rounded."""
     rng = np.random.default_rng([seed, 0x9156])
     ranks = np.empty(len(labels))
-    for c in np.unique(labels):
-        members = np.flatnonzero(labels == c)
-        ranks[members] = rng.permutation(len(members))
+    for c, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        ranks[labels == c] = rng.permutation(count)
     return ranks < np.round(share * np.bincount(labels)[labels])
 
 

@@ -21,18 +21,14 @@ COLLAPSED = 1e-2  # relative spread; a healthy embedding's is near 1
 TSNE_POINTS = 1000
 
 
-class DivergedError(ValueError):
-    """An embedding that is not finite; the message says what to change."""
-
-
 def fit_svm(embeddings: np.ndarray, labels: np.ndarray, *, scaled: bool = False) -> SVC | Pipeline:
     """Fit the paper's linear SVM, C = 1, on embeddings of D_l alone, float32 (N_l, D).
 
     They are as they come unless `scaled`, see `Cell.scaled`. Its `decision_function` has a column
-    for each pair of three classes or more. Raises `DivergedError` if one is infinite or NaN.
+    for each pair of three classes or more. Raises `ValueError` if one is infinite or NaN.
     """
     if not np.isfinite(embeddings).all():
-        raise DivergedError("training diverged, the embedding is not finite: lower learning_rate")
+        raise ValueError("training diverged, the embedding is not finite: lower learning_rate")
     svm = SVC(kernel="linear", C=1.0, decision_function_shape="ovo")
     return _scale(svm, embeddings, scaled).fit(embeddings, labels)
 
@@ -60,8 +56,7 @@ def score_embeddings(
     without the attack; `scaled` as in `fit_svm`. Returns
     - `accuracy` of the paper's SVM fitted on `labelled`, `accuracy_linear_svc` of the other common
       solver (one against the rest), `accuracy_clean_fit` of the SVM fitted on `clean`, in [0, 1];
-    - `embedding_std` over test images, mean over dimensions, and `collapsed`: is the test embedding
-      nearly constant?
+    - `embedding_std` over test images, mean over dimensions; `collapsed`: is it nearly constant?
     - `separability`: see `measure_separability`.
     """
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of unscaled ones
@@ -115,8 +110,7 @@ def measure_separability(
     - `knn_accuracy` of the 5 nearest labelled neighbours, in [0, 1];
     - `silhouette` of the test classes, in [-1, 1], on at most 2,000 images; NaN where every class
       has one of these, or only one class has any;
-    - `fisher_ratio`: trace of the scatter between test classes over that within (≥ 0; 0 where no
-      class has any);
+    - `fisher_ratio`: trace of the scatter between test classes over that within (0 if that is 0);
     - `effective_rank`: exp of the entropy of the normalised singular values of the test embedding
       less its mean (after Roy & Vetterli, EUSIPCO 2007), 1 to D, or 0 for a constant embedding;
     - `dead_units`: dimensions that are 0 on every test image.

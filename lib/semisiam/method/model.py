@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from semisiam.method.pipeline import image_batches
-from semisiam.method.pretext import TASKS, list_moves, transform_all
+from semisiam.method.pretext import TASKS, list_moves
 from semisiam.method.views import VIEW_TASKS, draw_views
 
 if keras.backend.backend() != "tensorflow":
@@ -20,7 +20,6 @@ tf.get_logger().setLevel("ERROR")  # it warns of each network after the fifth in
 keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
-keras.config.set_dtype_policy("float32")
 
 EMBEDDING_SIZE = 128
 PIXELS = 32  # side of the images that the reference `pixels` compares (px)
@@ -49,15 +48,11 @@ BACKBONES = {
 }
 
 
-class WeightsError(ValueError):
-    """Weights that a backbone cannot start from; the message says what to do."""
-
-
 def build_backbone(backbone: str, image_size: int, weights: str = "none") -> keras.Model:
     """Build a backbone without its top, from [-1, 1] (B, S, S, 3) to (B, H, W, D).
 
     `weights` are `none`, at random; `imagenet`, downloaded by Keras; or an .h5 file. Raises
-    `WeightsError` if there is no internet, or the file does not fit.
+    `ValueError` if there is no internet, or the file does not fit.
     """
     build, start = BACKBONES[backbone], "imagenet" if weights == "imagenet" else None
     options = {} if backbone == "small_cnn" else {"include_top": False, "weights": start}
@@ -75,7 +70,7 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
                 f"cannot be downloaded ({error}); on a machine with internet Keras keeps them in "
                 "~/.keras/models: copy that folder here, or name the .h5 file"
             )
-        raise WeightsError(f"weights = {weights!r}: {told}") from None
+        raise ValueError(f"weights = {weights!r}: {told}") from None
     return network
 
 
@@ -201,8 +196,10 @@ def build_siamese(encoder: keras.Model, n_classes: int, task: str = "rotation") 
     seen = encoder(unlabelled)
     if task == "none":  # its loss counts nothing, so a third of each step is spared
         seen = keras.ops.stop_gradient(seen)
-    views = VIEW_TASKS.get(task)
-    y_rot = (views.head(class_head) if views else _head(len(TASKS[task]), "y_rot"))(seen)
+    if views := VIEW_TASKS.get(task):
+        y_rot = views.head(class_head)(seen)
+    else:
+        y_rot = _head(len(TASKS[task]), "y_rot")(seen)
     inputs = {"labelled": labelled, "unlabelled": unlabelled}
     network = Siamese(inputs, {"y_lab": y_lab, "y_rot": y_rot}, name="siamese")
     network.task = task
@@ -231,23 +228,25 @@ def score_pretext(
 ) -> dict[str, float | None]:
     """Score the pretext head on test images, uint8 (N, S, S, 3), int (N,): was the task learnt?
 
-    `accuracy` in [0, 1], each image in all ways of the task (guessing has 0.25 for rotations), in
-    inference mode. For a task on views its own check, see `views`, and `by_batch`: batches of 64
-    images are normalised by themselves, as in training, since the moving averages are of views and
-    labelled images together. 2,000 images at random if there are more.
+    `accuracy` in [0, 1], each image in all ways of the task (guessing has 0.25 for rotations); for
+    a task on views its own check, see `views`. `by_batch`: batches of at most 64 in random order,
+    normalised by themselves, as in training, since moving averages lag behind and mix the streams.
+    2,000 images at random if there are more.
     """
-    chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:PRETEXT_IMAGES])
+    rng, views, given = np.random.default_rng(0), VIEW_TASKS.get(task), []
+    chosen = rng.permutation(len(images))[:PRETEXT_IMAGES]
+    n_shown = len(chosen) * (1 if views else len(TASKS[task]))
+    ways, rows = np.divmod(rng.permutation(n_shown), len(chosen))
     head = keras.Sequential([encoder, network.get_layer("y_rot")])
-    if task in VIEW_TASKS:
-        batches, given = image_batches(images[chosen], 64), []
-        with _kept_weights(head):
-            for seed, batch in enumerate(batches):
-                both = head(draw_views(batch, tf.constant([seed], tf.int64), task), training=True)
-                given.append(np.reshape(both, (2, len(batch), -1)))
-        given = np.concatenate(np.concatenate(given, axis=1))
-        return VIEW_TASKS[task].check(given, labels[chosen]) | {"by_batch": True}
-    shown, ways = transform_all(images[chosen], task)
-    return {"accuracy": float((embed(head, shown).argmax(axis=1) == ways).mean())}
+    with _kept_weights(head):
+        for part in np.array_split(np.arange(n_shown), -(-n_shown // 64)):
+            shown = transform(images[chosen[rows[part]]], (rows if views else ways)[part], task)
+            outputs = head(shown, training=True).numpy()
+            given.append(outputs.reshape(-1, len(part), outputs.shape[-1]))  # views, images, units
+    given = np.concatenate(np.concatenate(given, axis=1))
+    if views:
+        return views.check(given, labels[chosen[rows]]) | {"by_batch": True}
+    return {"accuracy": float((given.argmax(axis=1) == ways).mean()), "by_batch": True}
 
 
 def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -302,9 +301,8 @@ def score_modes(
     """Accuracy of the class head on D_l as trained on, in `training` and in `inference` mode.
 
     In training mode each batch is normalised by its own statistics, in inference mode by the
-    moving ones: far apart, they say that the moving ones are wrong, not the weights. Scored in
-    random order, as D_l is sorted by class and a batch of one class has other statistics than
-    training's. The classifier, from `build_classifier`, is left as it was.
+    moving ones: far apart, they say that the moving ones are wrong, not the weights. The order is
+    random, as in `recalibrate`. The classifier, from `build_classifier`, is left as it was.
     """
     order = np.random.default_rng(0).permutation(len(images))
     batches, right = image_batches(images[order], batch_size), {"training": 0.0}

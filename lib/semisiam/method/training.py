@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,6 @@ def seed_everything(seed: list[int], *, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def prepare_devices(cell: Cell) -> None:
-    """Set the precision of the layers built from here on, and how memory is taken."""
-    keras.config.set_dtype_policy(cell.precision)
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a step's memory for
-        mallopt(M_MMAP_MAX, 0)  # the next, else its page faults take up to a third of the time, and
-        mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold does not
-    for gpu in tf.config.list_physical_devices("GPU"):
-        with suppress(RuntimeError):  # TensorFlow uses it already: an earlier cell of a notebook
-            tf.config.experimental.set_memory_growth(gpu, cell.memory_growth)
-
-
 def decayed_rate(
     epoch: int, *, epochs: int, learning_rate: float, decay_start: float, decay_rate: float
 ) -> float:
@@ -81,8 +69,7 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
     """Build and compile the network of the cell's mode, with the loss of equation (1).
 
     Both terms are cross-entropies, but for tasks on `views`; the supervised network has the first
-    alone, and without a pretext task the second counts nothing: only the batch normalisations see
-    D_u.
+    alone. Without a pretext task the second counts nothing: only batch normalisation sees D_u.
     """
     if cell.mode == "semi":
         network = model.build_siamese(encoder, n_classes, cell.pretext)
@@ -110,7 +97,10 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
 def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model | None]:
     """Seed and build a cell's encoder, and the network around it, compiled; none in `frozen`."""
     seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
-    prepare_devices(cell)
+    keras.config.set_dtype_policy(cell.precision)
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc: keep a step's memory for
+        mallopt(M_MMAP_MAX, 0)  # the next, else its page faults take up to a third of the time, and
+        mallopt(M_TOP_PAD, 64 << 20)  # in each thread's arena too, which a trim threshold does not
     if cell.mode == "frozen":
         return model.build_frozen(cell.backbone, cell.image_size, weights=cell.weights), None
     encoder = model.build_encoder(
@@ -270,5 +260,4 @@ def restore_checkpoint(path: Path, network: keras.Model, settings: str) -> list[
 
 def list_state(network: keras.Model) -> list[keras.Variable]:
     """List all that training changes: weights, batch statistics and the optimiser's variables."""
-
     return [*network.variables, *network.optimizer.variables]

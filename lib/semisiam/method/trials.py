@@ -139,8 +139,7 @@ def describe_training(
     Returns `n_updates`; `bn_initial_share`, see `model.share_of_initial_statistics`;
     `training_accuracy` of the last epoch; `labelled_accuracy`, see `model.score_modes`;
     `rotation_accuracy`: of the pretext head, in `training` and on `test` images (0.25 is guessing,
-    for rotations), or `pretext_check` of a task on views, see `model.score_pretext`. Without
-    training or task what does not exist is left out.
+    for rotations), or `pretext_check`, see `model.score_pretext`. What is not there is left out.
     """
     n_updates = cell.epochs * training.count_steps(cell, len(labelled.labels), n_unlabelled)
     share = model.share_of_initial_statistics(encoder, cell.mode, n_updates)
@@ -156,7 +155,7 @@ def describe_training(
         score = model.score_pretext(network, encoder, test, test_labels, cell.pretext)
         if "accuracy_unlabelled" in history:
             last = float(history["accuracy_unlabelled"].iloc[-1])
-            facts["rotation_accuracy"] = {"training": last, "test": score["accuracy"]}
+            facts["rotation_accuracy"] = {"training": last, "test": score.pop("accuracy")} | score
         else:
             facts["pretext_check"] = score
     return facts

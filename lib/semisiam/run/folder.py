@@ -53,8 +53,7 @@ def find_folder(cell: Cell) -> Path:
     """Where the notebook that runs `cell` keeps its results.
 
     `output_dir` if set (the grid sets it); else beside the executed notebook, if papermill was
-    started by hand; else `outputs/one`. Raises `SettingsError` if another program runs it, which
-    would write every cell there.
+    started by hand; else `outputs/one`. Raises `SettingsError` if another program runs it.
     """
     if cell.output_dir:
         return Path(cell.output_dir)
@@ -194,12 +193,6 @@ def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int)
     """Say which epoch ended, a row of `training.train` that has shown `n_images`."""
     speed = {"images_per_second": n_images / row["seconds"]}
     write_json(folder / "progress.json", row | speed | {"hash": cell.hash, "epochs": cell.epochs})
-
-
-def read_progress(folder: Path, cell: Cell) -> dict[str, Any]:
-    """Read the last finished epoch of a cell that is not done; empty before the first."""
-    progress = read_json(folder / "progress.json")
-    return progress if progress.get("hash") == cell.hash else {}
 
 
 def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:

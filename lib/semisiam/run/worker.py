@@ -37,7 +37,7 @@ class Status:
     state: str  # done, running, failed or waiting
     reason: str = ""
     seconds: float = 0.0
-    progress: dict[str, Any] = field(default_factory=dict)  # of `folder.read_progress`
+    progress: dict[str, Any] = field(default_factory=dict)  # of `folder.write_progress`
 
 
 def run_cell(
