@@ -1,6 +1,6 @@
 # `make` lists the targets. Those that run something set up .venv first, from requirements.lock.
 #
-#   make demo PYTHON=python3.12         another Python (3.11 to 3.13)
+#   make demo PYTHON=python3.12         another Python (3.11 to 3.13); first `make clean`
 #   make notebooks NOTEBOOKS="master"   only these, by name
 #   make lab LAB="--no-browser"         options for JupyterLab
 #   make bench BENCH="--only step"      options of tests/bench.py; --record keeps the numbers
