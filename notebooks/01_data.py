@@ -67,7 +67,7 @@ cell = Cell.from_notebook(globals())
 
 # %%
 strip = plt.imread(ROOT / "notebooks" / "fashion_mnist.png")  # 3 x 10 images of 28 x 28 pixels
-clothes = strip.reshape(3, 28, 10, 28).swapaxes(1, 2).reshape(30, 28, 28, 1).repeat(3, axis=3)
+clothes = [np.dstack([tile] * 3) for row in np.vsplit(strip, 3) for tile in np.hsplit(row, 10)]
 kinds = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat"]
 kinds += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
@@ -78,8 +78,8 @@ ax.set_title("Fashion-MNIST (Zalando, MIT licence): the first three training ima
 plt.show()
 
 # %% [markdown]
-# All stand upright. That matters: how far was an image turned? You can only tell if there is a way
-# in which it usually stands. Blood cells have none (section V).
+# All stand upright. That matters: you can tell by what angle an image was turned only if you know
+# how it usually stands. Blood cells have no such way (section V).
 
 # %% [markdown]
 # ## The same arrays for every data set
@@ -97,7 +97,7 @@ for part in ("train", "unlabelled", "test"):
     print(f"{part:11}", getattr(data, part).shape, getattr(data, part).dtype)
 
 # %% [markdown]
-# Labelled sets $D_l$ are drawn from `train`; `unlabelled` is $D_u$; `test` stays untouched until
+# Labelled sets $D_l$ are drawn from `train`; `unlabelled` is $D_u$; no network sees `test` before
 # the very end. Where a data set has no unlabelled images of its own, $D_u$ is the training set
 # without its labels (section IV): "the same" in the table.
 
@@ -153,8 +153,7 @@ def lay_mosaic(tiles, columns):
     """Lay tiles, float (N, S, S, 3), in rows of `columns`; the last row is filled up with white."""
     white = np.ones((-len(tiles) % columns, *tiles.shape[1:]))
     grid = np.concatenate([tiles, white]).reshape(-1, columns, *tiles.shape[1:])
-    rows, columns, size = grid.shape[:3]
-    return grid.swapaxes(1, 2).reshape(rows * size, columns * size, 3)
+    return np.vstack([np.hstack(row) for row in grid])
 
 
 # %% alt="A mosaic of the pool; one image in twenty is coloured. Bars count them by class."
@@ -183,8 +182,8 @@ plt.show()
 print(n_labelled, "labelled images, of each class:", np.bincount(data.train_labels[labelled]))
 
 # %% [markdown]
-# In numbers. Of malaria's 13,779 images, 1 % is 137.79; the paper has 137, and for 5 % it has 685,
-# five times that. [`count_labelled`](../lib/semisiam/method/splits.py) does the same.
+# In numbers. 1 % of malaria's 13,779 images is 137.79. The paper rounds down to 137, and its 5 %
+# is five times 137, so 685. [`count_labelled`](../lib/semisiam/method/splits.py) does the same.
 
 # %% tags=["nbval-check-output"]
 n_unlabelled = {"STL-10": 100_000, "Fashion-MNIST": 60_000, "Malaria": 13_779}
@@ -201,8 +200,8 @@ print(sizes.to_string())
 # %% [markdown]
 # ## What resizing does
 #
-# Networks want all images at one size. Grey areas show how large images were (of malaria the
-# smallest and the largest), black frames how large they are made.
+# Networks want all images at one size. Grey squares: the original size (of malaria the smallest
+# and the largest image). Black frames: the size after resizing.
 
 # %%
 before = {"digits": (8, 8), "Fashion-MNIST": (28, 28), "STL-10": (96, 96), "Malaria": (40, 394)}
@@ -217,7 +216,9 @@ for left, name in zip((0, 130, 300, 470), before, strict=True):
     was = " to ".join(map(str, dict.fromkeys(before[name])))
     ax.text(left, -12, f"{name}\n{was} → {after[name]}", va="top", fontsize=8)
 ax.set(xlim=(-10, 880), ylim=(-80, 400), xticks=[], ylabel="px", title="sizes, to scale")
-ax.set_aspect("equal")
+ax.spines["bottom"].set_visible(False)
+ax.spines["left"].set_bounds(0, 400)
+ax.set(aspect="equal", yticks=range(0, 401, 100))
 plt.show()
 
 # %% [markdown]
@@ -238,9 +239,10 @@ print("before:", columns[0, :8], "... mean", columns.mean())
 print("after: ", pixels.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
-# Grey. Each new pixel averages over the pixels that it covers
+# Grey. Each new pixel is a weighted mean of the eight pixels around it
 # ([antialiasing](https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters)), so the
-# brightness stays. (At the two ends it covers fewer, hence 118 and 137.) The whole function:
+# brightness stays. (At the two ends two of the eight are missing, hence 118 and 137.) The whole
+# function:
 
 # %%
 Code(inspect.getsource(pixels.resize), language="python")
@@ -265,7 +267,8 @@ for size in (32, 96, 128):
 # ## Halves that are honest, and halves that are not
 #
 # Malaria has no official test set. The paper takes half of the images; it does not say which half,
-# so ours is random. But several images come from one patient. Eight images of four patients:
+# so ours is random, with half of each class. But several images come from one patient. Eight images
+# of four patients:
 
 # %%
 patients = np.array(["C1", "C1", "C2", "C2", "C3", "C3", "C4", "C4"])
@@ -290,9 +293,10 @@ plt.show()
 
 # %% [markdown]
 # In the real set, every one of the 200 patients has images in both random halves. Does that raise
-# the accuracy? We trained InceptionV3 with 137 labels for each way of halving, on five labelled
-# sets (%, 4,000 test images, batch normalisation re-estimated as in
-# [04_batch_normalisation](04_batch_normalisation.ipynb)):
+# the accuracy? We trained a supervised InceptionV3 with 137 labels (138 by patient) for each way of
+# halving, on five labelled sets (%, 4,000 test images, batch normalisation re-estimated as in
+# [04_batch_normalisation](04_batch_normalisation.ipynb)). A column is no pair: other halves have
+# other labelled sets and other test images.
 
 # %% tags=["nbval-check-output"]
 from semisiam.evidence import results
@@ -303,7 +307,7 @@ table = 100 * runs.pivot(index="test_split", columns="split", values="accuracy_r
 print(table.assign(mean=table.mean(axis=1)).round(1).to_string())
 
 # %% [markdown]
-# By patient the mean is lower, but mostly because of one labelled set of five, number 2:
+# By patient the mean is lower, but mostly because one of its five runs has only 70 %:
 # *suggestive*, not decided.
 
 # %% [markdown]
@@ -343,7 +347,7 @@ print("chance level", 1_000 / 10_000, "- labelled images", splits.count_labelled
 # %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 picked = columns[::4, ::4]
 print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1::4][0])
-# all black or all white, by chance: three of four pixels do not count, so a shift changes all
+# all black or all white: only the first column decides, since the next three are thrown away
 
 # %% [markdown]
 # **3. Write it.** Halve the eight images of four patients at random with the seeds 0 to 99. How
@@ -355,6 +359,7 @@ for number in range(100):
     is_test = parts.hold_out(labels, 1 / 2, seed=number)
     honest += not set(patients[is_test]) & set(patients[~is_test])
 print(f"{honest} of 100 random halves share no patient")
+# expected is one of six: of each class two images of four are for test, of the same two patients
 
 # %% [markdown]
 # Next: [02_pixel_attack](02_pixel_attack.ipynb) marks the labelled images.

@@ -116,7 +116,8 @@ for head, y in tiny(inputs).items():
 # ## The joint loss
 #
 # Each head pays a cross-entropy, $-\ln$ of the probability it gave to the right answer. Equation
-# (1) adds the two:
+# (1) adds the two, $\ell_l$ over the labelled images $D_l$ and $\ell_u$ over the unlabelled $D_u$,
+# each with a weight $\lambda$:
 #
 # $$\mathcal{L}_{SS} = \lambda_l \cdot \ell_l(D_l) + \lambda_u \cdot \ell_u(D_u)$$
 #
@@ -184,7 +185,7 @@ lines = [
     ("encoder_labeled = base_encoder(input_lab)", model.build_siamese, "(encoder(labelled))"),
     ("y_labeled = Dense(n_classes, 'softmax')", model._head, "return layers.Dense"),
     ("encoder_rotation = base_encoder(input_rot)", model.build_siamese, "= encoder(unlabelled)"),
-    ("y_rotation = Dense(4, 'softmax')", model.build_siamese, "y_rot = "),
+    ("y_rotation = Dense(4, 'softmax')", model.build_siamese, "y_rot = _head"),
     ("semi = Model(inputs=..., outputs=...)", model.build_siamese, "network = Siamese("),
     ("semi.compile(optimizer=opt,", training.build_network, "optimizer="),
     ("loss={'y_lab': ..., 'y_rot': ...})", training.build_network, "loss="),
@@ -203,17 +204,17 @@ for theirs, function, start in lines:
 Markdown("\n".join(rows))
 
 # %% [markdown]
-# Both heads are made by `_head`, that of the rotation task with a unit for each angle. Two classes
-# are ours.
-# `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
+# `_head` makes both heads; the rotation head has one unit for each angle. Two Python classes are
+# our own. `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
 # [Adam](https://keras.io/api/optimizers/adam/) in one operation per variable. Both compute what the
-# paper's lines compute, only faster.
+# paper's lines compute, for speed ([measured](../outputs/published/speed.md)).
 
 # %% [markdown]
 # ## The real encoders
 #
 # The paper puts layers of 4096 and 128 units on three known backbones, all trained from scratch.
-# The 128 outputs are the `embedding` (section III-B).
+# The 128 outputs are the `embedding` (section III-B). (We average the backbone's feature maps over
+# all places before the 4096 units; the paper does not say what it does there.)
 
 # %%
 import pandas as pd
@@ -223,7 +224,8 @@ for name in model.BACKBONES:
     encoder = model.build_encoder(name, 96)
     layers = [encoder.layers[2], encoder.get_layer("hidden"), encoder.get_layer("embedding")]
     parts[name] = [layer.count_params() for layer in layers]
-table = pd.DataFrame.from_dict(parts, orient="index", columns=["backbone", "4096 units", "128"])
+columns = ["backbone", "4096 units", "128 units"]
+table = pd.DataFrame.from_dict(parts, orient="index", columns=columns)
 
 # %% tags=["nbval-check-output"]
 print(table.assign(encoder=table.sum(axis=1)).to_string(float_format="{:,.0f}".format))
@@ -254,9 +256,7 @@ chosen = splits.draw_labelled(data.train_labels, n_labelled, split=cell.split, s
 labelled, labels = data.train[chosen], data.train_labels[chosen]
 
 # %%
-training.seed_everything([cell.seed, cell.split], deterministic=cell.deterministic)
-encoder = model.build_encoder(cell.backbone, cell.image_size)
-network = training.build_network(cell, encoder, len(data.class_names))
+encoder, network = training.start_network(cell, len(data.class_names))
 batches = training.make_batches(cell, labelled, labels, data.unlabelled, range(1))
 inputs, targets = next(batches.as_numpy_iterator())
 inputs["unlabelled"] = pretext.transform(inputs["unlabelled"], targets["y_rot"])
@@ -309,8 +309,9 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# At first both pull, the rotation task nearly twice as hard. How will it be after three epochs of
-# training?
+# (448 numbers fewer than the encoder has in the table: the averages of batch normalisation have no
+# gradient.) At first both pull, the rotation task nearly twice as hard. How will it be after three
+# epochs of training?
 
 # %%
 history = training.train(cell, network, labelled, labels, data.unlabelled)
@@ -336,7 +337,7 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
         text = f"{name}: {np.hypot(x, y):.1f}"
         ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
-    reach = 1.2 * max(np.max(tip) for tip in tips.values())
+    reach = 1.35 * max(np.max(tip) for tip in tips.values())
     ax.set(xlim=(-0.3 * reach, reach), ylim=(-0.1 * reach, reach), aspect="equal")
     ax.set(xlabel="along the class gradient", ylabel="at a right angle to it")
 
@@ -345,7 +346,7 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.7), sharex=True, sharey=True)
 for ax, (when, g) in zip(axes, gradients.items(), strict=True):
     draw_gradients(ax, g["y_lab"], g["y_rot"], cell.lambda_l, cell.lambda_u)
-    ax.set_title(f"{when} ({data.name}, {len(labels)} labels)")
+    ax.set_title(f"{when} ({data.name}, {len(labels)} labels, one batch)")
 plt.show()
 
 # %%
@@ -355,10 +356,10 @@ for when, g in gradients.items():
 
 # %% [markdown]
 # The class arrow is half as long as before, the rotation arrow more than twice, although both
-# losses fell (one batch of one run: *suggestive*). So the encoder now goes mostly where the
-# rotation task pulls. This is how unlabelled images shape the embedding. It is also the hope under
-# attack: the marks of [02_pixel_attack](02_pixel_attack.ipynb) act through the class gradient
-# alone.
+# losses fell (one batch of one run: *suggestive*). So the joint gradient is now mostly the rotation
+# task's. This is how unlabelled images shape the embedding. It is also the hope under attack: in
+# training, the marks of [02_pixel_attack](02_pixel_attack.ipynb) act through the class gradient
+# alone. (The SVM, fitted afterwards on the marked images, meets them again.)
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs
@@ -371,24 +372,26 @@ for when, g in gradients.items():
 # large?
 
 # %% tags=["nbval-check-output"]
-gradient = np.array([1.0, -0.1, 0.01], np.float32)
+two_gradients = np.array([[1.0, -0.1, 0.01], [0.5, 0.1, -0.02]], np.float32)
 for scale in (1, 10):
-    variable = keras.Variable(np.zeros(3))
-    keras.optimizers.Adam(0.001).apply([keras.ops.array(scale * gradient)], [variable])
-    print(f"gradient x {scale:2}: step {variable.numpy().round(6)}")
+    variable, adam = keras.Variable(np.zeros(3)), keras.optimizers.Adam(0.001)
+    for gradient in two_gradients:
+        adam.apply([keras.ops.array(scale * gradient)], [variable])
+    print(f"gradients x {scale:2}: moved by {variable.numpy().round(6)}")
 
 # %% [markdown]
-# The same step. So $\lambda_l = \lambda_u = 10$ would be the paper's setting once more.
+# The same two steps. So $\lambda_l = \lambda_u = 10$ would be the paper's setting once more.
 
 # %% [markdown]
 # ## Summary
 #
 # - *Siamese*: one encoder is called on both streams of images; each stream has a head of its own.
 # - The rotation head costs 516 parameters and brings in all unlabelled images.
-# - A step adds both losses and moves the one encoder against $\lambda_l g_l + \lambda_u g_u$.
+# - A step adds both losses; its gradient is $\lambda_l g_l + \lambda_u g_u$, which Adam rescales
+#   weight by weight.
 # - Once the few labels were fitted, the rotation task did most of the pulling (*suggestive*: one
-#   batch of one run). Marks of an attack act through $g_l$ alone; whether that helps is untested
-#   here.
+#   batch of one run). In training, marks of an attack act through $g_l$ alone; whether that helps
+#   is untested here.
 #
 # One kind of layer also keeps numbers that no gradient trains. The next notebook shows what they do
 # to the paper's tables.
@@ -406,14 +409,13 @@ jigsaw = model.build_siamese(encoder, len(data.class_names), task="jigsaw")
 print(f"128 x 24 + 24 = {jigsaw.get_layer('y_rot').count_params()}")
 
 # %% [markdown]
-# **2. Write it.** A pretext task of your own: is the image upside down? Write
-# `flip(images, labels)`, which turns images with label 1 top to bottom, and try it on the 4×4
-# image.
+# **2. Write it.** A pretext task of your own: is the image upside down? Write `flip(images,
+# labels)`, which mirrors images with label 1 from top to bottom, and try it on the 4×4 image.
 
 
 # %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 def flip(images, labels):
-    """Turn the images of label 1 top to bottom; those of label 0 stay."""
+    """Mirror the images of label 1 from top to bottom; those of label 0 stay."""
     return np.where(labels[:, None, None, None] == 1, images[:, ::-1], images)
 
 
@@ -428,7 +430,7 @@ g_l, g_u = gradients["after training"].values()
 equal = np.linalg.norm(g_l) / np.linalg.norm(g_u)
 fig, ax = plt.subplots(figsize=(4.2, 3.7))
 draw_gradients(ax, g_l, equal * g_u, 1.0, 1.0)
-ax.set_title(f"after training, $\\lambda_u$ = {equal:.2f}")
+ax.set_title(f"$\\lambda_u$ = {equal:.2f} ({data.name}, {len(labels)} labels, one batch)")
 plt.show()
 
 # %% [markdown]
