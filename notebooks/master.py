@@ -38,7 +38,8 @@ from semisiam.run import folder as records
 # Change a value and run all cells, or give it to papermill with `-p name value`. The defaults are a
 # run of seconds on [scikit-learn's
 # digits](https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset). It shows the
-# machinery, not the paper's claim.
+# machinery, not the paper's claim. $D_l$ and $D_u$ are labelled and unlabelled images, $N_l$ and
+# $N_u$ their numbers; III-A and the like are sections of the paper.
 
 # %% tags=["parameters"]
 # data (III-A)
@@ -69,7 +70,7 @@ mode: str = "semi"  # supervised, semi or frozen (no training: a reference)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3, resnet50_v2 or pixels
 weights: str = "none"  # the backbone's start: none, imagenet or FILE.h5
 bn_momentum: float | None = None  # of batch normalisation (None: its own)
-bn_recalibrate: str = "none"  # re-estimate them after training: none, labelled or unlabelled
+bn_recalibrate: str = "none"  # re-estimate its averages afterwards: none, labelled or unlabelled
 pretext: str = "rotation"  # none, rotation (paper), rotation_flip, jigsaw or a task of `views`
 rotations: str = "one"  # transforms shown per unlabelled image and epoch: one (drawn) or all
 lambda_l: float = 1.0  # weight of the class loss, equation (1)
@@ -81,11 +82,10 @@ batch_size: int = 64  # labelled images a step, and unlabelled ones
 learning_rate: float = 0.001  # Adam's, until the decay starts
 decay_start: float = 0.4  # share of the epochs before the decay
 decay_rate: float = 0.1  # then x exp(-decay_rate) each epoch
-# the machine; the last three change no result
+# the machine; the last two change no result
 deterministic: bool = True  # same seed, same machine: same numbers
 precision: str = "float32"  # float32, mixed_bfloat16 or mixed_float16
 jit: bool = False  # compile with XLA: for GPUs, far slower on CPUs
-memory_growth: bool = True  # take GPU memory as needed, not all at once
 keep_model: bool = True  # keep model.keras (up to 130 MB a cell)
 output_dir: str = ""  # folder of the results ("": beside the notebook)
 
@@ -100,13 +100,15 @@ cell.name
 
 
 # %%
+seconds, laps = Counter(), [time.perf_counter()]
+
+
 def lap(stage):
     """Add the time since the last lap to the seconds of a stage, and to their total."""
     laps.append(time.perf_counter())
-    seconds.update(dict.fromkeys((stage, "total"), laps[-1] - laps[-2]))
+    for what in (stage, "total"):
+        seconds[what] += laps[-1] - laps[-2]
 
-
-seconds, laps = Counter(), [time.perf_counter()]
 
 # %% [markdown]
 # ## Data
@@ -170,7 +172,7 @@ fig, axes = plt.subplots(2, 1, figsize=(8, 2.9))
 figures.examples(axes[0], labelled.clean[shown], names, columns=8)
 figures.examples(axes[1], labelled.attacked[shown], [""] * len(shown), columns=8)
 axes[0].set_title("clean")
-axes[1].set_title("attacked")
+axes[1].set_title("attacked" + " (not used in this cell)" * (cell.attack == "none"))
 plt.show()
 
 # %% [markdown]
@@ -178,8 +180,8 @@ plt.show()
 #
 # One encoder: backbone, then 4096 and 128 units. In `semi` mode it is called on both inputs,
 # labelled and turned, and carries two heads (Algorithm 1). In `frozen` mode nothing is trained: the
-# features are pixels, or those of the backbone's first weights. The SVMs divide the latter by one
-# number, their standard deviation.
+# features are the pixels, or the outputs of the backbone with its initial weights. Those outputs
+# are divided by their standard deviation before the SVM.
 
 # %%
 encoder, network = training.start_network(cell, len(data.class_names))
@@ -194,7 +196,7 @@ lap("model")
 
 # %% tags=["nbval-check-output"]
 sizes = len(labels), len(unlabelled)
-n_views = training.count_views(cell, *sizes)
+n_views = training.count_views(cell, *sizes)  # labelled ones are repeated to match
 print(f"{cell.epochs * training.count_steps(cell, *sizes)} updates, {n_views} images an epoch")
 
 
@@ -266,10 +268,11 @@ as_trained = float((predictions == test_labels).mean())
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
-# If few updates leave much of the first values in batch normalisation's moving averages
-# (`bn_initial_share`, above), they mislead the SVM
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)). It is always fitted once more, with
-# statistics re-estimated on $D_l$.
+# After few updates, batch normalisation's moving averages still hold much of their first values
+# (`bn_initial_share`, above). Such averages mislead the SVM
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). So it is always fitted once more, with
+# statistics re-estimated on $D_l$. (Both accuracies may agree although predictions change: as many
+# to the better as to the worse.)
 
 # %%
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
@@ -286,6 +289,7 @@ print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions ch
 # `bn_recalibrate` says which statistics the network keeps for all that follows.
 
 # %%
+collapsed = evaluation.measure_spread(embeddings) < evaluation.COLLAPSED
 if cell.bn_recalibrate != "none":
     images = labelled.images if cell.bn_recalibrate == "labelled" else unlabelled
     model.recalibrate(encoder, images, cell.batch_size)
@@ -305,6 +309,7 @@ lap("embedding")
 sets = labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
 scores = evaluation.score_embeddings(*sets, scaled=cell.scaled)
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
+scores |= {"collapsed_as_trained": collapsed}
 scores
 
 # %%
@@ -314,10 +319,12 @@ if scores["collapsed"]:
 # %% [markdown]
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes. `predicted` is the share then predicted as
-# $c$, `unmarked` the share predicted as $c$ without the mark. `flipped`: of the images that are not
-# predicted as $c$ without the mark, the share predicted as $c$ with it. A cell that never saw a
-# mark says what such a pixel does by itself.
+# Put class $c$'s mark on test images of other classes.
+# - `unmarked`: the share that was predicted as $c$ before.
+# - `predicted`: the share that is predicted as $c$ with the mark.
+# - `flipped`: of those not predicted as $c$ before, the share that the mark turns into $c$.
+#
+# A cell that never saw a mark says what such a pixel does by itself.
 
 # %%
 trigger = trials.score_trigger(

@@ -9,6 +9,7 @@
 # recorded demo. To add a table to the report, add a cell here.
 
 # %%
+import re
 from html import escape
 from itertools import chain, cycle
 from pathlib import Path
@@ -43,7 +44,6 @@ found = results.collect(folder, left_out={name for name, *_ in undone})
 cells = found[found["hash"] == found["cell"].map(hashes)].reset_index(drop=True)
 references = pd.concat([cells, results.collect(Path(references_folder))], ignore_index=True)
 reports, histories = (results.read_details(folder, cells["cell"], k) for k in ("report", "history"))
-chance = results.find_chance(cells, reports) if len(cells) else pd.Series()
 
 
 # %%
@@ -81,7 +81,7 @@ def show(name, caption, shown, data=None, look="sortable"):
     """Show a table, all text, and keep it; `data` is what its CSV holds, if not the same."""
     index = not isinstance(shown.index, pd.RangeIndex)
     html = shown.to_html(index=index, index_names=False, border=0)
-    html = pd.Series(html).str.replace(r"<td>([^<]{30,})<", r'<td class="text">\1<', regex=True)[0]
+    html = re.sub(r"<td>([^<]{30,})<", r'<td class="text">\1<', html)
     links = ""
     if kept_folder:
         links = f' <a href="report/{name}.csv">CSV</a> <a href="report/{name}.tex">LaTeX</a>'
@@ -99,8 +99,8 @@ def show(name, caption, shown, data=None, look="sortable"):
 def draw(name, fig, alt, title=""):
     """Show a figure with a text for who cannot see it, and keep it."""
     if title:  # long ones in several lines: matplotlib would make room by shrinking the axes
-        inches = fig.get_figwidth()
-        fig.suptitle(fill(title, int(12 * inches)), x=0.02, ha="left", fontsize=10)
+        text = fill(title.replace(" attack", "\xa0attack"), int(12 * fig.get_figwidth()))
+        fig.suptitle(text, x=0.02, ha="left", fontsize=10)
     for kind in ("svg", "png") if kept_folder else ():
         metadata = {"Date": None} if kind == "svg" else None
         fig.savefig(Path(kept_folder) / f"{name}.{kind}", metadata=metadata)
@@ -146,9 +146,10 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
-    "differences of this study (of one variant, if there are several). Suggestive: run, but not "
-    "that firm. Untested: not run, or the pretext task was not learnt. Draws: of the attack's "
-    "places. Mind that the siamese network often makes more updates, too."
+    "differences of this study (of one variant, if there are several). Suggestive: run, not "
+    "decided. Untested: not run, or the pretext task (that of the unlabelled images) was not "
+    "learnt. Draws: how many random choices of the marked pixels. Mind that the siamese network "
+    "often makes more updates, too. Readings and terms are explained below."
 )
 verdicts = [tables.give_verdicts(g, histories).assign(variant=v) for v, g in variants.items()]
 verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame()
@@ -260,9 +261,10 @@ for key, of in trained.groupby(["dataset", "percent"]):
     shown = table.rename(index=lambda row: fill(row.replace(" = ", "\xa0=\xa0"), 36))
     lines = sum(1 + row.count("\n") for row in shown.index.unique())
     fig, ax = plt.subplots(figsize=(5.4, 1.5 + 0.28 * lines))
-    figures.dots(ax, shown, chance=chance[key[0]]).set(xlim=(0, 100), ylabel="")
+    (guess,) = results.find_chance(of, reports)
+    figures.dots(ax, shown, chance=guess).set(xlim=(0, 100), ylabel="")
     draw(name_file("accuracies", *key), fig, f"{ALT}: {name(key)}", name(key))
-    beside.append(f"{name(key)}. {compare_with(table, chance[key[0]])}")
+    beside.append(f"{name(key)}. {compare_with(table, guess)}")
 display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 
 # %% [markdown]
@@ -297,9 +299,11 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # fixed values. After few updates much of the beginning is left, and the embedding can collapse to a
 # constant (†) although training went well. “Re-estimated” scores the same weights with averages
 # measured anew on the labelled images. With few labels that can also lower an accuracy. So “better
-# of both” takes, for each mode and attack, the reading with the higher mean; a cost may then
-# compare two readings. “Pretext task” is how often the
-# pretext head is right, in percent: near chance, nothing was learnt from unlabelled images.
+# of both” takes, for each mode and attack, the reading with the higher mean. A cost may then
+# compare two readings, and as the choice looks at test accuracy, it is a little too good; the two
+# readings by themselves are not. “Pretext task” is how often the pretext head is right, in percent:
+# near chance, nothing was learnt from unlabelled images. $N_u$ and $N_l$ are the numbers of
+# unlabelled and labelled images.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
@@ -308,10 +312,11 @@ for variant, group in variants.items():
     for dataset, percent in sorted(set(zip(group["dataset"], group["percent"], strict=True))):
         of = group[(group["dataset"] == dataset) & (group["percent"] == percent)]
         means = {n: results.summarise(of, n) for n in results.MEASURES}
+        guess = results.find_chance(of, reports)[dataset]
         caption = (
             f"{name((dataset, percent), variant)}. Test accuracy of the linear SVM in %: mean ± "
             "sample standard deviation (labelled sets). Δ: semi-supervised minus supervised. "
-            f"Largest class: {chance[dataset]:.1f} %. {tables.describe_scale(of)}."
+            f"Largest class: {guess:.1f} %. {tables.describe_scale(of)}."
         )
         shown = tables.lay_out(of, dataset, percent, free, check)
         file = name_file("accuracy", dataset, percent, variant)
@@ -337,10 +342,11 @@ if len(lower):
 # ## Differences
 #
 # Each compares two ways of training on the same labelled sets. A gain is semi-supervised minus
-# supervised. A cost is without attack minus with it. The interaction is how much more the attack
-# costs the siamese network. The interval contains the true mean in 95 of 100 studies like this one.
-# p is that of a paired t-test, corrected by Holm over all rows. “Detectable” is the smallest true
-# difference that so many labelled sets find four times in five, before this correction.
+# supervised. A cost is the accuracy without attack minus that under attack. The interaction is how
+# much more the attack costs the siamese network. The interval contains the true mean in 95 of 100
+# studies like this one. p is that of a paired t-test, corrected by Holm over all rows of its table.
+# “Detectable”: a true difference of this size would be found in 4 of 5 such studies, before this
+# correction. Smaller ones are easily missed.
 
 
 # %%
@@ -368,20 +374,16 @@ for variant, group in variants.items():
 
 # %%
 gathered = {v: tables.gather_gains(group) for v, group in variants.items()}
-reach = [
-    t[["low", "high"]].abs().max(axis=None)
-    for g in gathered.values()
-    for s in g.values()
-    for t in s.values()
-]
+every = [t for of in gathered.values() for sources in of.values() for t in sources.values()]
+reach = np.nanmax([0, *(t[["low", "high"]].abs().max(axis=None) for t in every)])
 for variant, of in gathered.items():
     for dataset, sources in of.items():
         rows = max(map(len, sources.values()))
         fig, ax = plt.subplots(figsize=(5.4, 1.4 + 0.5 * rows))
         figures.differences(ax, sources)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # four in a row have no room
-        if np.nanmax([0, *reach]):
-            ax.set_xlim(-1.05 * np.nanmax(reach), 1.05 * np.nanmax(reach))
+        if reach:
+            ax.set_xlim(-1.05 * reach, 1.05 * reach)
         alt = f"Gains on {NAMES[dataset]} with intervals"
         draw(name_file("gains", dataset, variant), fig, alt, f"{NAMES[dataset]} {variant}")
 
