@@ -95,13 +95,13 @@ def estimate(low, high, n=5):
     [
         ([estimate(1, 3)], "supported"),
         ([estimate(1, 3), estimate(0.1, 9)], "supported"),
-        ([estimate(-3, -1)], "not supported"),
-        ([estimate(1, 3), estimate(-3, -1, n=2)], "not supported"),
-        ([estimate(-1, 3)], "not supported"),
+        ([estimate(-3, -1)], "contradicted"),
+        ([estimate(1, 3), estimate(-3, -1, n=2)], "contradicted"),
+        ([estimate(-1, 3)], "not established"),
         ([estimate(-1, 3, n=4)], "not enough runs"),
         ([estimate(np.nan, np.nan)], "not enough runs"),
         ([estimate(1, 3), estimate(np.nan, np.nan)], "not enough runs"),
-        ([estimate(-3, -1), estimate(np.nan, np.nan)], "not supported"),
+        ([estimate(-3, -1), estimate(np.nan, np.nan)], "contradicted"),
     ],
 )
 def test_verdicts(estimates, verdict):
