@@ -344,7 +344,8 @@ if len(lower):
 # Each compares two ways of training on the same labelled sets. A gain is semi-supervised minus
 # supervised. A cost is the accuracy without attack minus that under attack. The interaction is how
 # much more the attack costs the siamese network. The interval contains the true mean in 95 of 100
-# studies like this one. p is that of a paired t-test, corrected by Holm over all rows of its table.
+# studies like this one. p is that of a paired t-test, corrected by Holm over the rows of its table
+# with at least three labelled sets; others have none.
 # “Detectable”: a true difference of this size would be found in 4 of 5 such studies, before this
 # correction. Smaller ones are easily missed.
 
@@ -467,11 +468,11 @@ MEASURED |= {"effective_rank": "rank", "dead_units": "dead"}
 columns = [f"separability.{column}" for column in MEASURED]
 if len(trained):
     sound = trained.astype(dict.fromkeys(columns, float))
-    sound[columns] = sound[columns].mask(sound["collapsed"], axis=0)
+    sound[columns] = sound[columns].mask(sound["collapsed_kept"], axis=0)
     groups = sound.groupby([*ROW, "attack", *COMBINATION[3:]])
     data = results.in_order(groups[columns].mean().set_axis(MEASURED.values(), axis=1))
     data["neighbours"] *= 100
-    text = data.round(2).assign(cells=groups.size(), collapsed=groups["collapsed"].sum())
+    text = data.round(2).assign(cells=groups.size(), collapsed=groups["collapsed_kept"].sum())
     text = text.rename(index=NAMES).reset_index().astype(str).replace("nan", "–")
     show("separability", "By combination", text, data)
 

@@ -234,5 +234,17 @@ def test_a_study_that_is_no_yaml_mapping(tmp_path):
         (tmp_path / "s.yaml").write_text(text)
         with pytest.raises(SettingsError, match=r"s\.yaml"):
             Study.load(tmp_path / "s.yaml")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SettingsError, match="cannot read the study"):
         Study.load(tmp_path / "none.yaml")
+
+
+def test_an_older_cells_parameters_may_be_given_again():
+    source = "epochs: int = 3\nseed: int = 0"
+    injected = "# Parameters\nepochs = 2\nmemory_growth = True"
+    namespace = {"In": [source, injected], "epochs": 2, "seed": 0, "memory_growth": True}
+    assert Cell.from_notebook(namespace).epochs == 2
+
+
+def test_random_marks_have_no_places_to_record():
+    with pytest.raises(SettingsError, match="splits_file = .* needs attack"):
+        Cell.check({"splits_file": "s.json", "attack": "random"})

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ from semisiam.data.pixels import resize
 @pytest.fixture(autouse=True)
 def prepared_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("semisiam.data.files.PAUSE", 0)
     return tmp_path / "cache" / "prepared"
 
 

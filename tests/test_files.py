@@ -4,7 +4,6 @@ import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -22,7 +21,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(files, "PAUSE", 0.01)
 
 
 class Server(BaseHTTPRequestHandler):

@@ -170,16 +170,23 @@ def test_a_draw_of_the_attack_that_one_mode_lacks_is_no_part_of_a_gain(tmp_path)
         for mode, draw, accuracy in runs:
             of = {"attack_draw": draw, "name": f"{mode}-{split}-{draw}"}
             write_cell(tmp_path, accuracy, mode=mode, attack="pixel", split=split, **of, **BASE)
-    gain = statistics.compare(results.collect(tmp_path)).loc[("gain", *ROW, "pixel")]
-    assert (gain["mean"], gain["n"]) == (pytest.approx(0), 3)
+    cells = results.collect(tmp_path)
+    gain = statistics.compare(cells).loc[("gain", *ROW, "pixel")]
+    assert (gain["mean"], gain["n"], gain["draws"]) == (pytest.approx(0), 3, 1)
+    assert results.summarise(cells).loc[(*ROW, "supervised", "pixel"), "mean"] == pytest.approx(50)
+    apart = cells[(cells["mode"] == "semi") | (cells["attack_draw"] == 1)]  # no draw has both
+    assert statistics.compare(apart).empty
 
 
 def test_collapse_is_that_of_the_network_as_trained(tmp_path):
     metrics = {"accuracy_as_trained": 0.1, "collapsed": False, "collapsed_as_trained": True}
     of = {"mode": "supervised", "bn_recalibrate": "labelled", "metrics": metrics}
     write_cell(tmp_path, 0.76, 0.76, **of, **BASE)
-    row = results.summarise(results.collect(tmp_path)).loc[(*ROW, "supervised", "none")]
+    cells = results.collect(tmp_path)
+    row = results.summarise(cells).loc[(*ROW, "supervised", "none")]
     assert (row["n"], row["collapsed"]) == (0, 1)
+    reports = results.read_details(tmp_path, cells["cell"], "report")
+    assert len(results.average_classes(cells, reports)) == 2  # of the network that was kept
 
 
 def test_controls_of_different_scale_are_no_one_control(tmp_path):
@@ -187,6 +194,14 @@ def test_controls_of_different_scale_are_no_one_control(tmp_path):
         settings = BASE | {"mode": "semi", "epochs": epochs, "split": split}
         write_cell(tmp_path, 0.5, name=f"some-s{split}-rotation", **settings)
     with pytest.raises(MixtureError, match="epochs: 10"):
+        results.read_controls(tmp_path)
+
+
+def test_cells_of_two_backbones_are_no_one_control(tmp_path):
+    for backbone in ("small_cnn", "mobilenet_v2"):
+        settings = BASE | {"mode": "semi", "backbone": backbone, "split": 0}
+        write_cell(tmp_path, 0.5, name=f"{backbone}-s0-rotation", **settings)
+    with pytest.raises(MixtureError, match="two cells of this split"):
         results.read_controls(tmp_path)
 
 
@@ -493,8 +508,19 @@ def test_references_with_other_marks_do_not_stand_beside(tmp_path):
     cells = results.collect(tmp_path)
     frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
     assert len(results.summarise_references(cells, frozen)) == 1
-    for name, value in {"attack_pixels": 1, "defence": "none"}.items():
+    for name, value in {"attack_pixels": 1, "attack_draw": 1, "defence": "none"}.items():
         assert results.summarise_references(cells, frozen.assign(**{name: value})).empty
+
+
+def test_references_are_averaged_over_draws_first(tmp_path):
+    for split in range(2):
+        for draw in range(2):
+            of = {"attack": "pixel", "attack_draw": draw, "split": split, "name": f"{split}-{draw}"}
+            write_cell(tmp_path, 0.5 + draw / 10, mode="supervised", **of, **BASE)
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
+    (row,) = results.summarise_references(cells, frozen).to_dict("records")
+    assert (row["mean"], row["n"], row["std"]) == (pytest.approx(55), 2, pytest.approx(0))
 
 
 def test_references_of_unlike_labels_are_no_one_mean(tmp_path):

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -35,7 +34,7 @@ from semisiam.data.files import DataError
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("semisiam.data.files.PAUSE", 0)
 
 
 def open_images(part) -> np.ndarray:

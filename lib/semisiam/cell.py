@@ -137,7 +137,7 @@ class Cell(_Settings):
         names = names or list(namespace.get("__annotations__", []))  # a kernel without a history
         if not names:
             raise SettingsError("no parameter is declared: run the parameters cell first")
-        return cls.check({name: namespace[name] for name in names})
+        return cls.check({name: namespace[name] for name in names if name not in RETIRED})
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -205,6 +205,13 @@ def _list_parameters(sources: list[str]) -> list[str]:
     return declared
 
 
+class Rule(_Settings):
+    """Settings to change in the cells of a study that match."""
+
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
 class Study(_Settings):
     """A grid: the `base` settings, every combination of the `axes`, then the `rules` in order.
 
@@ -217,14 +224,16 @@ class Study(_Settings):
     base: dict[str, Any] = {}
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     variants: dict[str, dict[str, Any]] = {}
-    rules: list[Annotated[dict[Literal["when", "set"], dict[str, Any]], Field(min_length=2)]] = []
+    rules: list[Rule] = []
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a study's YAML; its name is the file's. Raises `SettingsError` or `OSError`."""
+        """Read a study's YAML; its name is the file's. Raises `SettingsError`."""
         path = Path(path)
         try:
             settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        except OSError as error:
+            raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
         except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -245,17 +254,17 @@ class Study(_Settings):
             raise SettingsError("the study has no cell: give it base settings or axes")
         if odd := [name for name in self.variants if not re.fullmatch(r"\w+(-\w+)*", name)]:
             raise SettingsError(f"variant {odd[0]!r}: letters, digits, _ and - alone, please")
-        defaults = {name: field.default for name, field in Cell.model_fields.items()}
-        if unknown := {key for rule in self.rules for key in rule["when"]} - defaults.keys():
+        if unknown := {key for rule in self.rules for key in rule.when} - Cell.model_fields.keys():
             raise SettingsError(_unknown(min(unknown), Cell))  # of all others `Cell` tells
         cells, of = {}, {}
+        defaults = {name: field.default for name, field in Cell.model_fields.items()}
         unused = list(self.rules)
         for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
             settings = self.base | dict(zip(self.axes, values, strict=True))
             settings |= self.variants.get(variant, {})
             for rule in self.rules:
-                if rule["when"].items() <= (defaults | settings).items():
-                    settings |= rule["set"]
+                if all((defaults | settings)[key] == value for key, value in rule.when.items()):
+                    settings |= rule.set
                     unused = [other for other in unused if other is not rule]
             cell = Cell.check(settings)
             if "output_dir" in settings:
@@ -270,7 +279,7 @@ class Study(_Settings):
             if of[one] == of[other]:
                 raise SettingsError(f"variants {one} and {other} are the same in every cell")
         if unused:
-            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0]['when']}")
+            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
         return cells
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections import Counter
@@ -31,6 +32,7 @@ SYSTEM = {  # what systems leave in folders, besides hidden names
 OFFICIAL = pd.read_csv(  # by file: what it is and holds; `inside` shows that it was unpacked
     Path(__file__).with_name("official.csv"), index_col="file", keep_default_na=False
 ).to_dict("index")
+PAUSE = 1.0  # s, before downloads are tried again
 HINTS = {  # what `requests` says at length
     "ConnectionError": "no connection",
     "ConnectTimeout": "no connection",
@@ -69,14 +71,15 @@ def fetch(folder: Path, file: str) -> Path:
 
     pooch.get_logger().setLevel("ERROR")
     official, problems = OFFICIAL[file], {}
-    bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
-    registry = {file: f"sha256:{official['sha256']}"}
-    for url in official["urls"].split():
-        cache = pooch.create(folder, "", registry=registry, urls={file: url}, retry_if_failed=2)
-        try:
-            return Path(cache.fetch(file, downloader=bar))
-        except (requests.RequestException, ValueError, OSError) as error:
-            problems[url] = HINTS.get(type(error).__name__, error)
+    for attempt in range(3):
+        time.sleep(attempt * PAUSE)
+        for url in official["urls"].split():
+            bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
+            sha256 = f"sha256:{official['sha256']}"
+            try:
+                return Path(pooch.retrieve(url, sha256, file, folder, downloader=bar))
+            except (requests.RequestException, ValueError, OSError) as error:
+                problems[url] = HINTS.get(type(error).__name__, error)
     told = "".join(f"\n  {url}: {problem}" for url, problem in problems.items())
     raise DataError(
         f"cannot download {file}:{told}\nput the file {file} ({official['bytes']:,} bytes, sha256 "

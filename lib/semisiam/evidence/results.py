@@ -40,6 +40,7 @@ SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "split", "test_split", "unlabelled_limit", "test_limit"]
 LABELLED_SET += ["seed", "splits_file", "label_noise", "attack", "unlabelled_classes"]
 LABELLED_SET += ["attack_pixels", "attack_value", "attack_share", "attack_draw", "defence"]
+LABELLED_SET += ["jpeg_quality"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
@@ -67,11 +68,11 @@ def collect(folder: Path, left_out: Container[str] = ()) -> pd.DataFrame:
     cells["bn_momentum"] = pd.Series([row["bn_momentum"] for row in rows], dtype=object)  # or None
     cells = cells.sort_values("cell", ignore_index=True)
     cells["percent"] = (cells["label_fraction"].astype(float) * 100).round(6)
-    collapsed = cells.get("collapsed_as_trained", cells["collapsed"]).fillna(cells["collapsed"])
-    cells["collapsed"] = collapsed.eq(True)  # frozen features have no such entry
-    kept = cells["accuracy"]  # of the class tables too; with `bn_recalibrate` not as trained
-    trained = cells.get("accuracy_as_trained", kept).fillna(kept)
-    cells = cells.assign(accuracy=trained, accuracy_kept=kept)
+    for what in ("accuracy", "collapsed"):  # with `bn_recalibrate` what is kept is not as trained
+        kept = cells[f"{what}_kept"] = cells[what]  # of the class tables, too
+        cells[what] = cells.get(f"{what}_as_trained", kept).fillna(kept)
+    flags = ["collapsed", "collapsed_kept"]
+    cells[flags] = cells[flags].eq(True)
     cells["accuracy_better"] = _choose_reading(cells)
     content = cells.get("content", pd.Series("", cells.index)).fillna("")  # older cells have none
     first = cells.groupby(["hash", content])["cell"].transform("first")
@@ -211,14 +212,17 @@ def read_percent(cells: pd.DataFrame, measure: str) -> pd.Series:
 
 
 def by_split(cells: pd.DataFrame, measure: str) -> pd.Series:
-    """Give an accuracy by ROW, mode, attack and split, averaged over draws of the attack.
-
-    Of these, only what most modes have: differences between modes are of equal draws.
-    """
-    values, keys = cells.assign(value=read_percent(cells, measure)), [*ROW, "attack", "split"]
-    values["modes"] = values.groupby([*keys, "attack_draw"])["value"].transform("count")
-    values = values[values["modes"] == values.groupby(keys)["modes"].transform("max")]
+    """Give an accuracy by ROW, mode, attack and split; draws of the attack are averaged."""
+    values = cells.assign(value=read_percent(cells, measure))
     return values.groupby([*ROW, "mode", "attack", "split"])["value"].mean()
+
+
+def keep_paired(cells: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Leave out draws of the attack that one of the modes run on a labelled set lacks."""
+    keys = [*ROW, "attack", "split"]
+    known = cells.assign(known=cells["mode"].where(read_percent(cells, measure).notna()))
+    of_draw = known.groupby([*keys, "attack_draw"])["known"].transform("nunique")
+    return cells[of_draw == known.groupby(keys)["known"].transform("nunique")]
 
 
 def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
@@ -257,8 +261,8 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     for what in ("test_split", "label_noise"):
         if frozen.groupby(keys)[what].nunique().gt(1).any():
             frozen["reference"] += f", {what} = " + frozen[what].astype(str)
-    groups = frozen.groupby(keys, sort=False)["value"]
-    return groups.agg(mean="mean", std="std", n="count")
+    by_split = frozen.groupby([*keys, "split"], sort=False)["value"].mean()  # over draws
+    return by_split.groupby(keys, sort=False).agg(mean="mean", std="std", n="count")
 
 
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
@@ -321,7 +325,7 @@ def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
 
     Returns precision, recall, f1 in [0, 1] and n (splits), indexed by ROW, attack, mode and class.
     """
-    cells, keys = select(cells[~cells["collapsed"]]), [*ROW, "attack", "mode"]
+    cells, keys = select(cells[~cells["collapsed_kept"]]), [*ROW, "attack", "mode"]
     groups = reports.merge(cells[["cell", *keys]], on="cell").groupby([*keys, "class"], sort=False)
     table = groups[SCORES].mean().assign(n=groups.size())
     return table.sort_index(level=keys, sort_remaining=False)  # classes stay in their order
@@ -331,13 +335,15 @@ def read_controls(folder: Path) -> pd.DataFrame:
     """Read a study of `variants`: percent by reading, `FURTHER` and trigger, of each control.
 
     Indexed by control (the variant's name) and split; also `updates` and `collapsed` (bool). Raises
-    `MixtureError` if cells of one control differ in scale.
+    `MixtureError` if cells of one control differ in scale, or two are of one split.
     """
     cells, columns = collect(folder), MEASURES | FURTHER
     cells["control"] = cells["cell"].str.extract(r"-s\d+-(.+)$", expand=False)
     _refuse_mixture(cells, ["control"])
+    if (twice := cells[cells.duplicated(["control", "split"])]).size:
+        raise MixtureError(f"{twice['cell'].iloc[0]}: its control has two cells of this split")
     table = pd.DataFrame({name: read_percent(cells, key) for key, name in columns.items()})
     flipped = cells["trigger"].map(lambda rows: 100 * np.mean([row["flipped"] for row in rows]))
-    flipped = flipped.mask(cells["collapsed"])  # what names one class follows no mark
+    flipped = flipped.mask(cells["collapsed_kept"])  # what names one class follows no mark
     table = table.assign(trigger=flipped, updates=cells["n_updates"], collapsed=cells["collapsed"])
     return table.set_index([cells["control"], cells["split"]]).sort_index()

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from semisiam.evidence.paper import ATTACKS, MODES, ROW, SPLITS, read_printed
-from semisiam.evidence.results import MEAN, by_split, find_mixture, in_order, select
+from semisiam.evidence.results import MEAN, by_split, find_mixture, in_order, keep_paired, select
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -119,7 +119,7 @@ def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     combinations of one scale, means over them stand beside, at `MEAN`: each split counts once, and
     only if it has all that another has. Raises `MixtureError`, see `select`.
     """
-    cells = select(cells)
+    cells = keep_paired(select(cells), measure)
     values = by_split(cells, measure)
     ours, run = _subtract(values), _subtract(pd.Series(1.0, values.index)).notna()
     printed = _subtract(read_printed("accuracy").set_index([*ROW, "mode", "attack"])["mean"])

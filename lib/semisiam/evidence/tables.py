@@ -161,7 +161,7 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
     class, then mean ± std over classes and the accuracy over splits; columns mode, source (ours,
     published; not if all are ours) and score.
     """
-    sound = cells[(cells["duplicate_of"] == "") & ~cells["collapsed"]]
+    sound = cells[(cells["duplicate_of"] == "") & ~cells["collapsed_kept"]]
     means = sound.groupby([*ROW, "attack", "mode"])["accuracy_kept"].mean()
     printed = read_printed("classwise").set_index([*ROW, "attack", "mode"])
     accuracy = read_printed("classwise_accuracy").set_index(means.index.names)["accuracy"]

@@ -137,8 +137,8 @@ def run_study(
 ) -> dict[str, Status]:
     """Run the cells that are not done, past those that fail; returns the status of every cell.
 
-    A cell that somebody else works on is waited for, and run if it is left undone. Raises `OSError`
-    if the study's folder cannot be written, `SettingsError` if its disk is too small.
+    A cell that somebody else works on is waited for, and run if it is left undone. Raises
+    `SettingsError` if the study's folder cannot be written or is too small.
     """
     check_disk(folder, cells, status)
     folder, status = make_folder(folder), dict(status)
@@ -223,7 +223,10 @@ def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) 
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a study's folder, absolute; raises `OSError` if it cannot be written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    """Make a study's folder, absolute; raises `SettingsError` if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise SettingsError(f"cannot write to {folder}: {error.strerror}") from None
     return folder.resolve()
