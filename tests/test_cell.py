@@ -246,5 +246,5 @@ def test_an_older_cells_parameters_may_be_given_again():
 
 
 def test_random_marks_have_no_places_to_record():
-    with pytest.raises(SettingsError, match="splits_file = .* needs attack"):
+    with pytest.raises(SettingsError, match=r"splits_file = .* needs attack"):
         Cell.check({"splits_file": "s.json", "attack": "random"})
