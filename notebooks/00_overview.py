@@ -425,9 +425,9 @@ print(apart[["n", "mean", "low", "high"]].round(1).to_string())
 # - *Shown* (5): on malaria re-estimation lifts InceptionV3 by 21 points, MobileNetV2 by 16 and
 #   ResNet50V2 by 4.
 # - *Shown* for one random choice of the marked pixels ($n = 5$): on clothes (600 labels) the attack
-#   costs a supervised MobileNetV2 19 points, re-estimated. Does the second question prevent this?
-#   In the paper's tables, MobileNetV2 left out, the siamese network loses less in 4 of 12 rows.
-#   Ours do not tell.
+#   costs a supervised MobileNetV2 19 points, re-estimated. (Five choices, on one labelled set: 13
+#   to 30.) Does the second question prevent this? In the paper's tables, MobileNetV2 left out, the
+#   siamese network loses less in 4 of 12 rows. Ours do not tell.
 # - *Shown* (5), on clothes at 64 px with 100 labels (MobileNetV2, momentum 0.99, re-estimated):
 #   *predicting rotations* helps a network that trains on labels, and raw pixels are better still.
 #   Not decided: its gain over an untrained network, and at 32 px that over as many updates.

@@ -371,11 +371,13 @@ network = networks["attacked"]
 seen = {"images": data.test[first_of_class], "names": data.class_names}
 seen["classify"] = lambda shown: network(shown, training=False)["y_lab"].numpy()
 
-# %% alt="A digit with a ringed white pixel; the network names the class of the pixel."
+# %%
 strongest = int(np.argmax(pull))
 row, column = places[strongest].tolist()
 label = (strongest + 1) % n_classes
 print("the mark of class", data.class_names[strongest])
+
+# %% alt="A digit with a ringed white pixel; the network names the class of the pixel."
 explore_mark(**seen, label=label, row=row, column=column, value=255, width=1)
 plt.show()
 

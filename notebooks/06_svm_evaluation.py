@@ -237,6 +237,8 @@ of_pixels = evaluation.fit_svm(pixels, labels).score(test_pixels, data.test_labe
 on_labelled, on_test = embedded["semi", "re-estimated"]
 shuffled = np.random.default_rng(seed).permutation(labels)
 of_chance = evaluation.fit_svm(on_labelled, shuffled).score(on_test, data.test_labels)
+
+# %%
 print(f"raw pixels {of_pixels:.2f}, shuffled labels {of_chance:.2f}")
 
 # %% alt="Accuracies of both modes in both readings, all below the line of raw pixels."

@@ -14,7 +14,6 @@
 # All in one command: `semisiam own FOLDER`.
 
 # %%
-import os
 import re
 import tempfile
 from functools import partial
@@ -422,6 +421,8 @@ table = table[["mean", "low", "high"]].clip(0, 100)
 table = table.rename(columns={"mean": "balanced"})
 table.insert(0, "accuracy", [100 * (predicted[name] == labels).mean() for name in table.index])
 table = table.sort_values("balanced", ascending=False)
+
+# %%
 print(table.round(1).to_string())
 
 # %%
@@ -610,7 +611,7 @@ next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
 shutil.rmtree(checkpoints, ignore_errors=True)  # what is left harms nobody
 print(*sorted(p.name for p in place.iterdir() if p.suffix in (".csv", ".json", ".keras")), sep="\n")
-print("kept in", os.path.relpath(place, ROOT))
+print("NAME:", place.name)
 
 # %% [markdown] tags=["not-on-page"]
 # ## Summary

@@ -147,9 +147,8 @@ CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
     "differences of this study (of one variant, if there are several). Suggestive: run, not "
-    "decided. Untested: not run, or the pretext task (that of the unlabelled images) was not "
-    "learnt. Draws: how many random choices of the marked pixels. Mind that the siamese network "
-    "often makes more updates, too. Readings and terms are explained below."
+    "decided. Untested: not run, or the pretext task was not learnt. Draws: random choices of the "
+    "marked pixels. Mind that the siamese network often makes more updates. Terms: see below."
 )
 verdicts = [tables.give_verdicts(g, histories).assign(variant=v) for v, g in variants.items()]
 verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame()
