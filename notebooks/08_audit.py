@@ -332,9 +332,9 @@ table[["n", "mean", "low", "high", "p", "p_holm"]].round(3)
 # ## 3. Is it the task, the images or the updates?
 #
 # **At 64 px the rotation task, run on unlabelled images, adds about six points to as many updates
-# on labels alone, and it is learnt. But it does not clearly beat the features of an untrained
-# network, and an SVM on raw pixels is nine points better still. At 32 px no part clearly adds
-# anything.**
+# on labels alone, as the paper's SVM sees it, and it is learnt. But it does not clearly beat the
+# features of an untrained network, and an SVM on raw pixels is nine points better still. At 32 px
+# no part clearly adds anything.**
 #
 # We add them one at a time, as [Oliver et al.](https://arxiv.org/abs/1804.09170) ask: *equal
 # updates*, on labelled images alone; *no task*, where unlabelled images serve the moving averages
@@ -807,8 +807,8 @@ near[["n", "mean", "low", "high"]].astype(float).round(1)
 # attack, one draw) and 16 of 38, ResNet50V2 4 of 34, and InceptionV3 90.5 % on malaria, where the
 # paper has 92.3 with unlabelled images (as trained ours has 69.9, the paper's 60.2). The other four
 # are *untested*, or were tried at 32 px. At 64 px the rotation task adds about six points to labels
-# alone (*shown*), but does not clearly beat the features of an untrained network, and raw pixels
-# beat it by nine (*shown*). What it adds at the paper's scale is *untested*.
+# alone (*shown*, with the SVM), but does not clearly beat the features of an untrained network, and
+# raw pixels beat it by nine (*shown*). What it adds at the paper's scale is *untested*.
 #
 # ## Exercises
 #
