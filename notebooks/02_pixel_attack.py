@@ -310,8 +310,8 @@ fig.suptitle(f"{len(labels)} labels, {size} px, one run", x=0.02, ha="left", siz
 plt.show()
 
 # %%
-network = pd.DataFrame(scores)["network"].loc[["clean", "follows"]]
-print(network.T.rename_axis("network trained on").round(2).to_string())
+of_network = pd.DataFrame(scores)["network"].loc[["clean", "follows"]]
+print(of_network.T.rename_axis("network trained on").round(2).to_string())
 
 # %% [markdown]
 # The network loses about ten points on clean images and follows more than a third of the false
@@ -375,6 +375,7 @@ seen["classify"] = lambda shown: network(shown, training=False)["y_lab"].numpy()
 strongest = int(np.argmax(pull))
 row, column = places[strongest].tolist()
 label = (strongest + 1) % n_classes
+print("places:", dict(zip(data.class_names, places.tolist(), strict=True)))
 print("the mark of class", data.class_names[strongest])
 
 # %% alt="A digit with a ringed white pixel; the network names the class of the pixel."
@@ -386,7 +387,6 @@ plt.show()
 # place next to one, a darker value, a wider mark (`width` in pixels).
 
 # %%
-print(dict(zip(data.class_names, places.tolist(), strict=True)))
 interactive(
     explore_mark,
     **{name: fixed(value) for name, value in seen.items()},
@@ -436,8 +436,8 @@ print(pd.Series(score_marks(predict, *test, mark=mark_plus)).round(2).to_string(
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 semi = Cell.check(cell.model_dump() | {"mode": "semi", "epochs": 5})
-encoder, network = training.start_network(semi, n_classes)
-training.train(semi, network, attacked, labels, data.unlabelled)
+encoder, siamese = training.start_network(semi, n_classes)
+training.train(semi, siamese, attacked, labels, data.unlabelled)
 # about as long: on D_l the mark still tells the class, whatever D_u asks
 print(f"step: {measure_step(*(model.embed(encoder, x) for x in (clean, attacked))):.2f}")
 print(f"without the task: {steps['trained on attacked']:.2f}")

@@ -301,8 +301,8 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # of both” takes, for each mode and attack, the reading with the higher mean. A cost may then
 # compare two readings, and as the choice looks at test accuracy, it is a little too good; the two
 # readings by themselves are not. “Pretext task” is how often the pretext head is right, in percent:
-# near chance, nothing was learnt from unlabelled images. $N_u$ and $N_l$ are the numbers of
-# unlabelled and labelled images.
+# near chance, nothing was learnt from unlabelled images. N_u and N_l are the numbers of unlabelled
+# and labelled images.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
