@@ -72,6 +72,7 @@ weights: str = "none"  # the backbone's start: none, imagenet or FILE.h5
 bn_momentum: float | None = None  # of batch normalisation (None: its own)
 bn_recalibrate: str = "none"  # re-estimate its averages afterwards: none, labelled or unlabelled
 pretext: str = "rotation"  # none, rotation (paper), rotation_flip, jigsaw or a task of `views`
+pretext_images: str = "unlabelled"  # of the pretext task: unlabelled (paper) or labelled
 rotations: str = "one"  # transforms shown per unlabelled image and epoch: one (drawn) or all
 lambda_l: float = 1.0  # weight of the class loss, equation (1)
 lambda_u: float = 1.0  # weight of the pretext loss, equation (1)

@@ -28,7 +28,7 @@ def write(path, **study):
         ({"test_split": "patient"}, "test_split = 'patient' needs dataset = 'malaria'"),
         ({"backbone": "pixels"}, "backbone = 'pixels' needs mode = 'frozen'"),
         ({"weights": "imagenet"}, "backbone 'small_cnn' was never trained on it"),
-        ({"weights": "mine"}, "weights = 'mine': none, imagenet or a file that ends in .h5"),
+        ({"weights": "mine"}, "weights = 'mine': none, imagenet or a file ending in .h5"),
         ({"learning_rate": float("nan")}, "learning_rate = nan"),
         ({"seed": 2**32}, "seed = 4294967296: input should be less than 4294967296"),
         ({"lambda_u": float("inf")}, "lambda_u = inf"),
@@ -151,6 +151,10 @@ def test_variants_are_named_settings_beside_the_axes(tmp_path):
     ("settings", "message"),
     [
         ({"equal_updates": True}, "equal_updates = True needs mode = 'supervised', not 'semi'"),
+        (
+            {"mode": "supervised", "pretext_images": "labelled"},
+            "pretext_images = 'labelled' needs mode = 'semi', not 'supervised'",
+        ),
         ({"mode": "supervised", "pretext": "jigsaw"}, "pretext = 'jigsaw' needs mode = 'semi'"),
         ({"attack_pixels": 2}, "attack_pixels = 2 needs attack = 'pixel' or 'random', not 'none'"),
         (

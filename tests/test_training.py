@@ -56,6 +56,15 @@ def test_equal_updates_repeat_the_labelled_images():
     assert len(images) == 6
 
 
+def test_the_task_can_be_given_labelled_images_alone():
+    ((inputs, targets),) = first_epoch(pretext_images="labelled")
+    numbers = inputs["unlabelled"][:, 0, 0, 0]
+    assert np.bincount(numbers).tolist() == [8] * 6  # as many steps, passes over D_l
+    assert np.bincount(targets["y_rot"]).tolist() == [12] * 4
+    ((usual, _),) = first_epoch()
+    assert np.array_equal(inputs["labelled"], usual["labelled"])  # nothing else changes
+
+
 @pytest.mark.parametrize(("pretext", "n"), [("rotation", 4), ("rotation_flip", 6), ("jigsaw", 24)])
 def test_a_cell_draws_the_labels_of_its_task(pretext, n):
     ((inputs, targets),) = first_epoch(pretext=pretext)

@@ -16,7 +16,7 @@ RESULTS_VERSION = 2  # raise when a change to the code changes what a cell compu
 MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
 NOT_RESULTS = {"data_dir", "output_dir", "keep_model"}  # where, and what is kept
 # hashed only if set: older hashes stay
-ADDED = {"attack_draw", "weights", "label_noise", "unlabelled_classes"}
+ADDED = {"attack_draw", "weights", "label_noise", "unlabelled_classes", "pretext_images"}
 RETIRED = {"tensorboard", "memory_growth"}  # in the params.yaml of older cells
 
 
@@ -77,6 +77,7 @@ class Cell(_Settings):
     pretext: Literal[
         "none", "rotation", "rotation_flip", "jigsaw", "barlow_twins", "consistency"
     ] = "rotation"
+    pretext_images: Literal["unlabelled", "labelled"] = "unlabelled"
     rotations: Literal["one", "all"] = "one"
     lambda_l: float = Field(1.0, ge=0)  # weight of the class loss, equation (1)
     lambda_u: float = Field(1.0, ge=0)  # weight of the pretext loss, equation (1)
@@ -97,8 +98,7 @@ class Cell(_Settings):
     def _check_together(self) -> Self:
         size, smallest = self.image_size, MIN_IMAGE_SIZE.get(self.backbone, 0)
         if self.weights not in ("none", "imagenet") and not self.weights.endswith(".h5"):
-            told = "none, imagenet or a file that ends in .h5"
-            raise ValueError(f"weights = {self.weights!r}: {told}")
+            raise ValueError(f"weights = {self.weights!r}: none, imagenet or a file ending in .h5")
         if self.weights == "imagenet" and self.backbone == "small_cnn":
             raise ValueError("weights = 'imagenet': backbone 'small_cnn' was never trained on it")
         if size < smallest:
@@ -179,6 +179,7 @@ _NEEDS = [  # a setting that is not its default does something only with one of 
     ("weights", "backbone", ["mobilenet_v2", "inception_v3", "resnet50_v2", "small_cnn"]),
     ("bn_momentum", "mode", ["supervised", "semi"]),
     ("pretext", "mode", ["semi"]),
+    ("pretext_images", "mode", ["semi"]),
     ("rotations", "mode", ["semi"]),
     ("rotations", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
     ("equal_updates", "mode", ["supervised"]),

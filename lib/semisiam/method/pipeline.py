@@ -44,11 +44,8 @@ def supervised_batches(
     def order(epoch: int) -> tuple[np.ndarray, ...]:
         return (order_passes(len(labelled), length, seed=seed, epoch=epoch),)
 
-    def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
-        return labelled[chosen], labels[chosen]
-
     signature = (_images_spec(labelled), {"y_lab": LABELS})
-    return _read_ahead(order, 1, epochs, read, batch_size, signature)
+    return _read_ahead(order, 1, epochs, lambda i: (labelled[i], labels[i]), batch_size, signature)
 
 
 def siamese_batches(
@@ -59,6 +56,7 @@ def siamese_batches(
     batch_size: int,
     epochs: Iterable[int],
     seed: list[int],
+    epoch_length: int | None = None,
     task: str = "rotation",
     show: str = "one",
 ) -> tf.data.Dataset:
@@ -69,12 +67,12 @@ def siamese_batches(
     are, each with the label of a transform that the step does (`model.Siamese`): `show` `one`,
     drawn anew each epoch, or `all` T, then T·B images. The rest as in `supervised_batches`.
     """
-    n = len(unlabelled)
+    n = epoch_length or len(unlabelled)
     pick = _open_rows(unlabelled)
 
     def order(epoch: int) -> tuple[np.ndarray, ...]:
         order_l = order_passes(len(labelled), n, seed=[*seed, 0], epoch=epoch)
-        order_u = order_passes(n, n, seed=[*seed, 1], epoch=epoch)
+        order_u = order_passes(len(unlabelled), n, seed=[*seed, 1], epoch=epoch)
         return order_l, order_u, pretext.draw_labels(n, task=task, seed=seed, epoch=epoch)
 
     def read(chosen_l: np.ndarray, chosen_u: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:

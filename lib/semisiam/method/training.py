@@ -129,12 +129,12 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Make the batches of the cell's mode for some epochs; see `pipeline`."""
     shared = {"batch_size": cell.batch_size, "epochs": epochs, "seed": [cell.seed, cell.split]}
+    shared["epoch_length"] = _epoch_length(cell, len(labelled), len(unlabelled))
     if cell.mode == "supervised":
-        length = _epoch_length(cell, len(labelled), len(unlabelled))
-        return pipeline.supervised_batches(labelled, labels, epoch_length=length, **shared)
-    return pipeline.siamese_batches(
-        labelled, labels, unlabelled, task=cell.pretext, show=cell.rotations, **shared
-    )
+        return pipeline.supervised_batches(labelled, labels, **shared)
+    shared |= {"task": cell.pretext, "show": cell.rotations}
+    changed = labelled if cell.pretext_images == "labelled" else unlabelled
+    return pipeline.siamese_batches(labelled, labels, changed, **shared)
 
 
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
