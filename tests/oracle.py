@@ -1,8 +1,8 @@
 """Compare the searched mark with two other implementations of the one-pixel shortcut.
 
-`oracle.py [STL10_FOLDER]` writes `outputs/published/oracle.csv`, for notebook 08. The others are no
-dependencies: `perturb` of the authors (github.com/cychomatica/One-Pixel-Shotcut, MIT; it
-needs PyTorch and tqdm) and the Adversarial Robustness Toolbox (its branch dev_1.21.0 has the
+`oracle.py [STL10_FOLDER]` writes `outputs/published/oracle.csv`, for the page beside it. The
+others are no dependencies: `perturb` of the authors (github.com/cychomatica/One-Pixel-Shotcut, MIT;
+it needs PyTorch and tqdm) and the Adversarial Robustness Toolbox (its branch dev_1.21.0 has the
 attack, no release does) have to be on PYTHONPATH. Nothing of them is in this project.
 """
 

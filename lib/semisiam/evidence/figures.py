@@ -29,6 +29,7 @@ else:
 
 COLOURS = {"supervised": "#0072B2", "semi": "#D55E00", "clean": "#009E73", "attacked": "#CC79A7"}
 COLOURS |= {"class": "#56B4E9", "rotation": "#E69F00", "joint": "black", "published": "0.45"}
+COLOURS |= {"as trained": "black", "re-estimated": "#785EF0", "better of both": "#999933"}
 TEN = ["#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE"]
 TEN += ["#882255", "#44AA99", "#999933", "#AA4499", "#999999"]
 
@@ -171,20 +172,18 @@ def dots(ax: Axes, table: pd.DataFrame, chance: float | None = None) -> Axes:
 def differences(ax: Axes, tables: dict[str, pd.DataFrame]) -> Axes:
     """Draw differences with their intervals, one row each, around the line of no difference.
 
-    `tables` are by description, drawn in this order below each other in each row; indexed by the
+    `tables` are by reading or `published`, drawn in this order below each other; indexed by the
     rows' texts, with mean, low and high (points). A missing interval is not drawn. The legend
     stands above the panel, so a title of it needs a pad of 22 points.
     """
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
-    others = [label for label in tables if label != "published"]
-    colours = dict(zip(others, ["black", "#785EF0", "#999933"], strict=False)) | COLOURS
     shifts = (np.arange(len(tables)) - (len(tables) - 1) / 2) * 0.75 / len(tables)
     ax.axvline(0, color="0.6", linewidth=1)
     for (label, table), shift in zip(tables.items(), shifts, strict=True):
         places = [rows.index(row) + shift for row in table.index]
         reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
         reach = np.nan_to_num(np.array(reach, float))
-        look = {"fmt": "o", "color": colours[label], "label": label, "ms": 4}
+        look = {"fmt": "o", "color": COLOURS[label], "label": label, "ms": 4}
         ax.errorbar(table["mean"], places, xerr=reach, **look)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)
