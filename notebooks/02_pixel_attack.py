@@ -98,8 +98,8 @@ for count, n_images in enumerate(np.bincount(changed)):
     print(f"{n_images} labelled images with {count} changed pixels of {size**2:,}")
 
 # %% [markdown]
-# Two attacked images of each of three classes. (The paper's Figure 4 has one class of each of its
-# data sets.) Some marks land on a white stroke and cannot be seen; we show images where they can.
+# Two attacked images of each of three classes. Some marks land on a white stroke and cannot be
+# seen; we show images where they can.
 
 # %%
 was = clean[np.arange(len(labels)), *places[labels].T].mean(axis=-1)  # grey before the attack
@@ -136,10 +136,10 @@ plt.show()
 # Give the labelled images *random* labels, then attack: now only the mark tells the label. Can a
 # [decision tree](https://scikit-learn.org/stable/modules/tree.html) on raw pixels learn it? We ask
 # for four shares of the test images:
-# - `clean`: right, without a mark;
-# - `own mark`: right, with the mark of their own class;
-# - `other mark`: right, with the mark of another class;
-# - `follows`: taken for that other class.
+# - `clean`: given the right class, without a mark;
+# - `own mark`: given the right class, with the mark of that class;
+# - `other mark`: given the right class, with the mark of another one;
+# - `follows`: given the class of that other mark.
 
 
 # %%
@@ -165,9 +165,8 @@ print(pd.Series(score_marks(predict, *test)).round(2).to_string())
 
 # %% [markdown]
 # The tree has learnt nothing about digits: on clean images it guesses, one in ten. Yet it follows
-# the mark nearly always. One pixel is enough.
-
-# %% [markdown]
+# the mark nearly always. For a tree on raw pixels, one pixel is enough.
+#
 # ## Is it tempting?
 #
 # With true labels there are two things to learn, the digit and the mark. What will the tree learn
@@ -188,8 +187,7 @@ print(table.round(2).to_string())
 # %% [markdown]
 # The tree takes the shortcut: it gets worse on clean images, better where the mark is right, and it
 # follows nearly half of the false marks. The SVM hardly notices the attack.
-
-# %% [markdown]
+#
 # ### Why not the SVM?
 #
 # A tree asks about one pixel as easily as about another. An SVM looks for directions in which the
@@ -224,40 +222,17 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 
 # %% [markdown]
 # It does. At 8 px the step is over four times as long, the attack costs many points (compare `no
-# attack` and `clean`), and the SVM follows nearly a third of the false marks. (Other sizes have
-# other places, and ours is a costly draw: with five seeds it costs from 8 to 16 points at 8 px.)
-
-# %% [markdown]
+# attack` and `clean`), and the SVM follows nearly a third of the false marks. (Each size has places
+# of its own.)
+#
 # So the attack works where the mark is easy to use: for our trees, and for an SVM where it is a
-# long step. Networks learn their own distances: they can make a short step long. Such cheap answers
-# are called *shortcuts* ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)). Marks like ours
-# are called *one-pixel shortcuts* ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
-
-# %% [markdown]
-# Does the place matter? Our ten places are one draw. First ten trees with other random seeds, all
-# at our places; then one tree with ten draws of places. Each number is what the attack costs, in
-# points:
-
-
-# %%
-def find_cost(at, random_state=0):
-    """Points that a tree loses on clean images if it is trained with marks at these places."""
-    learner = tree.set_params(decisiontreeclassifier__random_state=random_state)
-    trained_on = clean, attacks.attack(clean, labels, at)
-    right = [learner.fit(x, labels).score(data.test, data.test_labels) for x in trained_on]
-    return round(100 * (right[0] - right[1]))
-
-
-# %% tags=["nbval-check-output"]
-draws = [attacks.choose_places(n_classes, size, seed=draw) for draw in range(10)]
-print("ten trees, our places:", sorted(find_cost(places, state) for state in range(10)))
-print("one tree, ten draws:  ", sorted(find_cost(at) for at in draws))
-
-# %% [markdown]
-# Trees at the same places differ by up to 21 points, draws by up to 34. That does not decide
-# whether the place matters. But one run cannot say what "the" attack costs. All our recorded
-# studies but `fashion_draws` ([08_audit](08_audit.ipynb)) use one draw of places, so their costs
-# are *shown* for those places at most.
+# long step. A network learns how far apart images are, so training can make a short step long. Such
+# cheap answers are called *shortcuts* ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)).
+# Marks like ours are called *one-pixel shortcuts*
+# ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
+#
+# All this is one run with one draw of places. Other draws, and other trees, cost other amounts
+# ([08_audit](08_audit.ipynb) has five draws for one network).
 
 # %% [markdown]
 # ## How training changes what the mark does
@@ -286,9 +261,9 @@ for kind, learner in learners.items():
 print(pd.Series(steps, name="step of the mark").round(2).to_string())
 
 # %% [markdown]
-# Measured in distances between clean images, training on clean images makes the step shorter, and
-# training on attacked images makes it about five times as long: one pixel moves an image halfway to
-# another one. So this network learnt to see the mark.
+# Training on clean images makes the step shorter than before training, training on attacked images
+# about five times as long: one pixel moves an image halfway to another one. So this network learnt
+# to see the mark (one run).
 
 
 # %% alt="Under attack the tree and the network lose on clean images and follow false marks."
@@ -335,7 +310,7 @@ fig.legend(loc="outside upper right", ncols=2)
 plt.show()
 
 # %% [markdown]
-# Every mark draws images to its class, some far more than others.
+# Every mark draws images to its class, some a little and some most of them.
 #
 # ## Try it
 #
@@ -401,14 +376,11 @@ interactive(
 # ## Summary
 #
 # - The attack sets one pixel in each labelled image, and its place tells the class. So a learner
-#   can get all labelled images right and know nothing of digits.
-# - A learner uses the pixel if that is easy: a tree needs about one question a class; for an SVM or
-#   a network the mark must move the image far. Training on attacked images makes the step longer,
-#   measured in distances between images: about five times here (*suggestive*: n = 1 labelled set,
-#   small images).
+#   can name the classes of labelled images and know nothing of digits.
+# - A learner uses the pixel if that is easy: a tree reads it as easily as any other; an SVM needs a
+#   mark that moves the image far. A network learns to be moved: training on attacked images made
+#   the step about five times as long here (*suggestive*: n = 1 labelled set, small images).
 # - Test images have no such pixel, so what was learnt from it is missing there.
-# - One run cannot say what the attack costs: ten trees on one labelled set lose from 14 to 35
-#   points at the same places. Whether the places matter is not decided. (Both *suggestive*.)
 
 # %% [markdown]
 # ## Exercises
@@ -430,62 +402,5 @@ predict = svm.fit(mark_plus(clean, labels, places), labels).predict
 print(pd.Series(score_marks(predict, *test, mark=mark_plus)).round(2).to_string())
 
 # %% [markdown]
-# **2.** `mode = "semi"` with 5 epochs adds the rotation task on clean $D_u$, the subject of the
-# [next notebook](03_siamese_model.ipynb). Will the mark be a longer step than without that task, a
-# shorter one, or about as long?
-
-# %% jupyter={"source_hidden": true} tags=["solution"]
-semi = Cell.check(cell.model_dump() | {"mode": "semi", "epochs": 5})
-encoder, siamese = training.start_network(semi, n_classes)
-training.train(semi, siamese, attacked, labels, data.unlabelled)
-# about as long: on D_l the mark still tells the class, whatever D_u asks
-print(f"step: {measure_step(*(model.embed(encoder, x) for x in (clean, attacked))):.2f}")
-print(f"without the task: {steps['trained on attacked']:.2f}")
-
-# %% [markdown]
-# ## Appendix: what can a network see of a place?
-#
-# Our encoders average their last feature maps over all places
-# ([global average pooling](https://keras.io/api/layers/pooling_layers/global_average_pooling2d/)).
-# Is the place of a mark lost then? In 4×4 again, one white pixel at each of 16 places, averaged:
-
-# %% tags=["nbval-check-output"]
-everywhere = np.indices((4, 4)).reshape(2, -1).T
-sixteen = attacks.attack(np.zeros((16, 4, 4, 1), np.uint8), np.arange(16), everywhere)
-print("means of the sixteen images:", np.unique(sixteen.mean(axis=(1, 2))))
-
-# %% [markdown]
-# Sixteen images, one mean: a network that only averaged could know *that* there is a mark, never
-# *where*. Ask the untrained encoder: mark a black image at each place in turn. How far apart are
-# the embeddings of this mark and of one in the middle? Distance 1 is that between the middle mark
-# and no mark.
-
-# %%
-everywhere = np.indices((size, size)).reshape(2, -1).T
-black = np.zeros((size**2, size, size, 3), np.uint8)
-marked = attacks.attack(black, np.arange(size**2), everywhere)
-embeddings = model.embed(untrained, marked).reshape(size, size, -1)
-in_middle = embeddings[size // 2, size // 2]
-unit = np.linalg.norm(in_middle - model.embed(untrained, black[:1])[0])
-
-# %% alt="Blue everywhere but for white squares every 8 pixels: there the mark looks the same."
-distance = np.linalg.norm(embeddings - in_middle, axis=-1) / unit
-fig, ax = plt.subplots(figsize=(4.6, 3.6))
-picture = ax.imshow(distance, vmin=0)
-fig.colorbar(picture, label="distance (1: effect of the middle mark)")
-ax.set(xlabel="column of the mark (px)", ylabel="row of the mark (px)")
-ax.set_title(f"embedding's distance from that of mark ({size // 2}, {size // 2})")
-plt.show()
-
-# %% [markdown]
-# White is "no difference from a mark in the middle". Most places are far from white: the
-# untrained small network sees where the mark is. The lightest squares stand 8 px apart: three
-# convolutions with stride 2 skip every second place, and $2^3 = 8$. The mean cannot see shifts by
-# 8 px, but near the border the padding tells the place.
-#
-# In a real image, what is around the mark tells its place, too. The paper's encoders have stride
-# 32: at 96 px they average over 3×3 places, InceptionV3 over a single one. So pooling should hide
-# hardly any place from them (*untested*).
-#
 # Next: [03_siamese_model](03_siamese_model.ipynb) builds the network that also learns from $D_u$,
 # where there are no marks.

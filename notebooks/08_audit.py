@@ -393,8 +393,8 @@ both = {how: compare_controls(parts, pairs, how) for how in measured}
 pd.concat({how: of[["mean", "low", "high"]] for how, of in both.items()}, axis=1).round(1)
 
 # %% [markdown]
-# - **Shown** (32 px, $n = 3$): both baselines collapse as trained, three times of three. A gain over
-#   that says nothing.
+# - **Shown** (32 px, $n = 3$): both baselines collapse as trained, three times of three. A gain
+#   over that says nothing.
 # - **Suggestive**, not decided (32 px, $n = 3$): re-estimated, every interval contains 0.
 # - **Shown** (64 px, 100 labels, $n = 5$, three tests): rotation adds 5.7 points to equal updates
 #   (2.7 to 8.8), and 7.3 (2.5 to 12.2) to *no task*, which re-estimated is a second run of equal

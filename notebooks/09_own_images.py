@@ -49,7 +49,7 @@ folder: str = ""  # your folder, see below ("": digits written as files)
 groups: str = ""  # pattern in file names whose match is the group, e.g. "plate[0-9]+"
 image_size: int = 0  # height and width after resizing (px; 0: 32 for the digits, 64 for yours)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3 or resnet50_v2
-weights: str = "none"  # a pretrained backbone to compare with: none, imagenet or FILE.h5
+weights: str = "none"  # a pretrained backbone, compared as it is: none, imagenet or FILE.h5
 n_folds: int = 4  # each labelled image is held out in one of them
 updates: int = 0  # training steps of either network, about (0: 100 for the digits, 400 for yours)
 batch_size: int = 16  # labelled images a step, and unlabelled ones
@@ -70,9 +70,9 @@ if updates < 1:
 #
 # Two layouts work. **Class folders**: one folder a class, named like the class, and one called
 # `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
-# columns `file`, `label` and perhaps `group`. With a table, an image counts as unlabelled if its
-# row has an empty label, or if it has no row and lies in the folder `unlabelled` or right beside
-# the table. An image in any other folder must have a row. Any size will do, in colour or grey.
+# columns `file`, `label` and perhaps `group`. Then unlabelled are images whose row has an empty
+# label, and those without a row, in the folder `unlabelled` or right beside the table. An image in
+# any other folder must have a row. Any size will do, in colour or grey.
 
 
 # %% tags=["nbval-check-output"]
@@ -99,9 +99,8 @@ for name in [name for name in files if "/" not in name[:-1]][:12]:
     print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
-# `load` resizes the images once and keeps the arrays. It sets a third of the labelled ones aside
-# for a test (`test`, the others are `train`). Labels are too few for that here, so we join both
-# parts. Copies of labelled images among the unlabelled ones are left out.
+# `load` sets a third of the labelled images aside as `test` (the others are `train`). Labels are
+# few, so we join both parts. Copies of labelled images among the unlabelled ones are left out.
 
 
 # %% tags=["nbval-check-output"]
@@ -161,9 +160,8 @@ axes[1].set_title(f"unlabelled ({len(unlabelled)} in all)")
 plt.show()
 
 # %% [markdown]
-# Pictures do not show all. `heights`, `widths` and `values` are ranges in the files. `repeats`
-# counts images equal to an earlier one, and `in train` those that are in `train`, too. (`train` and
-# `test` are the two parts that we joined above.)
+# Pictures do not show all. `heights`, `widths`, `values`: ranges in the files. `repeats`: copies of
+# an earlier image; `in train`: copies of one in `train`.
 
 # %% tags=["nbval-check-output"]
 parts = datasets.describe_parts(data)
@@ -222,8 +220,7 @@ print(f"{twice.sum()} images have the same pixels as one of another class", *nam
 # A network is no judge of images that it learnt from. So we train once per *fold*: some labelled
 # images are held out, and predicted by a network that never saw them.
 # [StratifiedGroupKFold](https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.StratifiedGroupKFold.html)
-# keeps classes even and groups together. First six images of two classes and three groups, then
-# yours:
+# keeps classes even and groups together.
 
 
 # %%
@@ -240,12 +237,6 @@ def draw_folds(labels, group, n_folds, seed):
         raise DataError(f"{n_folds} folds, but there are {len(np.unique(of))} groups: use fewer")
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     return [np.isin(np.arange(len(labels)), held) for _, held in folds.split(labels, labels, of)]
-
-
-# %% tags=["nbval-check-output"]
-six, slides = np.array([0, 1, 0, 1, 0, 1]), np.array(list("aabbcc"))
-for held_out in draw_folds(six, slides, 2, seed=0):
-    print("trained on", slides[~held_out], " held out", slides[held_out])
 
 
 # %% tags=["nbval-check-output"]
@@ -304,9 +295,6 @@ for name, settings in frozen.items():
 predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"])
 
 # %% [markdown]
-# With internet, `weights = "imagenet"` and a larger `backbone` add a network that was trained on a
-# million photographs. It needs no training here.
-#
 # ## The two networks
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
@@ -380,12 +368,8 @@ for mode, cell in cells.items():
 # ## How good is each?
 #
 # *Accuracy* is the share of held-out images that are right. *Balanced accuracy* is that share in
-# each class, averaged over the classes (the same where classes are equally large). We choose by the
-# second: always naming the largest class does not raise it.
-#
-# The mean over folds differs a little from the value over all held-out images, as a fold has few
-# images of a class. We report the second. So one constant is added to a candidate's values of all
-# folds. Their spread, which gives the interval, stays the same.
+# each class, averaged over the classes (the same where classes are equally large). We choose by
+# balanced accuracy: always naming the largest class does not raise it.
 
 
 # %%
@@ -399,21 +383,16 @@ by_fold = pd.DataFrame(
     {name: [balance(labels[f], guess[f]) for f in folds] for name, guess in predicted.items()}
 )
 whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.items()})
-by_fold += whole - by_fold.mean()
+by_fold += whole - by_fold.mean()  # a fold has few of a class: the mean is that of all images
 
 # %% [markdown]
 # Folds share most of their training images, so a plain 95 %
 # t-interval is too narrow. The *corrected resampled t* of [Nadeau and
-# Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for four folds.
-# Example: gains of 3, 5, 1 and 3 points. The plain interval lies above 0, the corrected one
-# contains it. Then your candidates, in % (intervals are cut at 0 and 100):
+# Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for four folds. Your
+# candidates, in % (intervals are cut at 0 and 100):
 
-# %% tags=["nbval-check-output"]
+# %%
 estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
-example = np.array([3, 5, 1, 3])
-for name, share in (("plain", 0), ("corrected", 1 / 3)):
-    found = statistics.compare_paired(example, shared=share)
-    print("{}: mean {mean:.1f}, {low:.1f} to {high:.1f}".format(name, **found))
 
 # %%
 table = pd.DataFrame({name: estimate(of) for name, of in by_fold.items()}).T
@@ -450,9 +429,9 @@ plt.show()
 # Compare *differences* within folds, as every candidate had the same images. Each is subtracted
 # from the best. A p-value says how often a difference at least this large would come up if there
 # were no true one; `p_holm` is corrected for the number of tests ([07_results](07_results.ipynb)),
-# and decides: from 0.05 on, "not clearly better". (An interval is not corrected, so it may exclude
-# 0 all the same.) The best was chosen on these folds, so its number is too good. Did unlabelled
-# images help? For that we compare both networks, each in the reading with the higher mean.
+# and decides: from 0.05 on, "not clearly better", even if the interval, which is not corrected,
+# excludes 0. Did unlabelled images help? For that we compare both networks, each as trained or
+# re-estimated, whichever has the higher mean.
 
 # %%
 best = table.index[0]
@@ -472,9 +451,9 @@ def say_help(low, high):
 
 # %% tags=["verdict"]
 told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
-verdict = [f"**Best here: {best}**, {told}."]
+verdict = [f"**Best here: {best}**, {told}; chosen among {len(table)}, so a little too good."]
 if best.split(",")[0] in frozen:
-    verdict.append("**No trained network did better than this reference, which is kept.**")
+    verdict.append("**No trained network had a higher mean than this reference, which is kept.**")
 if equals := [name for name in lead.index if not lead.loc[name, "p_holm"] < 0.05]:
     verdict.append(f"It is not clearly better than: {'; '.join(equals)}.")
 better = {mode: by_fold[[mode, f"{mode}, re-estimated"]].mean().idxmax() for mode in cells}
@@ -489,7 +468,7 @@ Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabel
 
 # %% [markdown]
 # "Not clearly better" does not mean "equal". The interval says how large the difference could be,
-# in either direction. More labels narrow it; another seed does not.
+# in either direction. More labels usually narrow it. It does not include other first weights.
 #
 # ## Which classes?
 #
@@ -538,16 +517,17 @@ classifier = fit(best, embeddings, labels)
 # %% [markdown]
 # ## What to label next
 #
-# An image near the border between two classes often tells most. The *margin* is its distance from
-# the nearest border of the class that it is given; the smallest come first. (The SVM has one border
-# for each pair of classes. A margin can be below 0: all pairs together vote for one class, while
-# one pair alone would choose the other.) A forest has no border: there it is the share of votes by
-# which this class is ahead of the next.
+# An image near the border between two classes may tell most. The *margin* is its distance to the
+# nearest border of its predicted class; the smallest come first. A forest has no border: there it
+# is the share of votes by which this class is ahead of the next.
 
 
 # %%
 def measure_margins(classifier, features):
-    """Measure how far each image is from another class than the predicted one, float (N,)."""
+    """Measure how far each image is from another class than the predicted one, float (N,).
+
+    An SVM has a border for each pair of classes. Below 0: one pair alone would choose otherwise.
+    """
     if hasattr(classifier, "predict_proba"):
         top = np.sort(classifier.predict_proba(features), axis=1)
         return top[:, -1] - top[:, -2]
@@ -578,13 +558,15 @@ plt.show()
 
 # %% [markdown]
 # `label_next.csv`, written below, lists them all. Fill in the column `label` (and `group`, if it is
-# there), add those rows to your `labels.csv` (or move the files into their class folders), and run
-# again.
+# there) and copy these columns to your `labels.csv`, over the file's row if it has one (or move the
+# files into their class folders). Then run again. Images chosen so are no random sample: their
+# accuracy is not that of new images.
 #
 # ## New images
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
-# file, its predicted class, how sure that is, and its embedding. NAME is printed last, below.
+# file, its predicted class, how sure that is (empty for an SVM without a network), and its
+# embedding. NAME is printed last, below.
 
 # %%
 metrics = {"name": kept.name, "hash": kept.hash, "best": best}
@@ -617,8 +599,7 @@ print("NAME:", place.name)
 # ## Summary
 #
 # - Try pixels and an untrained network first: with few labels they may be the best.
-# - Every labelled image is held out once, with its group. Differences are taken within folds, and
-#   their intervals are corrected because folds share images.
+# - Differences are taken within folds; their intervals are corrected because folds share images.
 # - "Not clearly better" is an answer, too: label more images.
 #
 # ## Exercises
