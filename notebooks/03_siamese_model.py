@@ -52,8 +52,8 @@ training.seed_everything([cell.seed, cell.split], deterministic=cell.determinist
 # %% [markdown]
 # ## Two questions
 #
-# Of a labelled image we can ask its class. Of an unlabelled image we can only ask what we did to it
-# ourselves: how far did we turn it ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728))?
+# Of a labelled image we can ask its class. An unlabelled image has no known class. But we can turn
+# it, and ask by how much ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728)).
 
 # %% tags=["nbval-check-output"]
 image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
@@ -167,11 +167,8 @@ print({head: round(float(loss), 2) for head, loss in losses.items()})
 Code(dedent(inspect.getsource(model.Siamese.train_step)), language="python")
 
 # %% [markdown]
-# The first line unpacks the batch, the second turns each unlabelled image by its label, and the
-# last hands over to Keras, which does what our lines above do. Images are turned *inside* the step
-# so that the CPU is not the bottleneck.
-
-# %% [markdown]
+# Images are turned *inside* the step so that the CPU is not the bottleneck.
+#
 # ## Algorithm 1, line by line
 #
 # Left the paper's pseudocode, right the line of our library, looked up in its source as this cell
@@ -230,14 +227,6 @@ table = pd.DataFrame.from_dict(parts, orient="index", columns=columns)
 # %% tags=["nbval-check-output"]
 print(table.assign(encoder=table.sum(axis=1)).to_string(float_format="{:,.0f}".format))
 
-# %% alt="Bars: the 4096 units outweigh MobileNetV2, but not the two larger backbones."
-fig, ax = plt.subplots(figsize=(6.5, 2.4))
-(table / 1e6).plot.barh(stacked=True, ax=ax, color=["0.35", "0.6", "0.85"], width=0.7)
-ax.invert_yaxis()
-ax.set(xlabel="parameters (millions)", ylabel="backbone", title="encoders for 96 × 96 pixels")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="part of the encoder")
-plt.show()
-
 # %% [markdown]
 # [MobileNetV2](https://keras.io/api/applications/mobilenet/) is smaller than the 4096 units on top
 # of it. `small_cnn` is ours, for short runs.
@@ -281,7 +270,7 @@ plt.show()
 print(f"{network.get_layer('y_rot').count_params()} of {network.count_params():,} parameters")
 
 # %% [markdown]
-# Next to nothing.
+# In parameters, next to nothing. In time, more: another stream of images passes the encoder.
 #
 # ## Two tasks pull at one encoder
 #
@@ -309,9 +298,8 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# (448 numbers fewer than the encoder has in the table: the averages of batch normalisation have no
-# gradient.) At first both pull, the rotation task nearly twice as hard. How will it be after three
-# epochs of training?
+# At first both pull, the rotation task nearly twice as hard. How will it be after three epochs of
+# training?
 
 # %%
 history = training.train(cell, network, labelled, labels, data.unlabelled)
@@ -349,52 +337,25 @@ for ax, (when, g) in zip(axes, gradients.items(), strict=True):
     ax.set_title(f"{when} ({data.name}, {len(labels)} labels, one batch)")
 plt.show()
 
-# %%
-for when, g in gradients.items():
-    ratio = np.linalg.norm(g["y_rot"]) / np.linalg.norm(g["y_lab"])
-    print(f"{when}: the rotation gradient is {ratio:.1f} times as long as the class gradient")
-
 # %% [markdown]
-# The class arrow is half as long as before, the rotation arrow more than twice, although both
-# losses fell (one batch of one run: *suggestive*). So the joint gradient is now mostly the rotation
-# task's. This is how unlabelled images shape the embedding. It is also the hope under attack: in
-# training, the marks of [02_pixel_attack](02_pixel_attack.ipynb) act through the class gradient
-# alone. (The SVM, fitted afterwards on the marked images, meets them again.)
+# The class arrow is half as long as before, the rotation arrow more than twice (one batch of one
+# run: *suggestive*). So the joint gradient is now mostly the rotation task's. This is how
+# unlabelled images shape the embedding. It is also the hope under attack: only labelled images are
+# marked ([02_pixel_attack](02_pixel_attack.ipynb)), so in training marks change only the class
+# gradient.
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs
 # ([07_results](07_results.ipynb)).
 
 # %% [markdown]
-# ### Only the ratio of the weights counts
-#
-# Adam divides every gradient by its own recent size. What if both $\lambda$ are ten times as
-# large?
-
-# %% tags=["nbval-check-output"]
-two_gradients = np.array([[1.0, -0.1, 0.01], [0.5, 0.1, -0.02]], np.float32)
-for scale in (1, 10):
-    variable, adam = keras.Variable(np.zeros(3)), keras.optimizers.Adam(0.001)
-    for gradient in two_gradients:
-        adam.apply([keras.ops.array(scale * gradient)], [variable])
-    print(f"gradients x {scale:2}: moved by {variable.numpy().round(6)}")
-
-# %% [markdown]
-# The same two steps. So $\lambda_l = \lambda_u = 10$ would be the paper's setting once more.
-
-# %% [markdown]
 # ## Summary
 #
 # - *Siamese*: one encoder is called on both streams of images; each stream has a head of its own.
 # - The rotation head costs 516 parameters and brings in all unlabelled images.
-# - A step adds both losses; its gradient is $\lambda_l g_l + \lambda_u g_u$, which Adam rescales
-#   weight by weight.
+# - A step adds both losses; its gradient is $\lambda_l g_l + \lambda_u g_u$.
 # - Once the few labels were fitted, the rotation task did most of the pulling (*suggestive*: one
-#   batch of one run). In training, marks of an attack act through $g_l$ alone; whether that helps
-#   is untested here.
-#
-# One kind of layer also keeps numbers that no gradient trains. The next notebook shows what they do
-# to the paper's tables.
+#   batch of one run).
 
 # %% [markdown]
 # ## Exercises

@@ -21,14 +21,14 @@ import pandas as pd
 
 from semisiam.cell import Cell
 from semisiam.data import datasets
-from semisiam.evidence import figures, paper
+from semisiam.evidence import figures
 from semisiam.method import evaluation, model, splits, training
 
 # %% [markdown]
 # ## Parameters
 #
 # The two runs of [05_training](05_training.ipynb) (images of 32 px, `small_cnn`), but batch
-# normalisation has momentum 0.99, as in InceptionV3 and ResNet50V2 (there 0.9): at each update it
+# normalisation has momentum 0.99, as in InceptionV3 and ResNet50V2 (05 had 0.9): at each update it
 # keeps 99 % of its old averages.
 
 # %% tags=["parameters"]
@@ -137,7 +137,7 @@ for cell in (supervised, semi):
     print(f"{cell.mode:10} {updates} steps, {left:.3f} of the first values left")
 
 # %% [markdown]
-# A third for `supervised`, next to nothing for `semi`. A comparison as trained would be unfair.
+# More than a third for `supervised`, next to nothing for `semi`: a comparison as trained is unfair.
 # (First values are not the only problem. Averages also lag behind weights that change, and in
 # `semi` they mix both streams. So re-estimation may help `semi`, too.) We keep four embeddings, two
 # modes in two readings:
@@ -241,19 +241,6 @@ of_chance = evaluation.fit_svm(on_labelled, shuffled).score(on_test, data.test_l
 # %%
 print(f"raw pixels {of_pixels:.2f}, shuffled labels {of_chance:.2f}")
 
-# %% alt="Accuracies of both modes in both readings, all below the line of raw pixels."
-fig, ax = plt.subplots(figsize=(6.6, 3))
-for mode in ("supervised", "semi"):
-    for reading, face in (("as trained", figures.COLOURS[mode]), ("re-estimated", "white")):
-        look = {"color": figures.COLOURS[mode], "mfc": face, "ms": 8, "label": f"{mode}, {reading}"}
-        ax.plot(reading, table.loc[mode, reading], "o", **look)
-ax.axhline(of_pixels, color="0.3", ls="--", label="raw pixels")
-ax.axhline(of_chance, color="0.3", ls=":", label="shuffled labels")
-ax.set(ylim=(0, 1), xlim=(-0.5, 1.5), xlabel="reading", ylabel="test accuracy")
-ax.set_title(f"{data.name}, {len(labels)} labels, one labelled set")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
-
 # %% [markdown]
 # Raw pixels beat both networks! Digits are small, upright and centred, so a pixel means nearly the
 # same in every image. **Digits show the machinery, not the paper's claim.**
@@ -271,37 +258,8 @@ print(evaluation.report_classes(true, said, ("cat", "dog")).round(2).to_string(i
 # %% [markdown]
 # [*Precision*](https://scikit-learn.org/stable/modules/model_evaluation.html): of four called dog,
 # three are dogs. *Recall*: of three cats, two were found. *F1* is their harmonic mean.
+# ([07_results](07_results.ipynb) has the paper's tables.)
 #
-# One such table of the paper is the supervised half of Table IX:
-
-# %% tags=["nbval-check-output"]
-printed = paper.read_printed("classwise")
-table_ix = printed[(printed["table"] == "IX") & (printed["mode"] == "supervised")]
-print(table_ix[["class", *paper.SCORES]].to_string(index=False))
-
-# %% [markdown]
-# Mind the `std`. It is a spread over *classes*, not over runs: 0.35 says that one class is found at
-# the other's expense. Here are our recalls:
-
-# %% alt="Recall of each class: as trained semi is ahead in eight of ten, re-estimated in six."
-recalls = {
-    key: evaluation.report_classes(data.test_labels, p, data.class_names)["recall"]
-    for key, p in predicted.items()
-}
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), sharey=True)
-for ax, reading in zip(axes, table.columns, strict=True):
-    pair = [recalls[mode, reading] for mode in ("supervised", "semi")]
-    ax.vlines(range(len(pair[0])), *pair, color="0.8", zorder=0)
-    for mode, recall in zip(("supervised", "semi"), pair, strict=True):
-        ax.plot(recall, "o", color=figures.COLOURS[mode], label=mode)
-    ax.set_xticks(range(len(pair[0])), data.class_names, parse_math=False)  # a name may hold a $
-    ax.set(xlabel="class", ylabel="recall", ylim=(0, 1))
-    ax.set_title(f"{reading}, {len(labels)} labels, one set")
-axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
-
-# %% [markdown]
-# As trained, `semi` has the higher recall in eight classes of ten; re-estimated in six.
 # What are the missing images taken for? Rows are the true class, columns the predicted one:
 
 # %% alt="Four confusion matrices; the re-estimated ones have darker diagonals."
@@ -338,43 +296,15 @@ plt.show()
 # %% [markdown]
 # The paper says of its Figure 8: "the space was completely overlapped, and was improved
 # significantly". Our upper row points the same way. In the lower row, with the same weights, the
-# difference is small.
-
-# %% [markdown]
-# Read no more than that: distances and sizes of islands mean little
+# difference looks small. Read no more than that: distances and sizes of islands mean little
 # ([Wattenberg et al., 2016](https://distill.pub/2016/misread-tsne/)).
-
-# %% [markdown]
-# ## Other measures
-#
-# Five more measures of the embedding:
-
-# %%
-measures = {
-    key: evaluation.measure_separability(on_l, labels, on_t, data.test_labels)
-    for key, (on_l, on_t) in embedded.items()
-}
-pd.DataFrame(measures).round(2)
-
-# %% [markdown]
-# - `knn_accuracy`: the five nearest labelled images vote (higher is better).
-# - `silhouette`, `fisher_ratio`: distances between the classes against those within one (likewise).
-# - `effective_rank`: directions in use, of 128.
-# - `dead_units`: numbers that are 0 for every test image (here we count fewer as better).
-
-# %% [markdown]
-# As trained, the Fisher ratio is higher for `supervised`, the other measures are better for `semi`.
-# Re-estimated, the Fisher ratios are about equal, and the other differences shrink. An answer that
-# changes with the reading says nothing about the weights alone.
 
 # %% [markdown]
 # ## What to believe
 #
-# With the same weights, the reading alone turns a gain of 4 points into one of 14. One labelled set
-# is enough to show that the two readings *can* differ so much. So **read both ways**, above all
-# after few updates.
-
-# %% [markdown]
+# One labelled set is enough to show that the two readings *can* differ so much. So **read both
+# ways**, above all after few updates.
+#
 # **Untested** here: whether other labelled sets give these 4 points, too.
 #
 # The second reading is not the truth either. It says how good these weights are if test images are
@@ -386,12 +316,6 @@ pd.DataFrame(measures).round(2)
 # - A linear SVM measures the representation: it cannot bend a boundary to make up for a bad
 #   representation.
 # - The reading alone can turn a gain of 4 points into one of 14.
-# - *Shown* in [04](04_batch_normalisation.ipynb): at 1 % of labels, our MobileNetV2 baselines on
-#   Fashion-MNIST and malaria are at chance because they are read with moving averages that still
-#   hold their first values. In the paper's runs that is likely, not known.
-# - Of most published gains we do not know how much is left after re-estimation, nor what it comes
-#   from: the rotation task, the images or the many updates ([08](08_audit.ipynb) asks that at
-#   64 px).
 # - Compare every accuracy with that of raw pixels.
 #
 # A *cell* of a study is one run of [master](master.ipynb), which does what you have seen in

@@ -6,11 +6,6 @@
 # settings, start to end; [papermill](https://papermill.readthedocs.io) runs it once per cell of a
 # study.
 #
-# You will see
-# 1. the labelled images, clean and attacked, as the network gets them,
-# 2. the network and its loss, epoch by epoch,
-# 3. the accuracy on test images, class by class.
-#
 # The paper is [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038);
 # [00_overview](00_overview.ipynb) tells its idea.
 
@@ -185,6 +180,7 @@ plt.show()
 # are divided by their standard deviation before the SVM.
 
 # %%
+lap("data")
 encoder, network = training.start_network(cell, len(data.class_names))
 lap("model")
 (network or encoder).summary()
@@ -192,8 +188,9 @@ lap("model")
 # %% [markdown]
 # ## Training
 #
-# [Adam](https://keras.io/api/optimizers/adam/) on the joint loss of equation (1). The learning rate
-# is constant for the first 2/5 of the epochs and decays from there (section III-B).
+# [Adam](https://keras.io/api/optimizers/adam/) on the joint loss of equation (1); in `supervised`
+# mode that is the class loss. The learning rate is constant for the first 2/5 of the epochs and
+# decays from there (section III-B).
 
 # %% tags=["nbval-check-output"]
 sizes = len(labels), len(unlabelled)
@@ -240,8 +237,8 @@ if network:
 # much, batch normalisation's moving averages are wrong, not the weights (`bn_initial_share` of
 # their first values is left).
 #
-# The pretext task is scored on test images. Near guessing, 0.25 for rotations, no gain of this cell
-# can be credited to it. Tasks on two [views](../lib/semisiam/method/views.py) have a
+# The pretext task is scored on test images. Near guessing, 0.25 for rotations, it was not learnt: a
+# gain then has another cause. Tasks on two [views](../lib/semisiam/method/views.py) have a
 # `pretext_check`.
 
 # %%
@@ -272,8 +269,7 @@ print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 # After few updates, batch normalisation's moving averages still hold much of their first values
 # (`bn_initial_share`, above). Such averages mislead the SVM
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)). So it is always fitted once more, with
-# statistics re-estimated on $D_l$. (Both accuracies may agree although predictions change: as many
-# to the better as to the worse.)
+# statistics re-estimated on $D_l$.
 
 # %%
 with model.recalibrated(encoder, labelled.images, cell.batch_size):
@@ -311,6 +307,7 @@ sets = labelled_embeddings, clean_embeddings, labels, embeddings, test_labels
 scores = evaluation.score_embeddings(*sets, scaled=cell.scaled)
 scores |= {"accuracy_as_trained": as_trained, "accuracy_recalibrated": recalibrated}
 scores |= {"collapsed_as_trained": collapsed}
+lap("evaluation")
 scores
 
 # %%
@@ -320,8 +317,8 @@ if scores["collapsed"]:
 # %% [markdown]
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes.
-# - `unmarked`: the share that was predicted as $c$ before.
+# Put class $c$'s mark on test images of other classes, of 300 in all.
+# - `unmarked`: the share that was predicted as $c$ before the mark.
 # - `predicted`: the share that is predicted as $c$ with the mark.
 # - `flipped`: of those not predicted as $c$ before, the share that the mark turns into $c$.
 #
@@ -354,10 +351,10 @@ plt.show()
 # ### The embedding in the plane
 #
 # [t-SNE](https://scikit-learn.org/stable/modules/manifold.html#t-sne) of test embeddings, as in
-# Figures 5-9. Classes that a linear SVM separates tend to form islands here; distances between
-# islands mean little.
+# Figures 5-9. Distances between islands mean little.
 
 # %% alt="t-SNE of the test embeddings, coloured by class."
+lap("evaluation")
 points, index = evaluation.project(embeddings, seed=cell.seed)
 lap("tsne")
 fig, ax = plt.subplots(figsize=(6, 5))
@@ -368,8 +365,8 @@ plt.show()
 # %% [markdown]
 # ## What is kept
 #
-# Settings, numbers, embeddings, the labelled set and a model from images to embedding and class
-# probabilities; `done.json` comes last and says that the cell is complete.
+# Settings, numbers, embeddings, the labelled set and, with `keep_model`, a model from images to
+# embedding and class probabilities. `done.json` comes last and says that the cell is complete.
 
 
 # %%

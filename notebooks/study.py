@@ -122,9 +122,7 @@ def warn(text):
 # %% tags=["nbval-check-output"]
 # What a reader must know before any number.
 display(HTML(f"<p><b>{escape(study.name)}</b>: {escape(study.description)}</p>"))
-display(
-    HTML(f'<p class="soft">{len(cells)} of {len(hashes)} cells are done: one training each.</p>')
-)
+display(HTML(f'<p class="soft">{len(cells)} of {len(hashes)} cells are done: one run each.</p>'))
 if "digits" in set(cells["dataset"]):
     warn(
         "These are scikit-learn's digits, tiny images with a small network: they show that the "
@@ -132,9 +130,8 @@ if "digits" in set(cells["dataset"]):
     )
 if collapsed := int(cells["collapsed"].sum()):
     warn(
-        f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is nearly "
-        "constant, and its accuracy as trained only shows which class all images got. Means leave "
-        "these out."
+        f"In {collapsed} of {len(cells)} cells the embedding collapsed (†): it is nearly constant, "
+        "and as trained all images get one class. Means as trained leave these out."
     )
 if failed := sum(state == "failed" for _, state, _ in undone):
     warn(f"{failed} cells failed. The list at the end says why.")
@@ -146,7 +143,7 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 CAPTION = (
     "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
-    "differences of this study (of one variant, if there are several). Suggestive: run, not "
+    "differences of this study (of one variant, if there are several). Suggestive: run, but not "
     "decided. Untested: not run, or the pretext task was not learnt. Draws: random choices of the "
     "marked pixels. Mind that the siamese network often makes more updates. Terms: see below."
 )
@@ -214,8 +211,8 @@ if len(names) > 1 and set(study.axes) <= {"split"}:
         f"Variants beside the first, {names[0]}. Test accuracy in %, by the better of both "
         "readings: mean ± sample standard deviation (labelled sets). Differences in points, with "
         "95 % intervals; p and strength after Holm's correction over this table. Pretext task: "
-        "how well it was solved on test images, in %; under half of the way from chance, what "
-        "rests on it is untested."
+        "how well it was solved on test images, in %; below halfway from chance to 100 its row is "
+        "untested."
     )
     show("variants", caption, compare_variants(names, values))
 
@@ -270,10 +267,10 @@ display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 # ## How it works
 #
 # Few images have a label, many have none. Labelled images train a class head. Unlabelled images
-# train a head that says how far an image was turned. Both heads share one encoder. Supervised cells
-# have the class head alone. Then a linear SVM learns the classes from the encoder's 128 outputs,
-# and its accuracy on test images is reported. The attack sets one pixel in every labelled image, at
-# a place that tells the class.
+# train a head of their own; in the paper it says how far an image was turned. Both heads share one
+# encoder. Supervised cells have the class head alone. Then a linear SVM learns the classes from the
+# encoder's 128 outputs, and its accuracy on test images is reported. The paper's attack sets one
+# pixel in every labelled image white, at a place that tells the class.
 
 # %%
 fig, ax = plt.subplots(figsize=(6.6, 2.7))
@@ -298,11 +295,10 @@ for cell in cells[cells["attack"] == "pixel"].drop_duplicates("dataset").itertup
 # fixed values. After few updates much of the beginning is left, and the embedding can collapse to a
 # constant (†) although training went well. “Re-estimated” scores the same weights with averages
 # measured anew on the labelled images. With few labels that can also lower an accuracy. So “better
-# of both” takes, for each mode and attack, the reading with the higher mean. A cost may then
-# compare two readings, and as the choice looks at test accuracy, it is a little too good; the two
-# readings by themselves are not. “Pretext task” is how often the pretext head is right, in percent:
-# near chance, nothing was learnt from unlabelled images. N_u and N_l are the numbers of unlabelled
-# and labelled images.
+# of both” takes, for each mode and attack, the reading with the higher mean. It is chosen on test
+# accuracy, so it is a little too good, and a difference may mix two readings: read the two single
+# ones, too. “Pretext task” says how well it is solved, in percent (rotations: right answers). N_u
+# and N_l are the numbers of unlabelled and labelled images.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
@@ -341,12 +337,12 @@ if len(lower):
 # ## Differences
 #
 # Each compares two ways of training on the same labelled sets. A gain is semi-supervised minus
-# supervised. A cost is the accuracy without attack minus that under attack. The interaction is how
-# much more the attack costs the siamese network. The interval contains the true mean in 95 of 100
-# studies like this one. p is that of a paired t-test, corrected by Holm over the rows of its table
-# with at least three labelled sets; others have none.
-# “Detectable”: a true difference of this size would be found in 4 of 5 such studies, before this
-# correction. Smaller ones are easily missed.
+# supervised. A cost is the accuracy without attack minus that under attack. The interaction is the
+# cost in the siamese network minus that in the supervised one. The interval contains the true mean
+# in 95 of 100 studies like this one, if differences are normally distributed. p is that of a paired
+# t-test, corrected by Holm over the rows of its table with at least three labelled sets; others
+# have none. “Detectable”: a true difference of this size would be found in 4 of 5 such studies,
+# before this correction. Smaller ones are easily missed.
 
 
 # %%
@@ -393,8 +389,7 @@ for variant, of in gathered.items():
 # %% [markdown]
 # ## Loss curves
 #
-# The first labelled set of each combination. An epoch of a semi-supervised cell goes through all
-# unlabelled images and so has many more updates than a supervised one.
+# The first labelled set of each combination.
 
 
 # %%
@@ -442,7 +437,8 @@ if len(trained):
 # ## Class by class
 #
 # Precision: of the images predicted as this class, the share that belong to it. Recall: of the
-# images of this class, the share that are found. F1 is the harmonic mean of both. All as trained.
+# images of this class, the share that are found. F1 is the harmonic mean of both. All as trained,
+# unless `bn_recalibrate` is set.
 
 # %% tags=["nbval-check-output"]
 for variant, group in variants.items():
@@ -450,7 +446,7 @@ for variant, group in variants.items():
     for key in dict.fromkeys(classes.droplevel(["mode", "class"]).index):
         text = tables.lay_out_classes(group, classes, key)
         n = classes.loc[key]["n"].max()
-        caption = f"{name(key, variant)}: means over {n} labelled sets"
+        caption = f"{name(key, variant)}: means over {n} cells"
         show(name_file("classes", *key, variant), caption, text, classes.loc[key], look="")
 
 # %% [markdown]
@@ -459,7 +455,8 @@ for variant, group in variants.items():
 # Neighbours: test accuracy (%) if the 5 nearest labelled images vote, which needs no line between
 # classes. Silhouette: is an image closer to its own class (1) or to another (-1)? Fisher: scatter
 # between classes over scatter within. Rank: how many of the 128 directions are used. Dead: outputs
-# that are 0 on every test image. Means over labelled sets as trained, without collapsed embeddings.
+# that are 0 on every test image. Means over cells as trained (unless `bn_recalibrate` is set),
+# without collapsed embeddings.
 
 # %%
 MEASURED = {"knn_accuracy": "neighbours", "silhouette": "silhouette", "fisher_ratio": "Fisher"}
@@ -480,7 +477,7 @@ if len(trained):
 
 # %%
 STAGES = ["data", "model", "training", "embedding", "svm", "neighbours", "silhouette", "trigger"]
-STAGES += ["evaluation", "tsne"]  # evaluation: the rest, or all of it in older cells
+STAGES += ["evaluation", "tsne"]  # older cells divide them otherwise
 groups = cells.groupby(["dataset", "backbone", "mode"])
 stages = {f"seconds.{stage}": stage for stage in STAGES if f"seconds.{stage}" in cells}
 seconds = results.in_order(groups[list(stages)].sum().rename(columns=stages))
@@ -491,8 +488,8 @@ text = minutes.map("{:.1f}".format)
 for speed in speeds:
     mean = results.in_order(groups[speed].mean())
     text[speed.split(".")[1] + " (images/s)"] = mean.map("{:,.0f}".format).to_numpy()
-caption = "Minutes of computing by stage, summed over cells. Pipeline: images/s of preparing "
-caption += "batches, which must be more than training's."
+caption = "Minutes of computing by stage, summed over cells; embedding: with the SVM's fits. "
+caption += "Pipeline: images/s of preparing batches, which must be more than training's."
 if len(text):
     show("times", caption, text.reset_index(), seconds)
 
@@ -567,5 +564,7 @@ else:
 
 # %%
 if kept_folder:
+    settings = f'<a href="report/{study.name}.yaml">{study.name}.yaml</a>'
     where = '<a href="report/">report</a>, beside this page'
     display(HTML(f"<p>Figures as SVG and PNG, tables as CSV and LaTeX: {where}.</p>"))
+    display(HTML(f"<p>All settings: {settings}; others are the defaults of master.</p>"))
