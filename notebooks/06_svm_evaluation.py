@@ -213,7 +213,7 @@ table.loc["gain"] = table.loc["semi"] - table.loc["supervised"]
 table.round(3)
 
 # %% [markdown]
-# As trained, `semi` is some 14 points ahead. Re-estimated, about four are left: most of the 14
+# As trained, `semi` is about 15 points ahead. Re-estimated, about four are left: most of the 15
 # points came from the reading, not from the weights. (`semi` made 190 updates, `supervised` 100;
 # [08_audit](08_audit.ipynb) compares equal ones.)
 #
@@ -315,7 +315,7 @@ plt.show()
 #
 # - A linear SVM measures the representation: it cannot bend a boundary to make up for a bad
 #   representation.
-# - The reading alone can turn a gain of 4 points into one of 14.
+# - The reading alone can turn a gain of 4 points into one of 15.
 # - Compare every accuracy with that of raw pixels.
 #
 # A *cell* of a study is one run of [master](master.ipynb), which does what you have seen in
