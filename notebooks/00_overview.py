@@ -23,9 +23,10 @@
 #   fall come from our better baseline), 38.4 becomes 22.3, and 34.4 becomes 18.9.
 # - Do the *angles* help? On clothes, at a smaller scale (64 px, 100 labels), they add 5.7 points
 #   (2.7 to 8.8) to as many updates on labels alone, with averages measured anew (as trained 4.3,
-#   not decided). It is the unlabelled images that help: asked of the labelled ones alone, the same
-#   question adds nothing (−3.5, −7.5 to 0.4). But raw pixels, without any network, are nine points
-#   better. And on blood cells the network did not learn the angles ([08_audit](08_audit.ipynb)).
+#   not decided). It is the unlabelled images that help: they add 9.3 points (6.6 to 11.9) to the
+#   same question asked of the labelled ones alone. But raw pixels, without any network, are nine
+#   points better. And on blood cells the network did not learn the angles in 10 epochs (one run;
+#   [08_audit](08_audit.ipynb)).
 #
 # Below: the idea as a story, then in numbers, then where these answers come from.
 
@@ -347,10 +348,10 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 #   to 30.) Does the second question prevent this? In the paper's tables, MobileNetV2 left out, the
 #   siamese network loses less in 4 of 12 rows. Ours do not tell.
 # - *Shown* (5), on clothes at 64 px with 100 labels (MobileNetV2, momentum 0.99, re-estimated):
-#   *predicting rotations* of unlabelled images helps a network that trains on labels; of labelled
-#   images alone it does not. Raw pixels are better still.
-#   Two gains are not decided: over an untrained network, and at 32 px over as many updates.
-#   *Suggestive* (1): on blood cells at 128 px the task is not learnt, and costs 14 points.
+#   *predicting rotations* of unlabelled images helps a network that trains on labels, and
+#   *unlabelled* images help that task. Raw pixels are better still. Two gains are not decided: over
+#   an untrained network, and at 32 px over as many updates. *Suggestive* (1): on blood cells at 128
+#   px the task is not learnt in 10 epochs.
 #   *Untested*: at the paper's scale.
 
 # %% [markdown]

@@ -14,7 +14,6 @@
 # Sections and figures are those of [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

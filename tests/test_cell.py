@@ -152,6 +152,10 @@ def test_variants_are_named_settings_beside_the_axes(tmp_path):
     [
         ({"equal_updates": True}, "equal_updates = True needs mode = 'supervised', not 'semi'"),
         (
+            {"attack": "pixel", "attack_unlabelled": True, "pretext_images": "labelled"},
+            "attack_unlabelled = True needs pretext_images = 'unlabelled', not 'labelled'",
+        ),
+        (
             {"mode": "supervised", "pretext_images": "labelled"},
             "pretext_images = 'labelled' needs mode = 'semi', not 'supervised'",
         ),

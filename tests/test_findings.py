@@ -102,7 +102,7 @@ def test_tasks_and_scenarios_are_told_with_their_checks(tmp_path, monkeypatch):
     _, answer, evidence, firm = findings.judge_tasks()
     assert answer.startswith("Barlow Twins (not learnt) +5.0 ")
     told = "missing: rotation +10.0 to +20.0, Barlow Twins +5.0 to +10.0 (0 of 3 surely learnt)"
-    assert answer.endswith(f"{told}, consistency −4.0 to −2.0")
+    assert answer.endswith(f"{told}, consistency, also without, −4.0 to −2.0")
     assert evidence == "the same; n = 3 to 3 (3 planned), 28 tests"
     assert firm == "**shown**"  # no spread at all
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)

@@ -129,6 +129,7 @@ def test_lab_runs_drives_and_saves_a_notebook(page, lab, folder, tmp_path, monke
     last_prompt = cells_of_code.nth(last).locator(".jp-InputPrompt")
     expect(last_prompt).to_have_text("[*]:")
     expect(last_prompt).not_to_have_text("[*]:", timeout=RUNNING * 1000)
+    expect(kernel).to_have_attribute("data-status", "idle", timeout=RUNNING * 1000)
     drive_explorer(page, cells, tmp_path)
     page.screenshot(path=tmp_path / "run.png")
     for noise in ("error", "stderr"):

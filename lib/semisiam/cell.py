@@ -175,6 +175,7 @@ _NEEDS = [  # a setting that is not its default does something only with one of 
     ("attack_value", "attack", ["pixel", "random"]),
     ("attack_share", "attack", ["pixel", "searched", "random", "patch"]),
     ("attack_unlabelled", "attack", ["pixel", "searched"]),
+    ("attack_unlabelled", "pretext_images", ["unlabelled"]),  # else D_u is not read
     ("jpeg_quality", "defence", ["jpeg"]),
     ("weights", "backbone", ["mobilenet_v2", "inception_v3", "resnet50_v2", "small_cnn"]),
     ("bn_momentum", "mode", ["supervised", "semi"]),

@@ -133,7 +133,7 @@ def make_batches(
     if cell.mode == "supervised":
         return pipeline.supervised_batches(labelled, labels, **shared)
     shared |= {"task": cell.pretext, "show": cell.rotations}
-    changed = labelled if cell.pretext_images == "labelled" else unlabelled
+    changed = labelled if cell.pretext_images == "labelled" else unlabelled  # with marks if marked
     return pipeline.siamese_batches(labelled, labels, changed, **shared)
 
 
