@@ -39,9 +39,8 @@ OF_MODE |= {"equal_updates", "pretext_images"}
 SCALE = [name for name in Cell.model_fields if name not in OF_NAME | NOT_RESULTS]
 SCALE += ["n_unlabelled", "n_labelled", "n_test"]
 LABELLED_SET = ["dataset", "percent", "split", "test_split", "unlabelled_limit", "test_limit"]
-LABELLED_SET += ["seed", "splits_file", "label_noise", "attack", "unlabelled_classes"]
-LABELLED_SET += ["attack_pixels", "attack_value", "attack_share", "attack_draw", "defence"]
-LABELLED_SET += ["jpeg_quality"]
+LABELLED_SET += ["splits_file", "label_noise", "attack", "unlabelled_classes", "attack_pixels"]
+LABELLED_SET += ["attack_value", "attack_share", "attack_draw", "defence", "jpeg_quality", "seed"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
@@ -177,14 +176,15 @@ def find_mixture(cells: pd.DataFrame, within: list[str] = ROW) -> str:
     in epochs, loss weights and pretext task within a mode. Returns what differs, its values and
     cells that have them, as text; "" if nothing does.
     """
-    images = cells.get("content", pd.Series(np.nan, cells.index))  # older cells do not say which
-    shown = cells[SCALE].map(repr).assign(content=images)
+    shown = cells[SCALE].map(repr).assign(content=cells.get("content", np.nan))  # older: unknown
     keys = {name: [*within, "mode"] for name in OF_MODE}
     keys |= {name: [*within, "attack"] for name in OF_ATTACK}
     keys["n_labelled"] = [*within, "label_fraction"]
     found = {}  # each once, in order
     for name in shown:
-        for _, group in cells.groupby(keys.get(name, within), sort=False):
+        groups = cells.groupby(keys.get(name, within), sort=False)
+        unlike = shown[name].groupby(groups.ngroup()).nunique().max() > 1  # far quicker than texts
+        for _, group in groups if unlike else ():
             values = group["cell"].groupby(shown.loc[group.index, name])
             texts = [f"{value} ({len(of)}, e.g. {of.iloc[0]})" for value, of in values]
             if len(texts) > 1:

@@ -79,7 +79,7 @@ def lay_out(
     printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
     sources = {"published": (printed, _read_deltas())}
     for measure, name in MEASURES.items():
-        sources[name] = summarise(cells, measure), compare_modes(cells, measure)
+        sources[name] = summarise(here, measure), compare_modes(here, measure)
     lines = {}
     for backbone in [name for name in NAMES if name in backbones]:
         deltas = [(dataset, percent, backbone, a) for a in ATTACKS]
