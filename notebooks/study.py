@@ -152,9 +152,9 @@ verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame(
 if len(verdicts):
     several = [] if any(variants) else ["variant"]
     show("verdicts", CAPTION, verdicts.drop(columns=several), look="verdict")
-elif variants and not study.variants:
+elif variants and len(study.variants) < 2:
     warn("No labelled set has run in both modes, or with and without attack: no difference.")
-elif len(cells):  # references alone
+elif len(cells) and not variants:  # references alone
     told = cells.assign(variant=[name_variant(planned[name]) for name in cells["cell"]])
     accuracies = 100 * told.set_index(["dataset", "percent", "backbone", "variant"])["accuracy"]
     means = accuracies.groupby(level=[0, 1, 2, 3]).agg(mean="mean", std="std", n="count")

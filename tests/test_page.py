@@ -317,3 +317,17 @@ def test_variants_stand_beside_the_first_with_their_own_checks(tmp_path):
     drawn = (folder / "report" / "accuracies-digits-5pct.svg").read_text("utf-8")
     assert "attack\xa0=\xa0patch" in drawn  # each row's text is a comment there
     assert "No labelled set has run in both modes" not in page.text
+
+
+def test_one_variant_alone_is_no_reference(tmp_path):
+    settings = {
+        "base": {"dataset": "digits", "label_fraction": 0.05, "mode": "semi"},
+        "axes": {"split": [0, 1]},
+        "variants": {"alone": {"pretext_images": "labelled"}},
+    }
+    study, folder = load(tmp_path / "one.yaml", settings), tmp_path / "one"
+    for name, cell in study.cells().items():
+        write_cell(folder, 0.5, name=name, **cell.model_dump())
+    page = Page(write_report(study, folder, []))
+    assert "No labelled set has run in both modes" in page.text
+    assert "Accuracy without any training" not in page.text
