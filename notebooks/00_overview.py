@@ -17,7 +17,7 @@
 # **Answers so far**
 # - In the paper's tables, the second kind adds 18.6 points of accuracy on average, and 8.0 when
 #   somebody tampers with the labelled images.
-# - We trained the same networks on labels alone (the *baselines*). Some of them had learnt more
+# - We trained the same networks on labels alone (the *baselines*). Some of them are better
 #   than their accuracy shows. Subtract ours, measured anew, instead of the printed ones: a gain of
 #   69.6 points (clothes) becomes 3.5. Of three on blood images, 32.1 becomes 1.8 (10 points of this
 #   fall come from our better baseline), 38.4 becomes 22.3, and 34.4 becomes 18.9.

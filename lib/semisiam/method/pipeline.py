@@ -64,8 +64,8 @@ def siamese_batches(
 
     Gives `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two int64 (B,),
     ceil(N_u / batch_size) times per epoch, `epoch_length` in N_u's place if given. Unlabelled
-    images, memory-mapped ones too, come as they are, each with the label of a transform that the
-    step does (`model.Siamese`): `show` `one`, drawn anew each epoch, or `all` T, then T·B images.
+    images, also memory-mapped, come as they are, each with the label of a transform that the step
+    does: `show` `one`, drawn anew each epoch, or `all` T. The rest as in `supervised_batches`.
     """
     n = epoch_length or len(unlabelled)
     pick = _open_rows(unlabelled)
