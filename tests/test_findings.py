@@ -148,9 +148,39 @@ def test_a_task_that_was_not_learnt_on_cells_is_told(
             write_cell(
                 tmp_path / "malaria_task", accuracy, name=name, metrics=metrics, **dict(cell)
             )
-    mean = {3: "80.0", 1: "75.0"}[sets]  # 75, 80 and 85; a set without its partner is left out
+    # a set without its partner is left out; the standard error of −15, −20, −25 is 5 / √3
+    added = {3: "−20.0 (−32.4 to −7.6)", 1: "−15.0"}[sets]
     told = findings.judge_cells()
     assert told[1].startswith(answer)
-    assert told[1].endswith(f"With it 60.0 %, with equal updates on labels alone {mean}")
+    assert told[1].endswith(f"With it 60.0 %, {added} against equal updates on labels alone")
     assert told[2].endswith(f"n = {sets}")
+    assert told[3] == firm
+
+
+@pytest.mark.parametrize(
+    "named, sets, answer, firm",
+    [
+        (0.9, 5, "Yes", "**shown** where bold"),
+        (0.9, 2, "Perhaps", "suggestive"),
+        (0.3, 5, "Perhaps", "untested"),
+    ],
+)
+def test_a_gain_is_shown_by_a_learnt_task_over_both_its_controls(
+    named, sets, answer, firm, tmp_path, monkeypatch
+):
+    (tmp_path / "references").symlink_to(findings.PUBLISHED / "references")
+    monkeypatch.setattr(findings, "PUBLISHED", tmp_path)
+    values = {"rotation": 0.60, "equal-updates": 0.55, "no-task": 0.50}
+    for name, cell in Study.load(ROOT / "params/studies/fashion_gain.yaml").cells().items():
+        control = name.split(f"-s{cell.split}-")[1]
+        if control == "no-task" and cell.split >= sets:
+            continue
+        metrics = {"trigger": [{"flipped": 0.0}]}
+        if control == "rotation":
+            metrics["rotation_accuracy"] = {"training": named, "test": named, "by_batch": True}
+        write_cell(
+            tmp_path / "fashion_gain", values[control], name=name, metrics=metrics, **dict(cell)
+        )
+    told = findings.judge_gain()
+    assert told[1].startswith(f"{answer}: **+5.0 ")
     assert told[3] == firm
