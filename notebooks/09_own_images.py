@@ -17,7 +17,7 @@
 import re
 import tempfile
 from functools import partial
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,7 +31,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from semisiam import ROOT
 from semisiam.cell import Cell
-from semisiam.data import datasets
+from semisiam.data import datasets, parts
 from semisiam.data.files import DataError, walk
 from semisiam.evidence import figures, statistics
 from semisiam.method import evaluation, model, training, trials
@@ -70,9 +70,9 @@ if updates < 1:
 #
 # Two layouts work. **Class folders**: one folder a class, named like the class, and one called
 # `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
-# columns `file`, `label` and perhaps `group`. Then unlabelled are images whose row has an empty
-# label, and those without a row, in the folder `unlabelled` or right beside the table. An image in
-# any other folder must have a row. Any size will do, in colour or grey.
+# columns `file`, `label` and perhaps `group`. Unlabelled are images with an empty label, and images
+# without a row in the folder `unlabelled` or beside the table. Every other image must have a row.
+# Any size will do, in colour or grey.
 
 
 # %% tags=["nbval-check-output"]
@@ -99,8 +99,8 @@ for name in [name for name in files if "/" not in name[:-1]][:12]:
     print(f"{name:12}", f"{inside} files" if name.endswith("/") else "")
 
 # %% [markdown]
-# `load` sets a third of the labelled images aside as `test` (the others are `train`). Labels are
-# few, so we join both parts. Copies of labelled images among the unlabelled ones are left out.
+# `load` sets a third of the labelled images aside as `test`. Here folds do that (see below), so we
+# join both parts again. Copies of labelled images among the unlabelled ones are left out.
 
 
 # %% tags=["nbval-check-output"]
@@ -164,8 +164,8 @@ plt.show()
 # an earlier image; `in train`: copies of one in `train`.
 
 # %% tags=["nbval-check-output"]
-parts = datasets.describe_parts(data)
-print(parts[["images", "heights", "widths", "values", "repeats", "in train"]].to_string())
+described = datasets.describe_parts(data)
+print(described[["images", "heights", "widths", "values", "repeats", "in train"]].to_string())
 print(*[note for note in data.notes if not note.startswith(("test set", "test images"))], sep="\n")
 
 # %% [markdown]
@@ -189,9 +189,14 @@ def find_groups(names, pattern, given):
     if None in found:
         name = names[found.index(None)]
         raise DataError(f"groups = {pattern!r} matches nothing in the file name {name}")
-    return np.array([match.group() for match in found]) if pattern else given
+    found = [match.group() for match in found]
+    if twins := parts.find_twins(sorted(set(found)), str.casefold):
+        alike = "groups that are alike but for case, spaces or zeros"
+        raise DataError(f"groups = {pattern!r} finds {alike}: {', '.join(twins)}")
+    return np.array(found) if pattern else given
 
 
+# %%
 def find_twins(images, group=(), threshold=0.98):
     """List pairs of images of two groups whose pixels correlate more, the most alike first."""
     flat = model.embed(model.build_frozen("pixels", images.shape[1]), images)
@@ -210,6 +215,8 @@ twins = find_twins(images, group)
 print(f"{len(twins)} pairs of labelled images are nearly the same")
 for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
+
+# %% tags=["nbval-check-output"]
 of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
 twice = of_pixels.transform("nunique").to_numpy() > 1
 print(f"{twice.sum()} images have the same pixels as one of another class", *names[twice][:4])
@@ -259,8 +266,8 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 # ## What you would have without training
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
-# on 32 × 32 pixels, an SVM on an untrained network: seconds each. Training takes longer and must
-# beat them.
+# on 32 × 32 pixels, and an SVM on an untrained network (its outputs divided by their standard
+# deviation): seconds each. Training takes longer and must beat them.
 
 
 # %%
@@ -298,8 +305,9 @@ predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"]
 # ## The two networks
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
-# unlabelled ones (from a sample, if they are very many). Both make the same number of updates, with
-# the same learning rates. How long will that take? A few steps tell.
+# unlabelled ones (from a sample, if they are very many). Both make the same number of updates
+# (whole epochs, about `updates` of them), with the same learning rates. How long will it take? A
+# few steps tell.
 
 # %%
 drawn = np.random.default_rng(seed).permutation(len(unlabelled))
@@ -428,9 +436,9 @@ plt.show()
 #
 # Compare *differences* within folds, as every candidate had the same images. Each is subtracted
 # from the best. A p-value says how often a difference at least this large would come up if there
-# were no true one; `p_holm` is corrected for the number of tests ([07_results](07_results.ipynb)),
-# and decides: from 0.05 on, "not clearly better", even if the interval, which is not corrected,
-# excludes 0. Did unlabelled images help? For that we compare both networks, each as trained or
+# were no true one. `p_holm`, corrected for the number of tests ([07_results](07_results.ipynb)),
+# decides: below 0.05 is "clearly better". The interval is not corrected; it may exclude 0 all the
+# same. Did unlabelled images help? For that we compare both networks, each as trained or
 # re-estimated, whichever has the higher mean.
 
 # %%
@@ -468,7 +476,8 @@ Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabel
 
 # %% [markdown]
 # "Not clearly better" does not mean "equal". The interval says how large the difference could be,
-# in either direction. More labels usually narrow it. It does not include other first weights.
+# in either direction. More labels usually narrow this interval. It leaves out the chance of other
+# first weights.
 #
 # ## Which classes?
 #
@@ -545,6 +554,8 @@ def measure_margins(classifier, features):
 # %%
 columns = ["label", "group"] if len(data.parts["train"].groups) else ["label"]
 next_ones = pd.DataFrame({"file": origin.names} | dict.fromkeys(columns, ""))
+if len(origin.groups):
+    next_ones["group"] = origin.groups
 next_ones["predicted_class"] = np.array(data.class_names)[classifier.predict(others)]
 next_ones["margin"] = measure_margins(classifier, others)
 next_ones = next_ones.sort_values("margin", kind="stable")
@@ -565,8 +576,8 @@ plt.show()
 # ## New images
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
-# file, its predicted class, how sure that is (empty for an SVM without a network), and its
-# embedding. NAME is printed last, below.
+# file, its predicted class, how sure that is (of a trained network alone), and its embedding. NAME
+# is printed last, below.
 
 # %%
 metrics = {"name": kept.name, "hash": kept.hash, "best": best}
@@ -575,6 +586,8 @@ metrics |= {"n_labelled": len(labels), "n_unlabelled": len(unlabelled)}
 metrics |= {"class_names": list(data.class_names), "accuracy": float((guess == labels).mean())}
 metrics |= {"balanced_accuracy": table["balanced"].to_dict()}
 notes = [*data.notes, f"accuracies: {n_folds} folds; kept: trained on all labelled images"]
+
+# %%
 records.close_folder(
     records.open_folder(kept),
     kept,
@@ -586,12 +599,31 @@ records.close_folder(
     model=model.build_classifier(network, encoder),
 )
 
-# %% tags=["nbval-check-output"]
+
+# %% tags=["not-on-page"]
+def is_filled(file):
+    """Whether somebody wrote labels into a `label_next.csv`, or it cannot be read any more."""
+    try:
+        return pd.read_csv(file, dtype=str)["label"].notna().any()
+    except (ValueError, KeyError):
+        return True
+
+
+# %%
+names_left = (place / f"label_next.{n}.csv" for n in count(1))
+if (place / "label_next.csv").exists() and is_filled(place / "label_next.csv"):
+    free = next(name for name in names_left if not name.exists())
+    (place / "label_next.csv").rename(free)
+    print(f"Your labels are kept in {free.name}: copy them to your labels.csv.")
+
+# %%
 import shutil
 
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
 shutil.rmtree(checkpoints, ignore_errors=True)  # what is left harms nobody
+
+# %% tags=["nbval-check-output"]
 print(*sorted(p.name for p in place.iterdir() if p.suffix in (".csv", ".json", ".keras")), sep="\n")
 print("NAME:", place.name)
 

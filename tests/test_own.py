@@ -81,6 +81,8 @@ def test_a_pattern_that_does_not_fit_is_told(own):
         own.find_groups(["a/plate1.png", "a/b.png"], "plate[0-9]+", [])
     with pytest.raises(DataError, match=r"groups = 'plate\[' is no pattern: unterminated"):
         own.find_groups(["a/plate1.png"], "plate[", [])
+    with pytest.raises(DataError, match=r"finds groups that are alike .*: Plate1, plate1"):
+        own.find_groups(["plate1_0.png", "Plate1_1.png", "plate2.png"], "(?i)plate[0-9]+", [])
 
 
 def test_twins_are_found_the_most_alike_first(own):
@@ -371,6 +373,21 @@ def test_the_best_is_kept_and_embeds(judged, best):
     assert [seen[file] for file in listed["file"]] == listed["predicted_class"].tolist()
     assert table["confidence"].isna().all() == (best in ("pixels", "untrained"))
     assert not (place / "folds").exists()
+
+
+def test_labels_that_were_filled_in_are_kept(judged):
+    home, found = judged
+    place = home / "again"
+    place.mkdir()
+    mine = "file,label\nunlabelled/0.png,cat\nunlabelled/1.png,\n"
+    (place / "label_next.csv").write_text(mine)
+    changed = found | {"place": place, "checkpoints": place / "folds"}
+    run_cells(changed, start="def balance")
+    assert (place / "label_next.1.csv").read_text() == mine
+    listed = pd.read_csv(place / "label_next.csv")
+    run_cells(changed, start="def balance")
+    assert not (place / "label_next.2.csv").exists()  # nothing was filled in
+    assert pd.read_csv(place / "label_next.csv").equals(listed)
 
 
 def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):

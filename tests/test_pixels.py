@@ -8,7 +8,7 @@ from archives import encode, make_images
 from PIL import Image, ImageOps
 
 from semisiam.data.files import DataError
-from semisiam.data.pixels import decode, decode_image, find_range, scale
+from semisiam.data.pixels import Reader, decode, decode_image, find_range, scale
 
 
 def test_an_rgb_image_decodes_unchanged():
@@ -81,6 +81,19 @@ def test_a_photo_is_turned_upright():
 def test_what_does_not_decode_says_why(data, why):
     pixels, remark = decode_image(data)
     assert pixels is None and why in remark
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("png", {}), ("jpeg", {}), ("webp", {"lossless": False})]
+)
+def test_a_file_whose_end_became_zeros_does_not_decode(kind, how):
+    slopes = np.add.outer(np.arange(200), np.arange(200)) // 2
+    slopes += make_images(1, 200, 200, 1)[0, ..., 0] % 9
+    whole = encode(np.repeat(slopes.astype(np.uint8)[..., None], 3, axis=2), kind, **how)
+    cut = whole[: len(whole) // 3]
+    assert decode_image(cut + bytes(len(whole) - len(cut)))[0] is None
+    padded, _ = decode_image(whole + bytes(4096) * (kind != "webp"))  # as some cameras do
+    assert (padded == decode_image(whole)[0]).all()
 
 
 def test_a_bit_flipped_inside_a_png_does_not_decode():
@@ -301,3 +314,12 @@ def test_a_few_bright_spots_on_an_empty_ground_keep_their_values(kind):
 def test_empty_deep_images_are_black():
     for kind in (np.uint16, np.float32):
         assert scale(np.zeros((9, 9), kind), *find_range([np.zeros((9, 9), kind)]))[0].max() == 0
+
+
+def test_a_value_for_no_data_that_crushes_all_others_is_told():
+    real = np.random.default_rng(0).integers(500, 700, (32, 32)).astype(np.uint16)
+    other = np.where(np.arange(32)[:, None] < 2, np.uint16(65535), real)  # 6 % of it: no data
+    reader = Reader(8, value_range=(500.0, 65536.0))
+    pictures = [real, other, np.arange(2048, dtype=np.uint16).reshape(32, 64) * 32]
+    assert len([*reader.read("abc", pictures)]) == 3
+    assert sum(n for said, n in reader.remarks.items() if "few grey levels are left" in said) == 2

@@ -107,6 +107,13 @@ def _is_skipped(name: str) -> bool:
     return any(part.startswith(".") or part in SYSTEM for part in PurePosixPath(name).parts)
 
 
+def list_hidden(folder: Path) -> list[str]:
+    """List images that `walk` skips for a dot, but not what systems leave there (`._NAME`)."""
+    names = [path.relative_to(folder) for path in folder.rglob("*")]
+    dotted = [n for n in names if any(p[0] == "." and p[:2] != "._" for p in n.parts)]
+    return sorted(show(str(n)) for n in dotted if is_image(str(n).removesuffix(".icloud")))
+
+
 def walk(folder: Path) -> dict[str, Path]:
     """List all in a folder, to any depth: names as shown, those of folders with "/", to paths.
 

@@ -19,10 +19,11 @@ LAYOUT = (
     "expected are CLASS/*.png|jpg|... with an optional unlabelled/* and test/CLASS/*, or images "
     "beside a labels.csv with the columns file,label[,group]"
 )
-NO_CLASS = re.compile(  # names of parts, as folders are called
-    r"((train|test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out|(un|no|not).?(label(l?ed|s)?|tagged))"
-    r"([ _-]*\(?(images?|data|set|copy|\d+)\)?)*",
-    re.I,
+TEST = r"(test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out"
+OTHER = r"train(ing)?|to.?label|(un|no|not).?(label(l?ed|s)?|tagged|annotated|sorted)"
+AROUND = r"[\d_. -]*({})([ _.-]*\(?(images?|data|set|copy|\d)\)?)*[_. -]*"
+OF_TEST, NO_CLASS = (  # names of parts, as folders are called
+    re.compile(AROUND.format(names), re.I) for names in (TEST, f"{TEST}|{OTHER}")
 )
 NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "none", "null", "?", "-", "unknown"}
 NOTHING = np.zeros(0, np.int64)
@@ -65,6 +66,8 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
             "add more, or give test images of their own"
         )
     left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
+    if hidden := files.list_hidden(place):
+        left_out.append(f"hidden images left out ({len(hidden)}): {enumerate_few(hidden)}")
     if twice := find_twins(raw.class_names):
         told = "alike but for spaces, invisible letters or zeros: use one name"
         raise DataError(f"{place} has classes {told}: {', '.join(map(repr, twice))}")
@@ -159,6 +162,9 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     wrong = {
         "names files more than once": named[named.duplicated()].unique(),
         "names files that are not there": [name for name in named if name not in members],
+        "has rows for images in a folder of test images, which it would learn from": [
+            name for name in named if "/" in name and OF_TEST.fullmatch(name.split("/")[0])
+        ],
         "names files that are no images": [name for name in named if not is_image(name)],
         "gives labels without a file": labelled[labelled["file"] == ""]["label"],
         "needs a row (without a label, if unlabelled) for images outside unlabelled/": [

@@ -16,6 +16,7 @@ from semisiam.data.parts import NOTHING, Part
 
 # by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
 STEPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "WEBP": b"-"}
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -44,6 +45,9 @@ def decode_image(data: bytes) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
                 return None, f"holds {frames} frames or pages: save the one you mean on its own"
+            whole = data.rstrip(b"\0")  # Pillow would decode the rest as if it were there
+            if len(data) - len(whole) >= 512 and not whole.endswith(ENDS.get(image.format, b"")):
+                return None, "was cut off: its end is zeros"
             tile = image.tile  # loading clears it
             image.load()
             orientation, turned = image.getexif().get(0x0112), ""
@@ -55,7 +59,8 @@ def decode_image(data: bytes) -> Picture:
             first = "the first picture of several (MPO)" if image.format == "MPO" else ""
             return pixels, ", ".join(filter(None, [first, turned, remark]))
     except Image.UnidentifiedImageError:
-        return None, "is not an image that Pillow knows"
+        odd = ", or a TIFF cut off, of odd channels or depth" * (data[:2] in (b"II", b"MM"))
+        return None, f"is not an image that Pillow knows{odd}"
     except Exception as error:  # a broken file may raise anything
         return None, f"does not decode ({error})"
 
@@ -187,8 +192,11 @@ class Reader:
             self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
         levels, clipped = scale(pixels, *self.value_range)
         self.clipped = (self.clipped or 0) + clipped
-        lost = np.ptp(levels) == 0 < np.ptp(pixels)
-        return levels, remark + ", all of it one grey in the range of the others" * bool(lost)
+        some = slice(None, None, max(1, pixels.size // 10_000))
+        before, after = (len(np.unique(of.ravel()[some])) for of in (pixels, levels[..., 0]))
+        lost = after <= max(1, min(256, before) // 8) < before
+        told = ", few grey levels are left in the range of all (a value for no data?)"
+        return levels, remark + told * lost
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
         """Stream a part's images to a file, raw uint8 (N, S, S, 3), one in memory at a time.
