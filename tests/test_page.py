@@ -166,7 +166,7 @@ def test_what_a_reader_must_know_is_said(finished):
     assert "published" not in page.cells  # the paper has nothing on digits
     assert "Digits <b>& dots</b>." in page.text
     assert "<b>& dots" not in page.source
-    for shown in ("2.21.0", "Abacus", "1,000", "made up"):
+    for shown in ("2.21.0", "Abacus", "1,000", "Made up."):
         assert shown in page.text
 
 
@@ -329,5 +329,8 @@ def test_one_variant_alone_is_no_reference(tmp_path):
     for name, cell in study.cells().items():
         write_cell(folder, 0.5, name=name, **cell.model_dump())
     page = Page(write_report(study, folder, []))
-    assert "No labelled set has run in both modes" in page.text
+    # 50 % against the pixels that are recorded of these labelled sets
+    assert "Is the siamese network better than no training (Pixels)?" in page.cells
+    assert "Is the siamese network better?" not in page.cells
+    assert "pretext_images = labelled" in page.text
     assert "Accuracy without any training" not in page.text

@@ -241,12 +241,12 @@ def summarise(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     return in_order(ours.join(printed))
 
 
-def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """Average what one would have had without training, on the labelled sets of some cells.
+def find_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.Series:
+    """Find what one would have had without training, on the labelled sets of some cells: percent.
 
     Cells of `pool` with mode `frozen` count if they were drawn like one of `cells`, of the same
-    images if both say so, and, but for pixels, have an image size of theirs. Returns mean, std (%)
-    and n, by dataset, percent, reference (`Pixels`; `MobileNetV2, untrained`) and attack.
+    images if both say so, and, but for pixels, have an image size of theirs. Indexed by dataset,
+    percent, reference (`Pixels`; `MobileNetV2, untrained`), attack and split; averaged over draws.
     """
     fits = (pool["backbone"] == "pixels") | pool["image_size"].isin(cells["image_size"])
     ran, there = (t.get("content", pd.Series(None, t.index, object)) for t in (cells, pool))
@@ -254,6 +254,7 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     fits &= there.isin(ran) | there.isna() | older
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
     frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
+    frozen = frozen.sort_values("backbone", ascending=False, kind="stable")  # pixels first
     frozen = frozen.drop_duplicates([*LABELLED_SET, "backbone", "weights"])
     weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
@@ -262,8 +263,7 @@ def summarise_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFram
     for what in ("test_split", "label_noise"):
         if frozen.groupby(keys)[what].nunique().gt(1).any():
             frozen["reference"] += f", {what} = " + frozen[what].astype(str)
-    by_split = frozen.groupby([*keys, "split"], sort=False)["value"].mean()  # over draws
-    return by_split.groupby(keys, sort=False).agg(mean="mean", std="std", n="count")
+    return frozen.groupby([*keys, "split"], sort=False)["value"].mean()
 
 
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
@@ -317,8 +317,13 @@ def find_chance(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.Series:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Sort by index in the paper's order: its data sets, backbones, modes and attacks."""
-    places = {name: i for i, name in enumerate([*NAMES, "gain", "cost", "interaction"])}
-    return table.sort_index(key=lambda level: level.map(lambda value: places.get(value, value)))
+    places = {name: i for i, name in enumerate([*NAMES, "gain", "lead", "cost", "interaction"])}
+    other = len(places)  # as references, which keep their order
+
+    def place(name: Any) -> float:
+        return places.get(name, other if isinstance(name, str) else name)
+
+    return table.sort_index(key=lambda level: level.map(place))
 
 
 def average_classes(cells: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:

@@ -108,29 +108,33 @@ def rate_strength(n: int, p: float, learnt: bool | None = None) -> str:
     return "shown" if n >= SEVERAL and p < 1 - CONFIDENCE else "suggestive"
 
 
-def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def compare(
+    cells: pd.DataFrame, measure: str = "accuracy", free: pd.Series | None = None
+) -> pd.DataFrame:
     """Estimate gains, costs and interactions, paired over splits, as one family of tests.
 
     A gain is semi - supervised; a cost of the attack is none - pixel; the interaction is the cost
-    in semi minus the cost in supervised. Indexed by what (`gain`, `cost`, `interaction`), ROW and
-    at (the attack of a gain, the mode of a cost, else ""): the columns of `compare_paired` in
-    points; `published`; `draws` (of the attack's places behind it) and `p_holm`, corrected over all
-    rows that have at least `SEVERAL` splits (two agree too easily). Where a data set has several
-    combinations of one scale, means over them stand beside, at `MEAN`: each split counts once, and
-    only if it has all that another has. Raises `MixtureError`, see `select`.
+    in semi minus the cost in supervised; a lead is semi, else supervised, without attack, minus one
+    of `free` (see `find_references`). Indexed by what (`gain`, `lead`, `cost`, `interaction`), ROW
+    and at (a gain's attack, a lead's reference, a cost's mode, else ""): the columns of
+    `compare_paired` in points; `published`; `draws` (of the attack's places behind it) and
+    `p_holm`, corrected over all rows that have at least `SEVERAL` splits (two agree too easily).
+    Where a data set has several combinations of one scale, means over them stand beside, at `MEAN`:
+    each split counts once, and only if it has all that another has. Raises `MixtureError`, see
+    `select`.
     """
     cells = keep_paired(select(cells), measure)
     values = by_split(cells, measure)
-    ours, run = _subtract(values), _subtract(pd.Series(1.0, values.index)).notna()
+    ours, run = (_subtract(of, free) for of in (values, pd.Series(1.0, values.index)))
     printed = _subtract(read_printed("accuracy").set_index([*ROW, "mode", "attack"])["mean"])
     marked = cells[cells["attack"] == "pixel"]
     draws = dict(marked.groupby(ROW)["attack_draw"].nunique())
     draws |= {(d, *MEAN): n for d, n in marked.groupby("dataset")["attack_draw"].nunique().items()}
     rows = {}
     for what, at in ours:
-        for dataset, of in ours[what, at][run[what, at]].groupby("dataset"):
+        for dataset, of in ours[what, at][run[what, at].notna()].groupby("dataset"):
             wide = of.unstack("split")
-            theirs = printed[what, at].reindex(wide.index)
+            theirs = printed.get((what, at), pd.Series(dtype=float)).reindex(wide.index)
             for key, row in wide.iterrows():
                 rows[what, *key, at] = compare_paired(row) | {"published": theirs[key]}
             if len(wide) > 1 and not find_mixture(cells[cells["dataset"] == dataset], ["dataset"]):
@@ -138,17 +142,26 @@ def compare(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
                 rows[what, dataset, *MEAN, at] = mean | {"published": theirs.mean(skipna=False)}
     index = pd.MultiIndex.from_tuples(list(rows), names=["what", *ROW, "at"])
     table = pd.DataFrame(list(rows.values()), index, [*compare_paired([]), "published"])
-    table["draws"] = [draws.get(key[1:-1], 0) * (key[::4] != ("gain", "none")) for key in index]
+    counts = {"pixel", *MODES, ""}  # of `at`: what marks have a part in
+    table["draws"] = [draws.get(key[1:-1], 0) * (key[-1] in counts) for key in index]
     return in_order(table.assign(p_holm=correct_holm(table["p"].where(table["n"] >= SEVERAL))))
 
 
-def _subtract(values: pd.Series) -> pd.DataFrame:
-    """Subtract modes, attacks, and their differences; columns (what, at)."""
+def _subtract(values: pd.Series, free: pd.Series | None = None) -> pd.DataFrame:
+    """Subtract modes, attacks, their differences, and references; columns (what, at)."""
     wide = values.unstack(["mode", "attack"]).reindex(columns=list(product(MODES, ATTACKS)))
     gains = {("gain", a): wide["semi", a] - wide["supervised", a] for a in ATTACKS}
     costs = {("cost", m): wide[m, "none"] - wide[m, "pixel"] for m in MODES}
     more = costs["cost", "semi"] - costs["cost", "supervised"]
-    return pd.DataFrame(gains | costs | {("interaction", ""): more})
+    leads = {}
+    if free is not None:
+        ran = "semi" if "semi" in values.index.unique("mode") else "supervised"
+        sets = wide.index.droplevel("backbone")
+        clean = free[free.index.get_level_values("attack") == "none"].droplevel("attack")
+        for name, of in clean.groupby("reference", sort=False):
+            of = of.droplevel("reference").reindex(sets).to_numpy()
+            leads["lead", name] = wide[ran, "none"] - of
+    return pd.DataFrame(gains | leads | costs | {("interaction", ""): more})
 
 
 def compare_modes(cells: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:

@@ -11,9 +11,10 @@ from semisiam.evidence.results import MEAN, MEASURES, NAMES, check_pretext, in_o
 from semisiam.evidence.statistics import compare, compare_modes, rate_strength, weigh_deltas
 
 BETTER = "accuracy_better"
+ANSWERS = "yes", "no, worse"
 QUESTIONS = {  # what, at: the question, and the answer if the difference is above and below zero
-    ("gain", "none"): ("Is the siamese network better?", "yes", "no, worse"),
-    ("gain", "pixel"): ("And under attack?", "yes", "no, worse"),
+    ("gain", "none"): ("Is the siamese network better?", *ANSWERS),
+    ("gain", "pixel"): ("And under attack?", *ANSWERS),
     ("cost", "supervised"): ("Does the attack cost the supervised network?", "yes", "no, it helps"),
     ("cost", "semi"): ("Does it cost the siamese network?", "yes", "no, it helps"),
     ("interaction", ""): ("Does it cost the siamese one more?", "yes", "no, less"),
@@ -21,12 +22,15 @@ QUESTIONS = {  # what, at: the question, and the answer if the difference is abo
 VERDICT = ["data set", "question", "answer", "points", "n", "draws", "strength", "over"]
 
 
-def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
+def give_verdicts(
+    cells: pd.DataFrame, histories: pd.DataFrame, free: pd.Series | None = None
+) -> pd.DataFrame:
     """Answer a study's questions, by data set, from the better of both readings.
 
     As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
     places, where it counts), strength (see `rate_strength`; corrected for all differences of the
-    study), over: the mean of several combinations, or each if one has more splits than the mean.
+    study; "" if unclear), over: the mean of several combinations and each that is firm where the
+    mean is not, or each if one has more splits than the mean. `free`: see `compare`.
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one
@@ -35,23 +39,33 @@ def give_verdicts(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
         for by in (["dataset"], ROW)
         for key, of in check.groupby(by)
     }
-    groups = dict(iter(compare(cells, BETTER).groupby(["dataset", "what", "at"])))
-    rows = []
-    for dataset, (what, at) in product(NAMES, QUESTIONS):
+    groups = dict(iter(compare(cells, BETTER, free).groupby(["dataset", "what", "at"])))
+    network = "siamese" if "semi" in set(cells["mode"]) else "supervised"
+    leads = {
+        key[1:]: (f"Is the {network} network better than no training ({key[2]})?", *ANSWERS)
+        for key in groups
+        if key[1] == "lead"
+    }
+    rows, questions = [], dict(list(QUESTIONS.items())[:1]) | leads | QUESTIONS
+    for dataset, (what, at) in product(NAMES, questions):
         if (dataset, what, at) in groups:
             of = groups[dataset, what, at]
             mean = of[of.index.get_level_values("backbone") == MEAN[1]]
-            shown = mean if mean["n"].max() == of["n"].max() else of.drop(mean.index)
+            shown = of.drop(mean.index)
+            if mean["n"].max() == of["n"].max():
+                told = mean["p_holm"].max() < 0.05
+                shown = pd.concat([mean, shown[shown["p_holm"].lt(0.05) & ~told]])
             for (*_, percent, backbone, _), row in shown.iterrows():
                 key = (dataset,) if backbone == MEAN[1] else (dataset, percent, backbone)
-                known = None if (what, at) == ("cost", "supervised") else learnt.get(key)
-                answer = _answer(what, at, row, known)
+                known = learnt.get(key) if what in ("gain", "interaction") else None
+                answer = _answer(*questions[what, at], row, known)
                 rows.append((NAMES[dataset], *answer, name_row(percent, backbone, "")))
     return pd.DataFrame(rows, columns=VERDICT)
 
 
-def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[str, ...]:
-    question, above, below = QUESTIONS[what, at]
+def _answer(
+    question: str, above: str, below: str, row: pd.Series, learnt: bool | None
+) -> tuple[str, ...]:
     answer = "unclear"
     if row["n"] == 0:
         answer = "no pair of runs"
@@ -61,18 +75,16 @@ def _answer(what: str, at: str, row: pd.Series, learnt: bool | None) -> tuple[st
         answer = above if row["mean"] > 0 else below
         answer = answer if row["p_holm"] < 0.05 else f"perhaps {answer}"
     draws = f"{row['draws']:.0f} draw" + "s" * int(row["draws"] > 1) if row["draws"] else ""
-    strength = rate_strength(row["n"], row["p_holm"], learnt)
+    strength = "" if answer == "unclear" else rate_strength(row["n"], row["p_holm"], learnt)
     return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws, strength
 
 
-def lay_out(
-    cells: pd.DataFrame, dataset: str, percent: float, free: pd.DataFrame, check: pd.DataFrame
-) -> pd.DataFrame:
+def lay_out(cells: pd.DataFrame, dataset: str, percent: float, check: pd.DataFrame) -> pd.DataFrame:
     """Lay out one of Tables I-VI as text: supervised | semi | Δ, each under attack | without.
 
-    `free`, from `summarise_references`, stands below; `check`, from `check_pretext`, below each
-    backbone. Indexed by architecture and line: published, then the readings. `60.1 ± 2.0 (5)` is
-    mean ± std over 5 splits, `2 †` that two cells collapsed and are left out, "" what was not run.
+    `check`, from `check_pretext`, stands below each backbone. Indexed by architecture and line:
+    published, then the readings. `60.1 ± 2.0 (5)` is mean ± std over 5 splits, `2 †` that two cells
+    collapsed and are left out, "" what was not run.
     """
     here = cells[(cells["dataset"] == dataset) & (cells["percent"] == percent)]
     backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
@@ -89,9 +101,6 @@ def lay_out(
         for kind in ("test", "training"):
             texts = _fill(check[kind].dropna(), deltas, "{:.0f}".format)
             lines[NAMES[backbone], f"pretext task, {kind}"] = ["", "", *texts, "", ""]
-    for name in free.index.unique("reference"):
-        texts = _fill(free, [(dataset, percent, name, a) for a in ATTACKS])
-        lines[name, "no training"] = texts + [""] * 4
     table = pd.DataFrame(lines, pd.MultiIndex.from_product([[*MODES, "delta"], ATTACKS])).T
     return table[table.ne("").any(axis=1)].rename_axis(["Architecture", ""]).rename(columns=NAMES)
 
@@ -104,7 +113,8 @@ def _read_deltas() -> pd.DataFrame:
 def name_row(percent: float, backbone: str, at: str) -> str:
     """Name a row of `statistics.compare`: `MobileNetV2, 1 %, no attack`."""
     words = [NAMES[backbone], f"{percent:g} %"] if percent else ["mean of all"]
-    return ", ".join([*words, NAMES[at].lower()] if at else words)
+    words += [NAMES[at].lower() if at in NAMES else at] if at else []
+    return ", ".join(words)
 
 
 def write_interval(row: pd.Series) -> str:
