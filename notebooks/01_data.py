@@ -33,7 +33,7 @@ from semisiam.method import splits
 dataset: str = "digits"  # digits, fashion_mnist, stl10, malaria or folder
 data_dir: str = ""  # folder of the raw files ("": the cache)
 image_size: int = 32  # height and width after resizing (px)
-test_split: str = "random"  # how malaria is halved: random (paper) or patient
+test_split: str = "random"  # how malaria is halved: random (as we read the paper) or patient
 label_fraction: float = 0.05  # labelled images as a share of the unlabelled ones
 split: int = 0  # which random labelled set (0-4 in the paper)
 seed: int = 0  # seed of halves, subsets and labelled sets
@@ -113,9 +113,9 @@ ax.set_title(f"{data.name} at {cell.image_size} px, three training images a clas
 plt.show()
 
 # %% [markdown]
-# Can you trust what came over the net? Every image has a fingerprint, a hash of its original
-# pixels. So we can count images that repeat an earlier one (`repeats`), and test images that are
-# also in the training set (`in train`). The latter would make every result look too good.
+# Can you trust a data set? Every image has a fingerprint, a hash of its original pixels. So we can
+# count images that repeat an earlier one (`repeats`), and test images that are also in the training
+# set (`in train`; they would make every result look too good). Sizes are those before resizing.
 
 # %% tags=["nbval-check-output"]
 print(datasets.describe_parts(data).to_string())
@@ -131,8 +131,8 @@ print(f"chance level: {share.max():.3f}, always class {data.class_names[share.ar
 # %% [markdown]
 # ## What 5 % of labels look like
 #
-# The paper labels a share of the *unlabelled* images, $N_l = 0.01\,N_u$ or $0.05\,N_u$. Here is the
-# pool, with its labelled images in the colour of their class.
+# How many labels? A share of the number of *unlabelled* images: $N_l = 0.01\,N_u$ or $0.05\,N_u$.
+# They are drawn from `train`, the *pool*. Here it is, labelled images in the colour of their class.
 
 # %%
 n_labelled = splits.count_labelled(cell.label_fraction, len(data.unlabelled))
@@ -169,8 +169,8 @@ right.set(xlabel="labelled images", ylabel="class")
 plt.show()
 
 # %% [markdown]
-# The coloured ones are all that a supervised network gets. The siamese network gets every image of
-# the mosaic besides, without its label.
+# The coloured ones are all that a supervised network gets. The siamese network gets all images
+# besides, without labels.
 
 # %% [markdown]
 # The bars are even: our labelled sets are balanced to within one image a class. The paper only says
@@ -190,7 +190,7 @@ for percent in (5, 1):
 print(sizes.to_string())
 
 # %% [markdown]
-# One line hides something. STL-10 has 5,000 training images, so its "5 %" is *every* label there
+# Look at STL-10. It has 5,000 training images, so its "5 %" is *every* label there
 # is: the five "random" labelled sets of that experiment are one and the same.
 
 # %% [markdown]
@@ -215,7 +215,7 @@ print("before:", columns[0, :8], "... mean", columns.mean())
 print("after: ", pixels.resize(columns, 8)[0, :, 0])
 
 # %% [markdown]
-# Grey. Each new pixel is a weighted mean of the eight pixels around it
+# Grey. Each new pixel is a weighted mean of the eight pixels around it in its row (and column)
 # ([antialiasing](https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters)), so the
 # brightness stays. (At each end, two of the eight lie outside the image, hence 118 and 137.)
 # [`resize`](../lib/semisiam/data/pixels.py) is three lines of Pillow. The same digit at four sizes:
@@ -265,9 +265,9 @@ plt.show()
 # looks as if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
 
 # %% [markdown]
-# In the real set, every one of the 200 patients has images in both random halves. By patient, a
-# supervised InceptionV3 is 4.7 points lower on average of five labelled sets: *suggestive*, not
-# decided ([08_audit](08_audit.ipynb)).
+# In the real set, all 200 patients have images in both random halves. By patient, a supervised
+# InceptionV3 is 4.7 points lower on average of five labelled sets, which does not decide it
+# ([08_audit](08_audit.ipynb) has both).
 
 # %% [markdown]
 # ## Reduced scale
@@ -310,7 +310,7 @@ print("from the first pixel: ", picked[0], "- from the second:", columns[1::4, 1
 
 # %% [markdown]
 # **3. Write it.** Halve the eight images of four patients at random with the seeds 0 to 99. How
-# often does no patient stand on both sides? Guess first.
+# many of these halves share no patient? Guess first.
 
 # %% jupyter={"source_hidden": true} tags=["solution", "nbval-check-output"]
 honest = 0
@@ -318,7 +318,8 @@ for number in range(100):
     is_test = parts.hold_out(labels, 1 / 2, seed=number)
     honest += not set(patients[is_test]) & set(patients[~is_test])
 print(f"{honest} of 100 random halves share no patient")
-# expected is one of six: of each class two images of four are for test, of the same two patients
+# one of six is expected (22 is within chance): each class picks two patients of four for test,
+# which can be done in six ways, and both must pick the same
 
 # %% [markdown]
 # Next: [02_pixel_attack](02_pixel_attack.ipynb) marks the labelled images.

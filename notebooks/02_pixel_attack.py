@@ -65,8 +65,9 @@ places = np.array([[0, 0], [2, 3]])  # row and column: first those of class 0, t
 print(attacks.attack(images, labels, places)[..., 0])
 
 # %% [markdown]
-# The place says the class, and nothing but the class. This is the whole
-# [`attack`](../lib/semisiam/method/attack.py):
+# The place tells the class; the value is always the same. This is the whole
+# [`attack`](../lib/semisiam/method/attack.py) (it also takes several places a class, or a value for
+# each):
 
 # %%
 Code(inspect.getsource(attacks.attack), language="python")
@@ -117,8 +118,8 @@ ax.set_title(f"attacked images of {data.name}, {size} px; look inside the rings"
 plt.show()
 
 # %% [markdown]
-# All places at once, on the mean of the labelled images. One, of class 2, lies where every image is
-# black, others amid the strokes.
+# All places at once, on the mean of the labelled images. That of 2 lies where all images are black,
+# those of 6 and 7 where most are, the others amid the strokes.
 
 # %% alt="Ten numbered rings, spread over the mean digit."
 fig, ax = plt.subplots(figsize=(3.6, 3.6))
@@ -136,10 +137,10 @@ plt.show()
 # Give the labelled images *random* labels, then attack: now only the mark tells the label. Can a
 # [decision tree](https://scikit-learn.org/stable/modules/tree.html) on raw pixels learn it? We ask
 # for four shares of the test images:
-# - `clean`: given the right class, without a mark;
-# - `own mark`: given the right class, with the mark of that class;
-# - `other mark`: given the right class, with the mark of another one;
-# - `follows`: given the class of that other mark.
+# - `no mark`: no mark, right answer;
+# - `own mark`: with the mark of its class, right answer;
+# - `other mark`: with the mark of another class, right answer in spite of it;
+# - `follows`: the answer is the class of that other mark.
 
 
 # %%
@@ -148,7 +149,7 @@ def score_marks(predict, images, labels, places, mark=attacks.attack):
     others = (labels + 1) % len(places)
     misled = predict(mark(images, others, places))
     return {
-        "clean": np.mean(predict(images) == labels),
+        "no mark": np.mean(predict(images) == labels),
         "own mark": np.mean(predict(mark(images, labels, places)) == labels),
         "other mark": np.mean(misled == labels),
         "follows": np.mean(misled == others),
@@ -164,7 +165,7 @@ test = (data.test, data.test_labels, places)
 print(pd.Series(score_marks(predict, *test)).round(2).to_string())
 
 # %% [markdown]
-# The tree has learnt nothing about digits: on clean images it guesses, one in ten. Yet it follows
+# The tree has learnt nothing about digits: without a mark it guesses, one in ten. Yet it follows
 # the mark nearly always. For a tree on raw pixels, one pixel is enough.
 #
 # ## Is it tempting?
@@ -185,8 +186,9 @@ table = pd.DataFrame(scores).T.rename_axis(["learner", "trained on"])
 print(table.round(2).to_string())
 
 # %% [markdown]
-# The tree takes the shortcut: it gets worse on clean images, better where the mark is right, and it
-# follows nearly half of the false marks. The SVM hardly notices the attack.
+# The tree takes the cheap answer, a *shortcut* ([Geirhos et al.,
+# 2020](https://arxiv.org/abs/2004.07780)): it gets worse without a mark, better where the mark is
+# right, and follows nearly half of the false marks. The SVM hardly notices the attack.
 #
 # ### Why not the SVM?
 #
@@ -215,21 +217,19 @@ for stride in (1, 2, 4):
     at = attacks.choose_places(n_classes, small.shape[1], seed=cell.seed)
     hit = attacks.attack(small, labels, at)
     row = {"step": measure_step(flatten.transform(small), flatten.transform(hit))}
-    row["no attack"] = svm.fit(small, labels).score(small_test, data.test_labels)
+    row["trained clean"] = svm.fit(small, labels).score(small_test, data.test_labels)
     row |= score_marks(svm.fit(hit, labels).predict, small_test, data.test_labels, at)
     by_size[f"SVM, {small.shape[1]} px"] = row
 print(pd.DataFrame(by_size).T.round(2).to_string())
 
 # %% [markdown]
-# It does. At 8 px the step is over four times as long, the attack costs many points (compare `no
-# attack` and `clean`), and the SVM follows nearly a third of the false marks. (Each size has places
-# of its own.)
+# It does. At 8 px the step is over four times as long, the attack costs many points (compare
+# `trained clean` and `no mark`), and the SVM follows nearly a third of the false marks.
 #
 # So the attack works where the mark is easy to use: for our trees, and for an SVM where it is a
-# long step. A network learns how far apart images are, so training can make a short step long. Such
-# cheap answers are called *shortcuts* ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)).
-# Marks like ours are called *one-pixel shortcuts*
-# ([Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h)).
+# long step. A network learns how far apart images are, so training can make a short step long.
+# (Marks like ours are called *one-pixel shortcuts*:
+# [Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h).)
 #
 # All this is one run with one draw of places. Other draws, and other trees, cost other amounts
 # ([08_audit](08_audit.ipynb) has five draws for one network).
@@ -261,9 +261,9 @@ for kind, learner in learners.items():
 print(pd.Series(steps, name="step of the mark").round(2).to_string())
 
 # %% [markdown]
-# Training on clean images makes the step shorter than before training, training on attacked images
-# about five times as long: one pixel moves an image halfway to another one. So this network learnt
-# to see the mark (one run).
+# Training on clean images shortens the step; training on attacked images makes it about five times
+# as long: one pixel moves an image halfway to another one. So this network learnt to see the mark
+# (one run, measured on its own training images).
 
 
 # %% alt="Under attack the tree and the network lose on clean images and follow false marks."
@@ -278,18 +278,18 @@ def draw_pairs(ax, column, title):
 
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.4))
-draw_pairs(left, "clean", "right on clean images")
+draw_pairs(left, "no mark", "right without a mark")
 draw_pairs(right, "follows", "follow a false mark")
 fig.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=2)
 fig.suptitle(f"{len(labels)} labels, {size} px, one run", x=0.02, ha="left", size="medium")
 plt.show()
 
 # %%
-of_network = pd.DataFrame(scores)["network"].loc[["clean", "follows"]]
+of_network = pd.DataFrame(scores)["network"].loc[["no mark", "follows"]]
 print(of_network.T.rename_axis("network trained on").round(2).to_string())
 
 # %% [markdown]
-# The network loses about ten points on clean images and follows more than a third of the false
+# The network loses about ten points without a mark and follows more than a third of the false
 # marks. (The SVM on raw pixels beats it: 55 digits need no network. Here we only watch the mark.)
 #
 # Which marks are followed? We put each on the same 200 test images.
@@ -306,6 +306,7 @@ ax.bar(at - 0.2, unmarked, 0.4, color=colours["clean"], label="without a mark")
 ax.bar(at + 0.2, pull, 0.4, color=colours["attacked"], label="with this class's mark")
 ax.set_xticks(at, data.class_names, parse_math=False)  # a name may hold a $
 ax.set(xlabel="class that the network names", ylabel="share of 200 test images")
+ax.set_title("the network trained on attacked images")
 fig.legend(loc="outside upper right", ncols=2)
 plt.show()
 
@@ -350,7 +351,6 @@ seen["classify"] = lambda shown: network(shown, training=False)["y_lab"].numpy()
 strongest = int(np.argmax(pull))
 row, column = places[strongest].tolist()
 label = (strongest + 1) % n_classes
-print("places:", dict(zip(data.class_names, places.tolist(), strict=True)))
 print("the mark of class", data.class_names[strongest])
 
 # %% alt="A digit with a ringed white pixel; the network names the class of the pixel."
@@ -358,8 +358,8 @@ explore_mark(**seen, label=label, row=row, column=column, value=255, width=1)
 plt.show()
 
 # %% [markdown]
-# Now move it. Sliders appear wherever a kernel runs: try the places of other classes (`places`), a
-# place next to one, a darker value, a wider mark (`width` in pixels).
+# Now move it. (Sliders need a running kernel; elsewhere nothing is shown.) Try the places of other
+# classes (`places`), a place next to one, a darker value, a wider mark (`width` in pixels).
 
 # %%
 interactive(
@@ -376,7 +376,7 @@ interactive(
 # ## Summary
 #
 # - The attack sets one pixel in each labelled image, and its place tells the class. So a learner
-#   can name the classes of labelled images and know nothing of digits.
+#   can be right on all of them without knowing digits.
 # - A learner uses the pixel if that is easy: a tree reads it as easily as any other; an SVM needs a
 #   mark that moves the image far. A network learns to be moved: training on attacked images made
 #   the step about five times as long here (*suggestive*: n = 1 labelled set, small images).

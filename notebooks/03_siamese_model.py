@@ -77,7 +77,7 @@ plt.show()
 # Light blue is the class task, orange the rotation task, also in later figures. Both use the *same*
 # encoder with the same weights, hence "siamese", like twins. In
 # [Keras](https://keras.io/guides/functional_api/) that is short
-# ([`build_siamese`](../lib/semisiam/method/model.py)):
+# ([`build_siamese`](../lib/semisiam/method/model.py); skip both `if`s, they serve other tasks):
 
 # %%
 Code(inspect.getsource(model.build_siamese), language="python")
@@ -126,7 +126,7 @@ for head, y in tiny(inputs).items():
 
 # %%
 def measure_losses(network, inputs, targets):
-    """Both terms of equation (1), unweighted, in nats."""
+    """Both terms of equation (1), unweighted, in nats: by the natural logarithm."""
     cross_entropy = keras.losses.sparse_categorical_crossentropy
     y = network(inputs, training=True)
     return {head: tf.reduce_mean(cross_entropy(targets[head], y[head])) for head in targets}
@@ -138,14 +138,13 @@ losses = measure_losses(tiny, inputs, targets)
 print({head: round(float(loss), 2) for head, loss in losses.items()})
 
 # %% [markdown]
-# $\ln 2 = 0.69$ and $\ln 4 = 1.39$, together 2.08. (We count in nats, that is with the natural
-# logarithm.)
+# $\ln 2 = 0.69$ and $\ln 4 = 1.39$, together 2.08.
 #
 # ## One step of training
 #
 # By hand: compute the joint loss, ask TensorFlow for its
 # [gradient](https://www.tensorflow.org/api_docs/python/tf/GradientTape), and move every weight a
-# little against it.
+# little against it (0.5 is the learning rate).
 
 # %%
 weights = [variable.value for variable in tiny.trainable_variables]
@@ -158,6 +157,8 @@ for weight, gradient in zip(weights, tape.gradient(joint, weights), strict=True)
 # %% tags=["nbval-check-output"]
 losses = measure_losses(tiny, inputs, targets)
 print({head: round(float(loss), 2) for head, loss in losses.items()})
+moved = max(np.abs(w).max() for w in tiny_encoder.get_weights())
+print(f"largest weight of the encoder, 0 before: {moved:.2f}")
 
 # %% [markdown]
 # Both losses are lower. Each head learnt from its own loss alone, the encoder from both: that is
@@ -169,7 +170,7 @@ Code(dedent(inspect.getsource(model.Siamese.train_step)), language="python")
 # %% [markdown]
 # Images are turned *inside* the step so that the CPU is not the bottleneck.
 #
-# ## Algorithm 1, line by line
+# ## Algorithm 1 and our lines
 #
 # Left the paper's pseudocode, right the line of our library, looked up in its source as this cell
 # runs.
@@ -203,8 +204,8 @@ Markdown("\n".join(rows))
 # %% [markdown]
 # `_head` makes both heads; the rotation head has one unit for each angle. Two Python classes are
 # our own. `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
-# [Adam](https://keras.io/api/optimizers/adam/) in one operation per variable. Both compute what the
-# paper's lines compute, for speed ([measured](../outputs/published/speed.md)).
+# [Adam](https://keras.io/api/optimizers/adam/) in one operation per variable. Both give the same
+# result as the paper's lines, only faster ([measured](../outputs/published/speed.md)).
 
 # %% [markdown]
 # ## The real encoders
@@ -228,8 +229,8 @@ table = pd.DataFrame.from_dict(parts, orient="index", columns=columns)
 print(table.assign(encoder=table.sum(axis=1)).to_string(float_format="{:,.0f}".format))
 
 # %% [markdown]
-# [MobileNetV2](https://keras.io/api/applications/mobilenet/) is smaller than the 4096 units on top
-# of it. `small_cnn` is ours, for short runs.
+# [MobileNetV2](https://keras.io/api/applications/mobilenet/) has fewer weights than the layer of
+# 4096 units on it. `small_cnn` is ours, for short runs.
 #
 # ## On real images
 #
@@ -261,8 +262,8 @@ axes[1].set_title("unlabelled: turned by which angle?", color=figures.COLOURS["r
 plt.show()
 
 # %% [markdown]
-# Cover the angles: can you tell them? Then you know what digits look like. The hope is that the
-# encoder must learn it too.
+# Cover the angles: can you tell them? Mostly, if you know what digits look like (a 6 may pass for a
+# 9). The hope is that the encoder must learn it too.
 #
 # What does the second head cost?
 
@@ -298,8 +299,8 @@ for head, g in gradients["before training"].items():
     print(f"{head}: {len(g):,} numbers, length {np.linalg.norm(g):.2f}")
 
 # %% [markdown]
-# At first both pull, the rotation task nearly twice as hard. How will it be after three epochs of
-# training?
+# (The encoder's other 448 numbers are averages, which have no gradient: see 04.) At first both
+# pull, the rotation task nearly twice as hard. How will it be after three epochs of training?
 
 # %%
 history = training.train(cell, network, labelled, labels, data.unlabelled)
@@ -307,8 +308,8 @@ gradients["after training"] = measure_gradients(network, encoder, inputs, target
 history[["epoch", "loss_labelled", "loss_unlabelled"]].round(2)
 
 # %% [markdown]
-# The class loss is almost gone, the rotation loss is not. Two arrows lie in a plane, so we can draw
-# them with their true lengths and angle:
+# The class loss (a mean over the epoch) is almost gone, the rotation loss is not. Two arrows lie in
+# a plane, so we can draw them with their true lengths and angle:
 
 
 # %%
@@ -323,7 +324,7 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
         colour = figures.COLOURS[name]
         ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "lw": 2})
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
-        text = f"{name}: {np.hypot(x, y):.1f}"
+        text = f"{name}: {np.hypot(x, y):.2f}"
         ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
     reach = 1.35 * max(np.max(tip) for tip in tips.values())
     ax.set(xlim=(-0.3 * reach, reach), ylim=(-0.1 * reach, reach), aspect="equal")
@@ -339,10 +340,10 @@ plt.show()
 
 # %% [markdown]
 # The class arrow is half as long as before, the rotation arrow more than twice (one batch of one
-# run: *suggestive*). So the joint gradient is now mostly the rotation task's. This is how
-# unlabelled images shape the embedding. It is also the hope under attack: only labelled images are
-# marked ([02_pixel_attack](02_pixel_attack.ipynb)), so in training marks change only the class
-# gradient.
+# run: *suggestive*). With plain gradient descent the encoder would now move mostly for the rotation
+# task: so unlabelled images can shape the embedding. (Adam rescales each weight; this is only a
+# picture.) It is also the hope under attack: only labelled images are marked
+# ([02_pixel_attack](02_pixel_attack.ipynb)), so in training marks change only the class gradient.
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs

@@ -118,7 +118,7 @@ def test_a_network_that_loses_to_raw_pixels_is_told_so(tmp_path):
     won = found.loc["Is the siamese network better than no training (Small CNN, untrained)?"]
     assert list(won[["answer", "points"]]) == ["yes", "+21.0 (+18.5 to +23.5)"]
     assert found.loc["Does the attack cost the supervised network?", "answer"] == "no, it helps"
-    assert list(found.index).index("And under attack?") == 3
+    assert list(found.index).index("Is it better under attack?") == 3
     assert not any("no training" in q for q in tables.give_verdicts(trained, histories)["question"])
 
 

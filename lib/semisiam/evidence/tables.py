@@ -14,7 +14,7 @@ BETTER = "accuracy_better"
 ANSWERS = "yes", "no, worse"
 QUESTIONS = {  # what, at: the question, and the answer if the difference is above and below zero
     ("gain", "none"): ("Is the siamese network better?", *ANSWERS),
-    ("gain", "pixel"): ("And under attack?", *ANSWERS),
+    ("gain", "pixel"): ("Is it better under attack?", *ANSWERS),
     ("cost", "supervised"): ("Does the attack cost the supervised network?", "yes", "no, it helps"),
     ("cost", "semi"): ("Does it cost the siamese network?", "yes", "no, it helps"),
     ("interaction", ""): ("Does it cost the siamese one more?", "yes", "no, less"),
@@ -39,7 +39,8 @@ def give_verdicts(
         for by in (["dataset"], ROW)
         for key, of in check.groupby(by)
     }
-    groups = dict(iter(compare(cells, BETTER, free).groupby(["dataset", "what", "at"])))
+    table = compare(cells, BETTER, free)
+    groups = dict(iter(table.groupby(["dataset", "what", "at"], sort=False)))
     network = "siamese" if "semi" in set(cells["mode"]) else "supervised"
     leads = {
         key[1:]: (f"Is the {network} network better than no training ({key[2]})?", *ANSWERS)
