@@ -78,7 +78,7 @@ batch_size: int = 64  # labelled images a step, and unlabelled ones
 learning_rate: float = 0.001  # Adam's, until the decay starts
 decay_start: float = 0.4  # share of the epochs before the decay
 decay_rate: float = 0.1  # then x exp(-decay_rate) each epoch
-# the machine; the last two change no result
+# the machine; keep_model and output_dir change no result
 deterministic: bool = True  # same seed, same machine: same numbers
 precision: str = "float32"  # float32, mixed_bfloat16 or mixed_float16
 jit: bool = False  # compile with XLA: for GPUs, far slower on CPUs
@@ -129,8 +129,9 @@ print(*data.notes, sep="\n")
 # ## The labelled set and the attack
 #
 # $D_l$ has $N_l$ images, drawn by split and seed, as even over classes as can be. Both modes of a
-# split train on the same ones. The paper's attack sets one white pixel, at each class's place, in
-# $D_l$ alone (section III-C). With `label_noise` some images get a wrong label.
+# split train on the same ones. The paper's attack sets one pixel to one value (we take white), at
+# each class's place, in $D_l$ alone (section III-C). With `label_noise` some images get a wrong
+# label.
 
 # %% tags=["nbval-check-output"]
 n_unlabelled = len(data.unlabelled)
@@ -233,13 +234,14 @@ if network:
 # %% [markdown]
 # ## Was each task learnt?
 #
-# The class head is scored on $D_l$ twice, in training and in inference mode. If the two differ
-# much, batch normalisation's moving averages are wrong, not the weights (`bn_initial_share` of
-# their first values is left).
+# The class head is scored on $D_l$ twice (`labelled_accuracy`), in training and in inference mode.
+# If the two differ much, batch normalisation's moving averages are wrong, not the weights
+# (`bn_initial_share` of their first values is left). `training_accuracy` is that of the last epoch,
+# while it was learning.
 #
 # The pretext task is scored on test images. Near guessing, 0.25 for rotations, it was not learnt: a
 # gain then has another cause. Tasks on two [views](../lib/semisiam/method/views.py) have a
-# `pretext_check`.
+# `pretext_check`. (`by_batch`: with statistics of the batch, not moving averages.)
 
 # %%
 facts = trials.describe_training(
@@ -266,8 +268,8 @@ as_trained = float((predictions == test_labels).mean())
 print(f"test accuracy {as_trained:.3f}, {len(labels)} labels")
 
 # %% [markdown]
-# After few updates, batch normalisation's moving averages still hold much of their first values
-# (`bn_initial_share`, above). Such averages mislead the SVM
+# After few updates, batch normalisation's moving averages may hold much of their first values
+# (`bn_initial_share`, above, says how much) and mislead the SVM
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)). So it is always fitted once more, with
 # statistics re-estimated on $D_l$.
 
@@ -280,7 +282,9 @@ with model.recalibrated(encoder, labelled.images, cell.batch_size):
 # %%
 recalibrated = float((predictions_again == test_labels).mean())
 print(f"re-estimated {recalibrated:.3f}")
-print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions changed")
+now_right = ((predictions_again == test_labels) & (predictions != test_labels)).sum()
+print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions changed", end=", ")
+print(f"{now_right} of them to the right class")
 
 # %% [markdown]
 # `bn_recalibrate` says which statistics the network keeps for all that follows.
@@ -298,7 +302,8 @@ if cell.bn_recalibrate != "none":
 # %% [markdown]
 # Beside the accuracy: another linear SVM (`linear_svc`: one class against the rest, where `SVC` has
 # one boundary for each pair), the SVM fitted on clean labelled images, and measures of the
-# embedding itself. A `collapsed` embedding is nearly constant, whatever the training loss says.
+# embedding itself ([explained](../lib/semisiam/method/evaluation.py)). A `collapsed` embedding is
+# nearly constant, whatever the training loss says.
 
 # %%
 clean_embeddings = model.embed(encoder, labelled.clean)
@@ -317,9 +322,9 @@ if scores["collapsed"]:
 # %% [markdown]
 # ### The mark as a trigger
 #
-# Put class $c$'s mark on test images of other classes, of 300 in all.
-# - `unmarked`: the share that was predicted as $c$ before the mark.
+# Take up to 300 test images, and put class $c$'s mark on those of other classes.
 # - `predicted`: the share that is predicted as $c$ with the mark.
+# - `unmarked`: the share that was predicted as $c$ before.
 # - `flipped`: of those not predicted as $c$ before, the share that the mark turns into $c$.
 #
 # A cell that never saw a mark says what such a pixel does by itself.
