@@ -18,11 +18,10 @@ from archives import (
     write_tar,
     write_zip,
 )
-from click.testing import CliRunner
+from command import invoke
 
 from semisiam import cli
 from semisiam.cell import Cell
-from semisiam.cli import main
 from semisiam.data import sources
 from semisiam.data.datasets import describe_parts, load, summarise
 from semisiam.data.files import DataError
@@ -366,7 +365,7 @@ def test_sizes_before_resizing_and_classes_are_described(tmp_path):
 
 
 def run(*arguments: str):
-    return CliRunner().invoke(main, ["data", *arguments])
+    return invoke("data", *arguments)
 
 
 def test_the_command_prepares_and_describes():
@@ -389,7 +388,6 @@ def test_the_command_prepares_and_describes():
 def test_mistakes_end_in_one_message(arguments, words):
     result = run(*arguments)
     assert result.exit_code != 0 and words in result.output
-    assert "Traceback" not in result.output
 
 
 def test_without_network_the_command_says_which_file_to_put_where(tmp_path, monkeypatch):

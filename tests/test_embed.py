@@ -6,18 +6,17 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import command
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from archives import encode, make_images, write_files, write_folder
-from click.testing import CliRunner
 from PIL import Image
 
 from semisiam import embed
 from semisiam.cell import Cell, SettingsError
-from semisiam.cli import main
 from semisiam.data import datasets
 from semisiam.data.files import DataError
 from semisiam.data.pixels import resize
@@ -62,7 +61,7 @@ def cell_copy(made, tmp_path):
 
 
 def invoke(*words):
-    return CliRunner().invoke(main, ["embed", *map(str, words)])
+    return command.invoke("embed", *words)
 
 
 def test_images_get_the_embeddings_and_classes_that_they_have_in_the_cell(made):
@@ -196,9 +195,9 @@ def test_deep_images_are_scaled_by_the_range_of_training(made, cell_copy, tmp_pa
     ]
     place = write_files(tmp_path / "two", {"dark.tif": encode(Image.fromarray(dark), "tiff")})
     told = (
-        "images converted, floating point, grey, all of it one grey in the range of the others: 1"
+        "floating point, grey, few grey levels are left in the range of all (a value for no data?)"
     )
-    assert embed.embed_images(cell_copy, place).attrs["notes"][0] == told
+    assert embed.embed_images(cell_copy, place).attrs["notes"][0] == f"images converted, {told}: 1"
 
 
 def test_the_confidence_is_the_class_heads_probability(made):

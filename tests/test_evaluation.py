@@ -56,12 +56,11 @@ def test_spread_and_rank_of_known_embeddings():
     assert evaluation.measure_spread(np.array([[1.0, 0.0], [3.0, 0.0]])) == pytest.approx(0.5)
     assert evaluation.measure_spread(np.zeros((3, 2))) == 0
     square = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
-    line = np.array([[1, 0], [-1, 0]], np.float32)
+    line = np.array([[1, 0], [-1, 0], [2, 0], [-2, 0]], np.float32)
     for embedding, rank in ((square, 2), (line, 1), (np.ones((4, 2), np.float32), 0)):
-        labels = np.arange(len(embedding)) % 2
-        if len(embedding) > 2:
-            found = evaluation.measure_separability(embedding, labels, embedding, labels)
-            assert found["effective_rank"] == pytest.approx(rank)
+        labels = np.arange(4) % 2
+        found = evaluation.measure_separability(embedding, labels, embedding, labels)
+        assert found["effective_rank"] == pytest.approx(rank)
 
 
 def test_fisher_ratio_by_hand():

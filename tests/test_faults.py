@@ -195,6 +195,19 @@ def test_a_cell_that_hangs_is_ended(tiny):
     assert not find(os.getpid(), "ipykernel")
 
 
+def test_an_epoch_that_ended_starts_the_clock_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "TICK", 0.05)
+    touch = "import pathlib, sys, time\nfor _ in range(8): pathlib.Path(sys.argv[1]).touch()"
+    code = touch.replace(": pathlib", ": time.sleep(0.4); pathlib")
+    progress = tmp_path / "progress.json"
+    with subprocess.Popen([sys.executable, "-c", code, str(progress)]) as child:
+        assert worker._watch(child, progress, 1.5 / 60, lambda: False) == ""  # 3.2 s in all
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        told = worker._watch(child, progress, 0.5 / 60, lambda: False)
+        child.kill()
+    assert told.startswith("hung: no epoch ended")
+
+
 def test_a_kernel_that_died_is_started_again_so_often(tiny):
     study = write_study(tiny, [0], epochs=6, learning_rate=0.3)
     progress = tiny / "out/some" / name(0) / "progress.json"
@@ -228,7 +241,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
         (tiny / "kept").rename(out)
     assert told.returncode == 1
     assert "1 done, 0 running, 1 failed" in told.stderr
-    assert "File too large" in told.stderr or "disk full: OSError" in told.stderr
+    assert {"file size": "File too large", "tmpfs": "disk full: OSError"}[limit] in told.stderr
     status = read_status(study, out)
     assert [cell.state for cell in status.values()] == ["failed", "done"]
     assert {cell.state for cell in run(tiny, write_study(tiny, [5, 0])).values()} == {"done"}

@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from semisiam import ROOT
+from semisiam.atomic import replacing
 from semisiam.cell import Cell, SettingsError
 from semisiam.run import folder as folders
 from semisiam.run.folder import explain_undone, open_folder
@@ -85,8 +86,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     folders.write_json(tmp_path / "a.json", {"kept": True})
-    with pytest.raises(TypeError):
-        folders.write_json(tmp_path / "a.json", object())
+    with pytest.raises(OSError, match="full"), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half of it")
+        raise OSError("full")
     assert json.loads((tmp_path / "a.json").read_text()) == {"kept": True}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from types import SimpleNamespace
 
+import command
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -13,10 +14,8 @@ import pairing
 import pandas as pd
 import pytest
 from archives import encode, make_images, write_files
-from click.testing import CliRunner
 
 from semisiam.cell import Cell
-from semisiam.cli import main
 from semisiam.data.files import DataError
 from semisiam.embed import embed_images
 from semisiam.evidence import page, statistics
@@ -267,8 +266,7 @@ def test_what_lies_at_the_root_changes_nothing(tmp_path, capsys):
 
 
 def invoke(*words):
-    result = CliRunner().invoke(main, ["own", *map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
+    result = command.invoke("own", *words)
     return result.exit_code, result.output.strip()
 
 

@@ -11,13 +11,12 @@ import pairing
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
+from command import invoke
 from made_up import write_cell
 from PIL import Image
 
 from semisiam import ROOT
 from semisiam.cell import SettingsError, Study
-from semisiam.cli import main
 from semisiam.evidence import page
 from semisiam.evidence.page import write_report
 
@@ -195,7 +194,7 @@ def test_failed_missing_twice_and_foreign_cells_are_told(tmp_path):
 def test_the_command_writes_the_page_and_fails_where_cells_are_missing(tmp_path):
     load(tmp_path / "demo.yaml", STUDY)
     arguments = ["report", str(tmp_path / "demo.yaml"), "--outputs", str(tmp_path)]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 1
     assert "12 cells are not done" in result.output
     page = Page(tmp_path / "demo" / "report.html")
