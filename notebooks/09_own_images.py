@@ -604,7 +604,8 @@ records.close_folder(
 def is_filled(file):
     """Whether somebody wrote labels into a `label_next.csv`, or it cannot be read any more."""
     try:
-        return pd.read_csv(file, dtype=str)["label"].notna().any()
+        labels = pd.read_csv(file, dtype=str, keep_default_na=False)["label"]  # NA may be a class
+        return labels.str.strip().ne("").any()
     except (ValueError, KeyError):
         return True
 

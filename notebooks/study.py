@@ -124,14 +124,13 @@ def warn(text):
 # %% tags=["nbval-check-output"]
 # What a reader must know before any number.
 display(HTML(f"<p><b>{escape(study.name)}</b>: {escape(study.description)}</p>"))
-base = [f"{name} = {value}" for name, value in study.base.items() if name not in NOT_RESULTS]
-done = (
-    f"{len(cells)} of {len(hashes)} cells are done: one run each. Of all cells: {', '.join(base)}."
-)
+same = {n for n in Cell.model_fields if len({repr(getattr(c, n)) for c in planned.values()}) == 1}
+base = [f"{n} = {v}" for n, v in study.base.items() if n in same - NOT_RESULTS]
+done = f"{len(cells)} of {len(hashes)} cells are done: one run each."
+done += f" Of all cells: {', '.join(base)}." * bool(base)
 display(HTML(f'<p class="soft">{escape(done)}</p>'))
 notes = sorted({note for notes in cells.get("notes", []) for note in notes})
-told = " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
-display(HTML(f'<p class="soft">{escape(told)}</p>'))
+display(HTML(f'<p class="soft">Notes: {escape("; ".join(notes))}.</p>' * bool(notes)))
 
 # %% tags=["nbval-check-output"]
 if "digits" in set(cells["dataset"]):
@@ -156,8 +155,8 @@ CAPTION = (
     "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
     "differences of this study (of one variant, if there are several). Suggestive: not decided, as "
     "with fewer sets, or (“perhaps”) before the correction only. Untested: not run, or the task "
-    "was not learnt. Draws: random choices of the marked pixels; one draw is one set of places. "
-    "Terms: see below."
+    "was not learnt (which a lead over no training does not need). Draws: random choices of the "
+    "marked pixels; one draw is one set of places. Terms: see below."
 )
 
 # %% tags=["nbval-check-output"]
@@ -187,17 +186,13 @@ control = dict(zip(planned, cycle(study.variants or [""]), strict=False))
 trained = trained.assign(control=trained["cell"].map(control))
 
 
-def check_variant(of):
-    """Say how well a variant's task was solved, in percent, and whether it was learnt."""
-    check = results.check_pretext(of, histories)
-    if check.empty:
-        return "", None
-    row = check.iloc[0]
+def write_check(row):
+    """Write how well a task was solved, in percent; a row of `results.check_pretext`."""
     score = f"{row['test']:.0f}"
     if np.isnan(row["test"]):
         score = f"{row['training']:.0f} in training"
     doubt = "?" if row["learnt"] is None else ""
-    return f"{score}{doubt} (chance {row['chance']:.0f})", row["learnt"]
+    return f"{score}{doubt} (chance {row['chance']:.0f})"
 
 
 # %%
@@ -220,13 +215,16 @@ def compare_variants(names, values):
     changes = statistics.compare_controls(values, [(name, first) for name in alike], tables.BETTER)
     rows, learnt = [], {}
     for name in names:
-        check, learnt[name] = check_variant(trained[trained["control"] == name])
+        check = results.check_pretext(trained[trained["control"] == name], histories)
+        learnt[name] = None if check.empty else check["learnt"].iloc[0]
+        check = "" if check.empty else write_check(check.iloc[0])
         row = {"variant": name, "accuracy": tables.write_estimate(means.loc[name])}
         rows.append(row | {"pretext task": check})
         if name in alike:
             change = changes.loc[f"{name} - {first}"]
             known = False if False in (learnt[first], learnt[name]) else None
             strength = statistics.rate_strength(change["n"], change["p_holm"], known)
+            strength = "" if change["p"] >= 0.05 and known is None else strength
             row = {f"minus {first}": tables.write_interval(change)}
             rows[-1] |= row | {"p (Holm)": write_p(change["p_holm"]), "strength": strength}
     return pd.DataFrame(rows).fillna("")
@@ -294,8 +292,10 @@ def tell_effort(of):
     """Say how many updates each mode had, and how well the task was solved, in a line."""
     groups = of.groupby("mode", sort=False)["n_updates"]
     words = [f"{NAMES[mode].lower()} {list_distinct(values)}" for mode, values in groups]
-    check, _ = check_variant(of)
-    return f"Updates: {'; '.join(words)}." + f" Pretext task, test, in %: {check}." * bool(check)
+    clean = results.check_pretext(of[of["attack"] == of["attack"].min()], histories)
+    checks = {key[2]: write_check(row) for key, row in clean.iterrows()}
+    told = "; ".join(f"{NAMES[backbone]} {check}" for backbone, check in checks.items())
+    return f"Updates: {'; '.join(words)}." + f" Pretext task, in %: {told}." * bool(told)
 
 
 # %%
@@ -310,7 +310,7 @@ for key, of in trained.groupby(["dataset", "percent"]):
     figures.dots(ax, shown, chance=guess).set(xlim=(0, 100), ylabel="")
     draw(name_file("accuracies", *key), fig, f"{ALT}: {name(key)}", name(key))
     beside += [f"{name(key)}. {compare_with(table, guess)}"]
-    beside += [tell_effort(of)] * (not any(variants))
+    beside += [tell_effort(of)]
 display(HTML("".join(f'<p class="soft">{escape(text)}</p>' for text in beside)))
 
 # %% [markdown]

@@ -357,7 +357,7 @@ def test_labels_that_were_filled_in_are_kept(judged):
     home, found = judged
     place = home / "again"
     place.mkdir()
-    mine = "file,label\nunlabelled/0.png,cat\nunlabelled/1.png,\n"
+    mine = "file,label\nunlabelled/0.png,NA\nunlabelled/1.png,\n"
     (place / "label_next.csv").write_text(mine)
     changed = found | {"place": place, "checkpoints": place / "folds"}
     run_cells(changed, start="def balance")

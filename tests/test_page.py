@@ -165,7 +165,7 @@ def test_what_a_reader_must_know_is_said(finished):
     assert "published" not in page.cells  # the paper has nothing on digits
     assert "Digits <b>& dots</b>." in page.text
     assert "<b>& dots" not in page.source
-    for shown in ("2.21.0", "Abacus", "1,000", "Made up."):
+    for shown in ("2.21.0", "Abacus", "1,000", "Notes: made up."):
         assert shown in page.text
 
 
@@ -312,10 +312,22 @@ def test_variants_stand_beside_the_first_with_their_own_checks(tmp_path):
     # 2, 3, 4: mean 3, standard error 1 / sqrt(3), t(0.975, 2) = 4.303
     nothing = "0.0 (0.0 to 0.0)"
     assert table["minus rotation"].tolist() == ["", "+3.0 (+0.5 to +5.5)", nothing, nothing]
-    assert table["strength"].tolist() == ["", "suggestive", "untested", "suggestive"]
+    assert table["strength"].tolist() == ["", "suggestive", "untested", ""]
     drawn = (folder / "report" / "accuracies-digits-5pct.svg").read_text("utf-8")
     assert "attack\xa0=\xa0patch" in drawn  # each row's text is a comment there
     assert "No labelled set has run in both modes" not in page.text
+
+
+def test_variants_of_other_labelled_sets_are_not_paired(tmp_path):
+    few, many = {"label_fraction": 0.05}, {"label_fraction": 0.1, "epochs": 9}
+    settings = {"base": {"dataset": "digits", "epochs": 3}, "axes": {"split": [0, 1, 2]}}
+    settings["variants"] = {"few": few, "many": many}
+    study, folder = load(tmp_path / "two.yaml", settings), tmp_path / "two"
+    for name, cell in study.cells().items():
+        write_cell(folder, 0.5 + cell.label_fraction, name=name, **cell.model_dump())
+    page = Page(write_report(study, folder, []))
+    assert "few" in page.cells and "minus few" not in page.cells
+    assert "Of all cells: dataset = digits." in page.text  # not epochs = 3
 
 
 def test_one_variant_alone_is_no_reference(tmp_path):

@@ -556,6 +556,19 @@ def test_references_are_of_the_same_images(tmp_path):
     assert len(average_references(others, frozen.assign(content="b"))) == 0
 
 
+def test_untrained_networks_of_two_sizes_are_two_references(tmp_path):
+    for size in (96, 128):
+        base = BASE | {"image_size": size}
+        write_cell(tmp_path, 0.5, mode="supervised", name=str(size), **base)
+    cells = results.collect(tmp_path)
+    frozen = cells.assign(mode="frozen", weights="none", accuracy=cells["image_size"] / 200)
+    found = average_references(cells, frozen)["mean"].groupby("reference").first()
+    assert found.to_dict() == {
+        "MobileNetV2, untrained, image_size = 128": pytest.approx(64),
+        "MobileNetV2, untrained, image_size = 96": pytest.approx(48),
+    }
+
+
 def test_pixels_of_two_sizes_are_one_reference(tmp_path):
     write_cell(tmp_path, 0.5, mode="supervised", **BASE)
     cells = results.collect(tmp_path)

@@ -136,6 +136,35 @@ def test_a_firm_combination_is_not_hidden_by_an_unclear_mean(tmp_path):
     assert found.to_dict() == {"mean of all": "unclear", "Small CNN, 5 %": "yes"}
 
 
+@pytest.mark.parametrize(
+    ("gains", "right", "told"),
+    [
+        ((-0.10, -0.11, -0.12), 0.9, {"mean of all": "yes", "MobileNetV2, 5 %": "no, worse"}),
+        (
+            (0.10, 0.11, 0.12),
+            0.3,
+            {
+                "mean of all": "the pretext task was not learnt",
+                "Small CNN, 5 %": "yes",
+                "MobileNetV2, 5 %": "the pretext task was not learnt",
+            },
+        ),
+    ],
+)
+def test_nor_by_a_mean_that_says_otherwise(tmp_path, gains, right, told):
+    of = {"small_cnn": ((0.40, 0.41, 0.42), 0.9), "mobilenet_v2": (gains, right)}
+    for backbone, (added, named) in of.items():
+        check = {"rotation_accuracy": {"training": named, "test": named, "by_batch": True}}
+        for split, gain in enumerate(added):
+            base = {"dataset": "digits", "split": split, "backbone": backbone}
+            write_cell(tmp_path, 0.5, mode="supervised", **base)
+            write_cell(tmp_path, 0.5 + gain, mode="semi", metrics=check, **base)
+    cells = results.collect(tmp_path)
+    histories = results.read_details(tmp_path, cells["cell"], "history")
+    found = tables.give_verdicts(cells, histories).set_index("over")["answer"]
+    assert found.to_dict() == told
+
+
 def test_an_answer_that_does_not_outlast_the_correction_is_a_perhaps(tmp_path):
     check = {"rotation_accuracy": {"training": 0.99, "test": 0.9}}
     for split, gain in enumerate((0.08, 0.12, 0.16)):  # p = 0.035, times 3 of 5 tests: 0.106

@@ -21,7 +21,7 @@ from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_te
 from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
-PREPARED_VERSION = 5  # raise when the same files would be prepared to other arrays
+PREPARED_VERSION = 6  # raise when the same files would be prepared to other arrays
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 

@@ -22,9 +22,8 @@ LAYOUT = (
 TEST = r"(test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out"
 OTHER = r"train(ing)?|to.?label|(un|no|not).?(label(l?ed|s)?|tagged|annotated|sorted)"
 AROUND = r"[\d_. -]*({})([ _.-]*\(?(images?|data|set|copy|\d)\)?)*[_. -]*"
-OF_TEST, NO_CLASS = (  # names of parts, as folders are called
-    re.compile(AROUND.format(names), re.I) for names in (TEST, f"{TEST}|{OTHER}")
-)
+NO_CLASS = re.compile(AROUND.format(f"{TEST}|{OTHER}"), re.I)  # names of parts, as of folders
+OF_TEST = re.compile(rf"(.*/)?({TEST})[ _-]?(images?|data|set)?/.*", re.I)
 NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "none", "null", "?", "-", "unknown"}
 NOTHING = np.zeros(0, np.int64)
 
@@ -118,7 +117,8 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     tops, inner = [n for n in folders if "/" not in n], [n for n in folders if "/" in n]
     classes = [top for top in tops if top not in ("test", "unlabelled")]
     nested = {name.split("/")[0] for name in inner}
-    odd = [c for c in classes if NO_CLASS.fullmatch(c.strip()) and (c != "train" or c in nested)]
+    plain = {c: re.sub(r"^[\d_. -]+", "", c) == "train" and c not in nested for c in classes}
+    odd = [c for c in classes if NO_CLASS.fullmatch(c.strip()) and not plain[c]]
     if odd:
         told = f"which is no class (or give it another name): {LAYOUT}"
         raise DataError(f"{place} has {', '.join(odd)}, {told}")
@@ -162,8 +162,8 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     wrong = {
         "names files more than once": named[named.duplicated()].unique(),
         "names files that are not there": [name for name in named if name not in members],
-        "has rows for images in a folder of test images, which it would learn from": [
-            name for name in named if "/" in name and OF_TEST.fullmatch(name.split("/")[0])
+        "has labels for images in a folder of test images (leave them empty, or rename it)": [
+            name for name in labelled["file"] if OF_TEST.fullmatch(name)
         ],
         "names files that are no images": [name for name in named if not is_image(name)],
         "gives labels without a file": labelled[labelled["file"] == ""]["label"],

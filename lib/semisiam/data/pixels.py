@@ -16,7 +16,6 @@ from semisiam.data.parts import NOTHING, Part
 
 # by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
 STEPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
-ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "WEBP": b"-"}
 Picture = tuple[np.ndarray | None, str]  # see `decode_image`
 
 
@@ -45,8 +44,7 @@ def decode_image(data: bytes) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
                 return None, f"holds {frames} frames or pages: save the one you mean on its own"
-            whole = data.rstrip(b"\0")  # Pillow would decode the rest as if it were there
-            if len(data) - len(whole) >= 512 and not whole.endswith(ENDS.get(image.format, b"")):
+            if _ends_in_zeros(data, image.format):
                 return None, "was cut off: its end is zeros"
             tile = image.tile  # loading clears it
             image.load()
@@ -63,6 +61,15 @@ def decode_image(data: bytes) -> Picture:
         return None, f"is not an image that Pillow knows{odd}"
     except Exception as error:  # a broken file may raise anything
         return None, f"does not decode ({error})"
+
+
+def _ends_in_zeros(data: bytes, kind: str | None) -> bool:
+    """Say if zeros stand for the end of a PNG or JPEG: Pillow would decode them to pixels."""
+    whole = data.rstrip(b"\0")
+    if kind == "PNG":
+        return len(data) - len(whole) >= 512 and b"IEND\xaeB`\x82" not in data
+    ends = whole.count(b"\xff\xd9") >= whole.count(b"\xff\xd8\xff")  # also of a thumbnail
+    return kind in ("JPEG", "MPO") and len(data) - len(whole) >= 512 and not ends
 
 
 def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
@@ -193,7 +200,8 @@ class Reader:
         levels, clipped = scale(pixels, *self.value_range)
         self.clipped = (self.clipped or 0) + clipped
         some = slice(None, None, max(1, pixels.size // 10_000))
-        before, after = (len(np.unique(of.ravel()[some])) for of in (pixels, levels[..., 0]))
+        same = levels if pixels.ndim == 3 else levels[..., 0]
+        before, after = (len(np.unique(of.ravel()[some])) for of in (pixels, same))
         lost = after <= max(1, min(256, before) // 8) < before
         told = ", few grey levels are left in the range of all (a value for no data?)"
         return levels, remark + told * lost

@@ -255,14 +255,15 @@ def find_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.Series:
     frozen = pool[(pool["mode"] == "frozen") & (pool["duplicate_of"] == "") & fits]
     frozen = frozen.merge(cells[LABELLED_SET].drop_duplicates())
     frozen = frozen.sort_values("backbone", ascending=False, kind="stable")  # pixels first
-    frozen = frozen.drop_duplicates([*LABELLED_SET, "backbone", "weights"])
+    frozen["image_size"] = frozen["image_size"].mask(frozen["backbone"] == "pixels", 32)
+    frozen = frozen.drop_duplicates([*LABELLED_SET, "backbone", "weights", "image_size"])
     weights = ", " + frozen["weights"].map(WEIGHTS).fillna("own weights")
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
     keys = ["dataset", "percent", "reference", "attack"]
-    for what in ("test_split", "label_noise"):
-        if frozen.groupby(keys)[what].nunique().gt(1).any():
-            frozen["reference"] += f", {what} = " + frozen[what].astype(str)
+    for what in ("test_split", "label_noise", "image_size"):
+        several = frozen.groupby(keys)[what].transform("nunique") > 1
+        frozen["reference"] += (f", {what} = " + frozen[what].astype(str)).where(several, "")
     return frozen.groupby([*keys, "split"], sort=False)["value"].mean()
 
 

@@ -155,12 +155,17 @@ def _subtract(values: pd.Series, free: pd.Series | None = None) -> pd.DataFrame:
     more = costs["cost", "semi"] - costs["cost", "supervised"]
     leads = {}
     if free is not None:
-        ran = "semi" if "semi" in values.index.unique("mode") else "supervised"
+        siamese = set(
+            values.index[values.index.get_level_values("mode") == "semi"].unique("dataset")
+        )
+        best = wide["semi", "none"].where(
+            wide.index.get_level_values("dataset").isin(siamese), wide["supervised", "none"]
+        )
         sets = wide.index.droplevel("backbone")
         clean = free[free.index.get_level_values("attack") == "none"].droplevel("attack")
         for name, of in clean.groupby("reference", sort=False):
             of = of.droplevel("reference").reindex(sets).to_numpy()
-            leads["lead", name] = wide[ran, "none"] - of
+            leads["lead", name] = best - of
     return pd.DataFrame(gains | leads | costs | {("interaction", ""): more})
 
 
@@ -183,5 +188,5 @@ def compare_controls(
         return controls.loc[of, measure] if isinstance(of, str) else change(of[0]) - change(of[1])
 
     rows = {" - ".join(map(str, pair)): compare_paired(change(pair)) for pair in pairs}
-    table = pd.DataFrame(rows).T
+    table = pd.DataFrame(rows, list(compare_paired([]))).T
     return table.assign(p_holm=correct_holm(table["p"].where(table["n"] >= SEVERAL)))

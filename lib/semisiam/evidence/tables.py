@@ -41,12 +41,9 @@ def give_verdicts(
     }
     table = compare(cells, BETTER, free)
     groups = dict(iter(table.groupby(["dataset", "what", "at"], sort=False)))
-    network = "siamese" if "semi" in set(cells["mode"]) else "supervised"
-    leads = {
-        key[1:]: (f"Is the {network} network better than no training ({key[2]})?", *ANSWERS)
-        for key in groups
-        if key[1] == "lead"
-    }
+    siamese = set(cells.loc[cells["mode"] == "semi", "dataset"])
+    leads = {key[1:]: (f"... better than no training ({key[2]})?", *ANSWERS) for key in groups}
+    leads = {key: texts for key, texts in leads.items() if key[0] == "lead"}
     rows, questions = [], dict(list(QUESTIONS.items())[:1]) | leads | QUESTIONS
     for dataset, (what, at) in product(NAMES, questions):
         if (dataset, what, at) in groups:
@@ -54,12 +51,16 @@ def give_verdicts(
             mean = of[of.index.get_level_values("backbone") == MEAN[1]]
             shown = of.drop(mean.index)
             if mean["n"].max() == of["n"].max():
-                told = mean["p_holm"].max() < 0.05
-                shown = pd.concat([mean, shown[shown["p_holm"].lt(0.05) & ~told]])
+                of_mean = learnt.get((dataset,)) is not False and mean["p_holm"].max() < 0.05
+                alike = np.sign(shown["mean"]) == np.sign(mean["mean"].max())
+                shown = pd.concat([mean, shown[shown["p_holm"].lt(0.05) & ~(of_mean & alike)]])
             for (*_, percent, backbone, _), row in shown.iterrows():
                 key = (dataset,) if backbone == MEAN[1] else (dataset, percent, backbone)
-                known = learnt.get(key) if what in ("gain", "interaction") else None
-                answer = _answer(*questions[what, at], row, known)
+                needed = what != "lead" and at != "supervised"
+                question, *answers = questions[what, at]
+                network = f"Is the {'siamese' if dataset in siamese else 'supervised'} network"
+                question = question.replace("...", network)
+                answer = _answer(question, *answers, row, learnt.get(key) if needed else None)
                 rows.append((NAMES[dataset], *answer, name_row(percent, backbone, "")))
     return pd.DataFrame(rows, columns=VERDICT)
 
