@@ -130,9 +130,9 @@ def test_what_the_labelled_images_alone_would_do_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "named, sets, answer, firm",
     [
-        (0.31, 3, "No: 31", "**shown**"),
-        (0.9, 3, "Yes: 90", "**shown**"),
-        (0.31, 1, "No: 31", "suggestive"),
+        (0.31, 3, "Not yet: 31 to 33 %", "**shown**"),
+        (0.9, 3, "Yes: 90 to 92 %", "**shown**"),
+        (0.31, 1, "Not yet: 31 %", "suggestive"),
     ],
 )
 def test_a_task_that_was_not_learnt_on_cells_is_told(
@@ -142,7 +142,8 @@ def test_a_task_that_was_not_learnt_on_cells_is_told(
     cells = Study.load(ROOT / "params/studies/malaria_task.yaml").cells()
     for name, cell in cells.items():
         if cell.split < sets or (sets == 1 and cell.split == 1 and cell.mode == "semi"):
-            metrics = {"rotation_accuracy": {"training": named, "test": named, "by_batch": True}}
+            right = named + 0.01 * cell.split * (sets > 1)
+            metrics = {"rotation_accuracy": {"training": named, "test": right, "by_batch": True}}
             metrics = {} if cell.mode == "supervised" else metrics
             accuracy = 0.6 if cell.mode == "semi" else 0.75 + 0.05 * cell.split
             write_cell(
@@ -152,7 +153,8 @@ def test_a_task_that_was_not_learnt_on_cells_is_told(
     added = {3: "−20.0 (−32.4 to −7.6)", 1: "−15.0"}[sets]
     told = findings.judge_cells()
     assert told[1].startswith(answer)
-    assert told[1].endswith(f"; {added} points over as many updates on labels alone")
+    assert "rising" not in told[1]  # the made-up history stays at a half
+    assert told[1].endswith(f"; with it {added} points over as many updates on labels alone")
     assert told[2].endswith(f"n = {sets}")
     assert told[3] == firm
 
