@@ -25,8 +25,8 @@
 # - Do the *angles* help? At a smaller scale (clothes, 64 px, 100 labels, repaired) they add 5.7
 #   points (95 % interval 2.7 to 8.8) to equally long training on labels alone. The unlabelled
 #   images matter: with the labelled ones alone turned, it is 9.3 points less (6.6 to 11.9). But raw
-#   pixels, without any network, are nine points better still. And on blood cells the angles were
-#   not learnt in 10 epochs (one run; [08_audit](08_audit.ipynb)).
+#   pixels, without any network, are nine points better still. And on blood cells the angles are
+#   not yet learnt after 10 epochs (31 to 54 % right in three runs; [08_audit](08_audit.ipynb)).
 #
 # Below: the idea as a story, then in numbers, then where these answers come from.
 
@@ -354,8 +354,8 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 # - *Shown* (5), on clothes at 64 px with 100 labels (MobileNetV2, momentum 0.99, re-estimated):
 #   *predicting rotations* helps a network that trains on labels, and the task needs *unlabelled*
 #   images for it. Raw pixels are better still. Not decided: the gain over an untrained network, and
-#   any gain at 32 px. *Suggestive* (1): on blood cells at 128 px the task is not learnt in 10
-#   epochs. *Untested*: at the paper's scale.
+#   any gain at 32 px. On blood cells at 128 px the task is not yet learnt after 10 epochs (3 sets).
+#   *Untested*: at the paper's scale.
 
 # %% [markdown]
 # ## Words and symbols

@@ -259,11 +259,11 @@ def judge_cells() -> tuple[str, ...]:
     rising = ", still rising" * bool((by_cell.last() > by_cell.nth(-2).to_numpy()).all())
     return (
         "Is it learnt on malaria?",
-        f"{answer}: {named} % of rotations named (guessing: 25){rising}; with it "
-        f"{tables.write_interval(added)} points over as many updates on labels alone",
+        f"{answer}: {named} % of rotations named (guessing: 25){rising}; "
+        f"{tables.write_interval(added)} points against labels alone",
         f"137 labels, 128 px, {cells['epochs'].max()} of 100 epochs, MobileNetV2; "
         f"n = {len(values)}",
-        mark_strength("shown" if len(values) >= statistics.SEVERAL else "suggestive"),
+        "**shown**; points suggestive" if len(values) >= statistics.SEVERAL else "suggestive",
     )
 
 

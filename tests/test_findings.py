@@ -130,8 +130,8 @@ def test_what_the_labelled_images_alone_would_do_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "named, sets, answer, firm",
     [
-        (0.31, 3, "Not yet: 31 to 33 %", "**shown**"),
-        (0.9, 3, "Yes: 90 to 92 %", "**shown**"),
+        (0.31, 3, "Not yet: 31 to 33 %", "**shown**; points suggestive"),
+        (0.9, 3, "Yes: 90 to 92 %", "**shown**; points suggestive"),
         (0.31, 1, "Not yet: 31 %", "suggestive"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_task_that_was_not_learnt_on_cells_is_told(
     told = findings.judge_cells()
     assert told[1].startswith(answer)
     assert "rising" not in told[1]  # the made-up history stays at a half
-    assert told[1].endswith(f"; with it {added} points over as many updates on labels alone")
+    assert told[1].endswith(f"; {added} points against labels alone")
     assert told[2].endswith(f"n = {sets}")
     assert told[3] == firm
 
