@@ -69,8 +69,8 @@ def write_verdicts() -> str:
         judge_pixels(),
         judge_gain(),
         judge_need(),
-        judge_cells(),
         judge_tasks(),
+        judge_cells(),
         judge_cost(),
         judge_robustness(),
     ]
@@ -137,7 +137,7 @@ def judge_malaria() -> tuple[str, ...]:
     return (
         "And on malaria?",
         f"Re-estimation adds to {', '.join(texts)}",
-        f"137 labels, 128 px; n = {again['n'].min():.0f} each",
+        f"137 labels, 128 px, whole set; n = {again['n'].min():.0f}",
         mark_strength(firm.pop() if len(firm) == 1 else "suggestive"),
     )
 
@@ -258,7 +258,7 @@ def judge_cells() -> tuple[str, ...]:
     by_cell = histories.dropna(subset="accuracy_unlabelled").groupby("cell")["accuracy_unlabelled"]
     rising = ", still rising" * bool((by_cell.last() > by_cell.nth(-2).to_numpy()).all())
     return (
-        "Is it learnt on malaria?",
+        "Is the rotation task learnt on malaria?",
         f"{answer}: {named} % of rotations named (guessing: 25){rising}; "
         f"{tables.write_interval(added)} points against labels alone",
         f"137 labels, 128 px, {cells['epochs'].max()} of 100 epochs, MobileNetV2; "
@@ -280,7 +280,7 @@ def judge_tasks() -> tuple[str, ...]:
     ]
     kinds = set(firm) - {"untested"} or {"untested"}
     return (
-        "Do other tasks, also in undesired scenarios?",
+        "Do other tasks help, also in undesired scenarios?",
         f"Barlow Twins{CHECKS[clean['learnt']]} {tables.write_interval(clean)}. With "
         f"{', '.join(SCENARIOS.values())}: {'; '.join(shown) or 'no task is decided'}",
         f"the same; n = {gains['n'].min():.0f} to {gains['n'].max():.0f} ({SEEN} planned), "
@@ -376,7 +376,7 @@ def judge_robustness() -> tuple[str, ...]:
     return (
         "Does it cost the siamese network less?",
         f"Paper: in {', '.join(texts)} labelled. Ours: {ours}",
-        f"InceptionV3, ResNet50V2 as printed; ours: n = {row['n']:.0f}",
+        f"InceptionV3, ResNet50V2; ours: n = {row['n']:.0f}",
         f"counted; ours {strength}",
     )
 

@@ -122,43 +122,35 @@ def test_a_network_that_loses_to_raw_pixels_is_told_so(tmp_path):
     assert not any("no training" in q for q in tables.give_verdicts(trained, histories)["question"])
 
 
-def test_a_firm_combination_is_not_hidden_by_an_unclear_mean(tmp_path):
-    check = {"rotation_accuracy": {"training": 0.9, "test": 0.9}}
-    gains = {"small_cnn": (0.10, 0.11, 0.12), "mobilenet_v2": (-0.30, 0.05, 0.10)}
-    for backbone, of in gains.items():
-        for split, gain in enumerate(of):
-            base = {"dataset": "digits", "split": split, "backbone": backbone}
-            write_cell(tmp_path, 0.5, mode="supervised", **base)
-            write_cell(tmp_path, 0.5 + gain, mode="semi", metrics=check, **base)
-    cells = results.collect(tmp_path)
-    histories = results.read_details(tmp_path, cells["cell"], "history")
-    found = tables.give_verdicts(cells, histories).set_index("over")["answer"]
-    assert found.to_dict() == {"mean of all": "unclear", "Small CNN, 5 %": "yes"}
+UNLEARNT = "the pretext task was not learnt"
 
 
 @pytest.mark.parametrize(
-    ("gains", "right", "told"),
+    ("small", "mobile", "right", "told"),
     [
-        ((-0.10, -0.11, -0.12), 0.9, {"mean of all": "yes", "MobileNetV2, 5 %": "no, worse"}),
+        ((10, 11, 12), (-30, 5, 10), 0.9, {"mean of all": "unclear", "Small CNN, 5 %": "yes"}),
         (
-            (0.10, 0.11, 0.12),
+            (40, 41, 42),
+            (-10, -11, -12),
+            0.9,
+            {"mean of all": "yes", "MobileNetV2, 5 %": "no, worse"},
+        ),
+        (
+            (40, 41, 42),
+            (10, 11, 12),
             0.3,
-            {
-                "mean of all": "the pretext task was not learnt",
-                "Small CNN, 5 %": "yes",
-                "MobileNetV2, 5 %": "the pretext task was not learnt",
-            },
+            {"mean of all": UNLEARNT, "Small CNN, 5 %": "yes", "MobileNetV2, 5 %": UNLEARNT},
         ),
     ],
 )
-def test_nor_by_a_mean_that_says_otherwise(tmp_path, gains, right, told):
-    of = {"small_cnn": ((0.40, 0.41, 0.42), 0.9), "mobilenet_v2": (gains, right)}
-    for backbone, (added, named) in of.items():
+def test_a_mean_hides_no_firm_combination(tmp_path, small, mobile, right, told):
+    of = {"small_cnn": (small, 0.9), "mobilenet_v2": (mobile, right)}
+    for backbone, (gains, named) in of.items():
         check = {"rotation_accuracy": {"training": named, "test": named, "by_batch": True}}
-        for split, gain in enumerate(added):
+        for split, gain in enumerate(gains):
             base = {"dataset": "digits", "split": split, "backbone": backbone}
             write_cell(tmp_path, 0.5, mode="supervised", **base)
-            write_cell(tmp_path, 0.5 + gain, mode="semi", metrics=check, **base)
+            write_cell(tmp_path, 0.5 + gain / 100, mode="semi", metrics=check, **base)
     cells = results.collect(tmp_path)
     histories = results.read_details(tmp_path, cells["cell"], "history")
     found = tables.give_verdicts(cells, histories).set_index("over")["answer"]

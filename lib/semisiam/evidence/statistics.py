@@ -155,9 +155,7 @@ def _subtract(values: pd.Series, free: pd.Series | None = None) -> pd.DataFrame:
     more = costs["cost", "semi"] - costs["cost", "supervised"]
     leads = {}
     if free is not None:
-        siamese = set(
-            values.index[values.index.get_level_values("mode") == "semi"].unique("dataset")
-        )
+        siamese = {key[0] for key in values.index if "semi" in key}  # data sets
         best = wide["semi", "none"].where(
             wide.index.get_level_values("dataset").isin(siamese), wide["supervised", "none"]
         )

@@ -29,8 +29,8 @@ def give_verdicts(
 
     As text: data set, question, answer, points (with 95 % interval), n, draws (of the attack's
     places, where it counts), strength (see `rate_strength`; corrected for all differences of the
-    study; "" if unclear), over: the mean of several combinations and each that is firm where the
-    mean is not, or each if one has more splits than the mean. `free`: see `compare`.
+    study; "" if unclear), over: the mean of several combinations and each firm one that it does not
+    speak for, or each if one has more splits than the mean. `free`: see `compare`.
     """
     check = check_pretext(cells, histories)["learnt"]
     # of several tasks: False if one was not learnt, else None if that is not known of one
