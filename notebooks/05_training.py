@@ -26,11 +26,11 @@ from semisiam.method import pipeline, pretext, splits, training
 # %% [markdown]
 # ## Parameters
 #
-# The paper's values (section III-B), but for images of 32 px, a small network (`small_cnn`, whose
-# batch normalisation has momentum 0.9) and few epochs of `semi`. The learning rate is 0.001 for 2/5
-# of the epochs, then falls; how fast the paper does not say: we multiply by $e^{-0.1}$ each epoch.
-# So the two runs differ in mode, in epochs, and in how far the learning rate falls: to 1/400 in 100
-# epochs, to about half in 10.
+# The paper's values (section III-B), with three changes: images of 32 px, a small network
+# (`small_cnn`, whose batch normalisation has momentum 0.9), and few epochs of `semi`. The learning
+# rate is 0.001 for 2/5 of the epochs, then falls; how fast the paper does not say: we multiply by
+# $e^{-0.1}$ each epoch. So the two runs differ in mode, in epochs, and in how far the learning rate
+# falls: to 1/400 in 100 epochs, to about half in 10.
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # the digits come with scikit-learn
@@ -152,8 +152,8 @@ print(runs.to_string())
 # %% [markdown]
 # `semi` makes from 6 times (Fashion-MNIST 5 %) to 72 times (Malaria 1 %) as many updates; with 32
 # images of each kind, twice that. The paper says it compensates "by allowing more epochs for the
-# supervised setting, until convergence". It counts convergence, not updates: in updates 100 epochs
-# do not come close (and on malaria `semi` has 100, too).
+# supervised setting, until convergence". But 100 supervised epochs make far fewer updates. (And on
+# malaria `semi` has 100, too.)
 #
 # So a gain of `semi` can come from its images, its task, or simply its updates.
 
@@ -215,8 +215,8 @@ for mode, history in histories.items():
     print(f"{mode:10} below 0.1", when.format(**below.head(1).squeeze()))
 
 # %% [markdown]
-# By epochs `semi` is first; by updates it is not. The paper grants it: "however the semi-supervised
-# network sees more (replicated) labeled instances per epoch".
+# By epochs `semi` is first; by updates it is not. The paper says something near: "however the
+# semi-supervised network sees more (replicated) labeled instances per epoch".
 
 # %% [markdown]
 # ## Was the rotation task learnt?
@@ -247,8 +247,9 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.25))
 plt.show()
 
 # %% [markdown]
-# The 8, perhaps because it looks the same upside down. So does a 0, yet it is hardly harder than 4
-# or 5. Blood cells have no upright at all ([08_audit](08_audit.ipynb) asks how they do).
+# The 8. It looks the same upside down; but so does a 0, which is hardly harder than 4 or 5. With
+# about 60 test images of each class, chance may play a part. Blood cells have no upright at all
+# ([08_audit](08_audit.ipynb) asks how they do).
 
 # %% [markdown]
 # ## Summary

@@ -70,9 +70,9 @@ if updates < 1:
 #
 # Two layouts work. **Class folders**: one folder a class, named like the class, and one called
 # `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
-# columns `file`, `label` and perhaps `group`. Unlabelled are images with an empty label, and images
-# without a row in the folder `unlabelled` or beside the table. Every other image must have a row.
-# Any size will do, in colour or grey.
+# columns `file`, `label` and perhaps `group`. An image is unlabelled if its label is empty, or if
+# it has no row and lies in the folder `unlabelled` or beside the table. Every other image must have
+# a row. Any size will do, in colour or grey.
 
 
 # %% tags=["nbval-check-output"]
@@ -116,18 +116,10 @@ if not len(data.test_rows):
 images, labels = pool(data.train, data.test), pool(data.train_labels, data.test_labels)
 names = pool(data.parts["train"].names, data.parts["test"].names)
 
-
-# %%
-def find_copies(digests, known):
-    """Say which images have the pixels of a known one: bool (N,), from digests, uint8 (N, 16)."""
-    seen = {digest.tobytes() for digest in known}
-    return np.array([digest.tobytes() in seen for digest in digests], bool)
-
-
 # %% tags=["nbval-check-output"]
 origin, unlabelled = data.parts["unlabelled"], data.unlabelled
 digests = pool(data.parts["train"].digests, data.parts["test"].digests)
-copies = find_copies(origin.digests, digests)
+copies = np.isin(origin.digests.view("V16").ravel(), digests.view("V16").ravel())
 if copies.any():
     origin, unlabelled = origin.select(~copies), unlabelled[~copies]
 if copies.any() and data.unlabelled is not data.train:  # else none is without a label
@@ -173,7 +165,7 @@ print(*[note for note in data.notes if not note.startswith(("test set", "test im
 #
 # Images of one slide, patient, plate or video look alike. If a network learns from some and is
 # judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
-# `labels.csv`, or a pattern in the file names.
+# `labels.csv`, or a pattern in the file names (its first brackets, if it has any).
 #
 # *Twins* do the same harm: two images of different groups that show the same thing. We list those
 # whose pixels correlate above 0.98: look at them.
@@ -189,7 +181,7 @@ def find_groups(names, pattern, given):
     if None in found:
         name = names[found.index(None)]
         raise DataError(f"groups = {pattern!r} matches nothing in the file name {name}")
-    found = [match.group() for match in found]
+    found = [match[min(1, match.re.groups)] or match[0] for match in found]
     if twins := parts.find_twins(sorted(set(found)), str.casefold):
         alike = "groups that are alike but for case, spaces or zeros"
         raise DataError(f"groups = {pattern!r} finds {alike}: {', '.join(twins)}")
@@ -215,6 +207,12 @@ twins = find_twins(images, group)
 print(f"{len(twins)} pairs of labelled images are nearly the same")
 for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
+
+# %% tags=["nbval-check-output"]
+fits = [name for name in origin.names if groups and re.search(groups, name)]
+of_pool = find_groups(fits, groups, origin.groups)
+n_known = np.isin(of_pool, group).sum() if len(group) else 0
+print(f"{n_known} unlabelled images are of these groups")
 
 # %% tags=["nbval-check-output"]
 of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
@@ -352,7 +350,7 @@ def predict_held_out(cell, images, labels, unlabelled, folds, place, content, te
             variable.assign(value)
         known = images[~held_out], labels[~held_out]
         kept = {"checkpoint": place / f"{cell.mode}-{number}.npz"}
-        kept |= {"content": f"{content} {np.flatnonzero(held_out).tolist()}"}
+        kept |= {"content": f"{content} {len(unlabelled)} {np.flatnonzero(held_out).tolist()}"}
         training.train(cell, network, *known, unlabelled, **kept)
         twice = trials.predict_twice(encoder, *known, images[held_out], cell.batch_size)
         for how, of_fold in twice.items():
@@ -439,7 +437,8 @@ plt.show()
 # were no true one. `p_holm`, corrected for the number of tests ([07_results](07_results.ipynb)),
 # decides: below 0.05 is "clearly better". The interval is not corrected; it may exclude 0 all the
 # same. Did unlabelled images help? For that we compare both networks, each as trained or
-# re-estimated, whichever has the higher mean.
+# re-estimated, whichever has the higher mean. So that verdict is a little too good, too, and says
+# "seem".
 
 # %%
 best = table.index[0]
@@ -453,8 +452,8 @@ print(lead.round(3).to_string())
 def say_help(low, high):
     """Say in words whether a difference is clearly above or below 0."""
     if low > 0:
-        return "they helped"
-    return "they did harm" if high < 0 else "that cannot be told from these labels"
+        return "they seem to have helped"
+    return "they seem to have done harm" if high < 0 else "that cannot be told from these labels"
 
 
 # %% tags=["verdict"]
@@ -472,12 +471,17 @@ answer += say_help(helped["low"], helped["high"])
 verdict.append(f"Did the unlabelled images help? {answer}.")
 if len(twins):
     verdict.append(f"Careful: {len(twins)} pairs of labelled images are nearly the same.")
+if twice.any():
+    verdict.append(f"Careful: {twice.sum()} labelled images are those of another class, too.")
+if n_known:
+    told = "images are of the groups of labelled ones: of new groups the network may know less"
+    verdict.append(f"Careful: {n_known} unlabelled {told}.")
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]
 # "Not clearly better" does not mean "equal". The interval says how large the difference could be,
-# in either direction. More labels usually narrow this interval. It leaves out the chance of other
-# first weights.
+# in either direction. More labels usually narrow this interval. It does not include how results
+# vary with other random first weights.
 #
 # ## Which classes?
 #
@@ -576,8 +580,8 @@ plt.show()
 # ## New images
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
-# file, its predicted class, how sure that is (of a trained network alone), and its embedding. NAME
-# is printed last, below.
+# file, its predicted class, how sure that is (if a trained network was kept), and its embedding.
+# NAME is printed last, below.
 
 # %%
 metrics = {"name": kept.name, "hash": kept.hash, "best": best}

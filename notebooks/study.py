@@ -151,12 +151,13 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 
 # %%
 CAPTION = (
-    "Points of test accuracy, by the better of both readings, with their 95 % interval over n "
-    "labelled sets. Shown: not 0 over at least three sets, after Holm's correction for all "
-    "differences of this study (of one variant, if there are several). Suggestive: not decided, as "
-    "with fewer sets, or (“perhaps”) before the correction only. Untested: not run, or the task "
-    "was not learnt (which a lead over no training does not need). Draws: random choices of the "
-    "marked pixels; one draw is one set of places. Terms: see below."
+    "Points of test accuracy, by the better of both readings (chosen on test images, so a little "
+    "too good), with their 95 % interval over n labelled sets. Shown: not 0 over at least three "
+    "sets, after Holm's correction for all differences of this study (of one variant, if there are "
+    "several). Suggestive: fewer sets, or (“perhaps”) not 0 before the correction only. Untested: "
+    "not run, or the task was not learnt (which a lead over no training does not need). A gain may "
+    "come from more updates alone. Draws: random choices of the marked pixels; one draw is one set "
+    "of places. Terms: see below."
 )
 
 # %% tags=["nbval-check-output"]

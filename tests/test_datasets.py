@@ -417,5 +417,20 @@ def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
     assert result.exit_code == 0 and "left out (1): cat/0.png" in result.output
 
 
-def test_loading_opens_what_is_there():
-    assert load("digits", 8).folder == load("digits", 8, skip_damaged=True).folder
+def test_what_is_odd_in_one_class_alone_is_told(tmp_path):
+    place = write_folder(tmp_path / "own", ["cat", "dog"])
+    (tmp_path / "own" / "test").mkdir()
+    write_folder(tmp_path / "own" / "test", ["cat", "dog"], n=2)
+    one = (tmp_path / "own" / "cat" / "0.png").read_bytes()
+    grey = {f"cat/{i}.png": encode(image) for i, image in enumerate(make_images(6, 9, 9, seed=5))}
+    same = {"dog/6.png": one, "cat/7.png": one, "cat/8.png": encode(np.zeros((9, 9, 3), np.uint8))}
+    broken = {"test/dog/0.png": b"", "test/dog/1.png": b""}
+    write_files(tmp_path / "own", grey | same | broken)
+    notes = load("folder", 16, data_dir=place, skip_damaged=True).notes
+    for told in (
+        "images converted, grey: 6, the labelled ones all of cat",
+        "images of one value all over: 1",
+        "pictures that have more than one class: 1",
+        "test images of dog: none",
+    ):
+        assert told in notes

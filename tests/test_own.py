@@ -71,6 +71,7 @@ def own():
 def test_groups_are_what_the_pattern_matches(own):
     names = ["cat/plate1_a.png", "cat/plate12_b.png", "dog/plate1_c.png"]
     assert own.find_groups(names, "plate[0-9]+", []).tolist() == ["plate1", "plate12", "plate1"]
+    assert own.find_groups(names, "plate([0-9]+)", []).tolist() == ["1", "12", "1"]
     assert own.find_groups(names, "", np.array(["a", "b", "a"])).tolist() == ["a", "b", "a"]
     assert len(own.find_groups(names, "", np.zeros(0))) == 0
 
@@ -221,8 +222,8 @@ def test_margins_by_hand(own):
 
 
 def test_help_is_said_in_words(own):
-    assert own.say_help(0.1, 5) == "they helped"
-    assert own.say_help(-5, -0.1) == "they did harm"
+    assert own.say_help(0.1, 5) == "they seem to have helped"
+    assert own.say_help(-5, -0.1) == "they seem to have done harm"
     assert own.say_help(-1, 4) == own.say_help(0, 4) == "that cannot be told from these labels"
 
 

@@ -14,6 +14,7 @@ from semisiam.atomic import replacing
 from semisiam.cell import Cell
 from semisiam.data import files, pixels
 from semisiam.data.files import DataError, Opener
+from semisiam.data.parts import Part
 from semisiam.run.folder import explain_undone
 
 BATCH_SIZE = 256  # images in memory at once
@@ -69,8 +70,8 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     cell, (members, notes) = _read_cell(cell_folder), _find_images(images)
     network, svm, about = _load(cell_folder, cell)
     reader = pixels.Reader(cell.image_size, about.get("value_range", ()))
-    names, rows, found = [*members], [], []
-    readable = reader.read(names, members.values())
+    names, rows, found = np.array([*members]), [], []
+    readable = reader.read(Part(members.values(), names, np.full(len(names), -1)))
     while batch := list(islice(readable, BATCH_SIZE)):
         rows += [row for row, _, _ in batch]
         found.append(network.predict_on_batch(np.stack([image for _, _, image in batch])))
@@ -83,7 +84,7 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
         chances = svm.predict_proba(embeddings)
     sure = np.nan if chances is None else chances[np.arange(len(rows)), predicted]
     table = pd.DataFrame(embeddings).add_prefix("e")
-    table.insert(0, "file", [names[row] for row in rows])
+    table.insert(0, "file", names[rows])
     table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
     table.insert(2, "confidence", sure)
     table.attrs = {"left_out": reader.damaged, "notes": notes + reader.describe()}

@@ -21,7 +21,7 @@ from semisiam.data.parts import NOTHING, Halving, Part, draw_stratified, draw_te
 from semisiam.data.pixels import Reader
 from semisiam.data.sources import SOURCES, Source
 
-PREPARED_VERSION = 6  # raise when the same files would be prepared to other arrays
+PREPARED_VERSION = 7  # raise when the same files would be prepared to other arrays
 Prepared = tuple[Path, dict[str, Any], dict[str, Part]]  # folder, facts, parts
 
 
@@ -235,16 +235,21 @@ def _write(
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
         raise DataError(f"no image is left {', '.join(empty)}")
-    copies = []
+    copies, labels = [], parts["test"].labels
+    copies += [f"test images of {c}: none" for i, c in enumerate(classes) if i not in labels]
     for name in parts.keys() - {"test"}:
         known = {*map(bytes, parts[name].digests)}
         if count := sum(bytes(digest) in known for digest in parts["test"].digests):
             copies.append(f"test images that are {name} images, too: {count:,}")
+    digests = [bytes(digest) for n in ("train", "test") for digest in parts[n].digests]
+    of_pixels = pd.Series([*parts["train"].labels, *labels]).groupby(digests).nunique()
+    if count := (of_pixels > 1).sum():
+        copies.append(f"pictures that have more than one class: {count:,}")
     few = enumerate_few(reader.damaged, separator="; ")
     damaged = f"images that do not decode left out ({len(reader.damaged):,}): {few}"
     facts = {
         "class_names": classes,
-        "notes": [*raw.notes, *reader.describe(), *sorted(copies), *[damaged] * bool(few)],
+        "notes": [*raw.notes, *reader.describe(classes), *sorted(copies), *[damaged] * bool(few)],
         "parts": about,
         "test_rows": rows,
         "image_size": settings["size"],

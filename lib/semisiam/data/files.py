@@ -64,7 +64,8 @@ def cache_folder() -> Path:
 def fetch(folder: Path, file: str) -> Path:
     """Return `folder/file`, downloading this official file from the first address that works.
 
-    All are tried three times; the file appears only once its hash is right. Raises `DataError`.
+    All are tried three times, unless a whole but wrong file came; the file appears only once its
+    hash is right. Raises `DataError`.
     """
     import pooch
     import requests
@@ -72,8 +73,10 @@ def fetch(folder: Path, file: str) -> Path:
     pooch.get_logger().setLevel("ERROR")
     official, problems = OFFICIAL[file], {}
     for attempt in range(3):
-        time.sleep(attempt * PAUSE)
-        for url in official["urls"].split():
+        urls = official["urls"].split()
+        urls = [u for u in urls if not isinstance(problems.get(u), ValueError)]  # wrong, but whole
+        time.sleep(attempt * PAUSE * bool(urls))
+        for url in urls:
             bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
             sha256 = f"sha256:{official['sha256']}"
             try:
@@ -111,10 +114,10 @@ def list_hidden(folder: Path) -> list[str]:
     """List images that `walk` skips for a dot, but not what systems leave there (`._NAME`)."""
     found = []
     for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_skipped(name)]
-        dotted = [name for name in names if name[0] == "." and name[1:2] != "_"]
-        images = [name for name in dotted if is_image(name.removesuffix(".icloud"))]
-        found += [show(str((Path(here) / name).relative_to(folder))) for name in images]
+        folders[:] = [name for name in folders if name not in SYSTEM]
+        images = [Path(here, name) for name in names if is_image(name.removesuffix(".icloud"))]
+        parts = [path.relative_to(folder).parts for path in images if path.name[:2] != "._"]
+        found += [show("/".join(of)) for of in parts if any(part[0] == "." for part in of)]
     return sorted(found)
 
 
@@ -249,8 +252,9 @@ def open_archive(file: str, place: Path) -> tuple[dict[str, Opener], list[str]]:
     if not place.exists():
         place = fetch(place.parent, file)
     if place.is_dir():
-        note = f"read from unpacked files, not checked against {file}'s sha256"
-        return list_members(place), [note]
+        members = list_members(place)
+        note = f"read from {len(members):,} unpacked files, not checked against {file}'s sha256"
+        return members, [note]
     with reading(place), place.open("rb") as opened:
         right = hashlib.file_digest(opened, "sha256").hexdigest() == OFFICIAL[file]["sha256"]
     if not right and place.stat().st_size == OFFICIAL[file]["bytes"]:

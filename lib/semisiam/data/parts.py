@@ -20,11 +20,13 @@ LAYOUT = (
     "beside a labels.csv with the columns file,label[,group]"
 )
 TEST = r"(test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out"
-OTHER = r"train(ing)?|to.?label|(un|no|not).?(label(l?ed|s)?|tagged|annotated|sorted)"
+OTHER = r"train(ing)?|to.?label|labell?ed|(un|no|not).?(label(l?ed|s)?|tagged|annotated|sorted)"
 AROUND = r"[\d_. -]*({})([ _.-]*\(?(images?|data|set|copy|\d)\)?)*[_. -]*"
+TABLE = re.compile(r"labels?[\W\d_]*\.(csv|tsv|xlsx?|ods)(\.csv)?", re.I)  # misnamed ones, too
 NO_CLASS = re.compile(AROUND.format(f"{TEST}|{OTHER}"), re.I)  # names of parts, as of folders
 OF_TEST = re.compile(rf"(.*/)?({TEST})[ _-]?(images?|data|set)?/.*", re.I)
-NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "none", "null", "?", "-", "unknown"}
+NO_LABEL = {"na", "n/a", "n.a.", "#n/a", "<na>", "nan", "none", "null", "?", "-", "--", "-1"}
+NO_LABEL |= {"unknown", "missing", "tbd", "todo"}
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -54,7 +56,7 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     """Read one's own images, class folders or beside labels.csv. Raises `DataError`."""
     if not any(map(is_image, members)):
         raise DataError(f"{place} holds no image{count_unsupported(members)}: {LAYOUT}")
-    tables = [n for n in members if re.fullmatch(r"labels\.(csv|tsv|xlsx?|ods)(\.csv)?", n, re.I)]
+    tables = [n for n in members if TABLE.fullmatch(n)]
     if tables and "labels.csv" not in members:
         raise DataError(f"{place} has {tables[0]}: save it as CSV UTF-8 and call it labels.csv")
     raw = (_read_table if tables else _read_classes)(place, members)
@@ -81,11 +83,11 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
 
 
 def find_twins(names: Iterable[str], fold: Callable[[str], str] = str) -> list[str]:
-    """Find names that agree when folded, but for invisible letters, spaces and zeros around."""
+    """Find names that agree when folded, but for invisible letters, spaces, zeros, a last dot."""
     seen: dict[str, list[str]] = {}
     for name in names:
         visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
-        key = fold(" ".join(unicodedata.normalize("NFKC", visible).split()))
+        key = fold(" ".join(unicodedata.normalize("NFKC", visible).split())).rstrip(".")
         whole = re.fullmatch(r"0*(\d+)(\.0*)?", key, re.ASCII)  # 1, 01 and 1.0, not 1.1 and 1.10
         seen.setdefault(whole[1] if whole else key, []).append(name)
     return [name for alike in seen.values() if len(alike) > 1 for name in alike]
@@ -143,6 +145,9 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     notes = [told + enumerate_few(sorted(loose))] if loose else []
     if below := {name.rpartition("/")[0] for name in parts["train"].names} - set(classes):
         notes.append(f"folders within a class taken for it: {enumerate_few(sorted(below))}")
+    under = [{n.split("/")[1] for n in below if n.startswith(f"{c}/")} for c in classes]
+    if len(same := sorted(set.intersection(*under))) > 1:
+        notes.append(f"every class folder holds {', '.join(same)}: are these the classes?")
     return Raw(classes, parts, notes)
 
 
@@ -151,10 +156,8 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     table = _parse_table(path)
     spelt = {unicodedata.normalize("NFC", name): name for name in members}  # macOS takes ä apart
     slashes = table["file"].str.normalize("NFC").str.replace("\\", "/").str.removeprefix("./")
-    table["file"] = [
-        name if name in members else spelt.get(other, name)
-        for name, other in zip(table["file"], slashes, strict=True)
-    ]
+    found = slashes.map(spelt).fillna(table["file"])
+    table["file"] = table["file"].where(table["file"].isin([*members]), found)
     table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
     others = sorted(set(images) - set(labelled["file"]))
@@ -193,30 +196,40 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     if len(grouped):
         pool = pool._replace(groups=np.array([of.get(name, "") for name in others]))
     unlabelled = {"unlabelled": pool} if others else {}
-    extra = [f"column {c!r} of labels.csv left out" for c in list(table)[3:] if any(table[c])]
+    n_read = 2 + bool(len(grouped))
+    extra = [f"column {c!r} of labels.csv left out" for c in list(table)[n_read:] if any(table[c])]
+    told = {
+        "images without a row taken for unlabelled": [
+            name for name in sorted(set(others) - set(named)) if "/" not in name
+        ],
+        "labels that are not that of the folder": [
+            name
+            for name, label in zip(labelled["file"], labelled["label"], strict=True)
+            if (folder := Path(name).parent.name) in classes and folder != label
+        ],
+    }
+    extra += [f"{what} ({len(of)}): {enumerate_few(of)}" for what, of in told.items() if of]
     return Raw(classes, {"train": train} | unlabelled, extra)
 
 
 def _parse_table(path: Path) -> pd.DataFrame:
     """Read a label table: columns file, label, group, then others; "" for what is not given."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        text = io.StringIO(data.decode("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+        mark = max(",;\t", key=text.partition("\n")[0].count)  # Excel writes ; in half of Europe
         with warnings.catch_warnings(action="error"):  # of fields beyond the columns
             how = {"keep_default_na": False, "index_col": False, "skipinitialspace": True}
-            table = pd.read_csv(text, dtype=str, **how)
+            table = pd.read_csv(io.StringIO(text), sep=mark, dtype=str, **how)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
     except (ValueError, Warning) as error:
-        told = f"cannot be read as a CSV: {str(error).strip()}; it needs file,label[,group]"
-        raise DataError(f"{path} {told}") from None
-    table.columns = columns = [name.strip().lower() for name in table]
-    if len(columns) == 1 and ";" in columns[0]:
-        raise DataError(f"{path} is separated by semicolons: save it with commas")
+        told = f"cannot be read as a CSV: {str(error).strip()}; put values that hold a {mark!r} "
+        raise DataError(f"{path} {told}in quotes; it needs file,label[,group]") from None
+    columns = [re.sub(r"^(file|label|group)\.\d+$", r"\1", n.strip().lower()) for n in table]
+    table.columns = columns  # pandas calls a second label label.1
     if not {"file", "label"} <= set(columns) or len(set(columns)) < len(columns):
         raise DataError(f"{path} has the columns {','.join(columns)}: it needs file,label[,group]")
     names = dict.fromkeys(["file", "label", "group", *columns])

@@ -56,16 +56,20 @@ def decode_image(data: bytes) -> Picture:
                 turned = "turned upright as its EXIF says"
             first = "the first picture of several (MPO)" if image.format == "MPO" else ""
             return pixels, ", ".join(filter(None, [first, turned, remark]))
+    except Image.DecompressionBombError:
+        return None, f"has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it up or save it smaller"
     except Image.UnidentifiedImageError:
         odd = ", or a TIFF cut off, of odd channels or depth" * (data[:2] in (b"II", b"MM"))
-        return None, f"is not an image that Pillow knows{odd}"
+        return None, f"is not an image that Pillow knows{odd} (it begins with {data[:16]!r})"
     except Exception as error:  # a broken file may raise anything
         return None, f"does not decode ({error})"
 
 
 def _ends_in_zeros(data: bytes, kind: str | None) -> bool:
-    """Say if zeros stand for the end of a PNG or JPEG: Pillow would decode them to pixels."""
+    """Say if zeros stand for the end of a PNG, JPEG or WEBP: Pillow would decode them to pixels."""
     whole = data.rstrip(b"\0")
+    if kind == "WEBP":  # its size stands in front
+        return len(whole) + 512 <= 8 + int.from_bytes(data[4:8], "little")
     if kind == "PNG":
         return len(data) - len(whole) >= 512 and b"IEND\xaeB`\x82" not in data
     ends = whole.count(b"\xff\xd9") >= whole.count(b"\xff\xd8\xff")  # also of a thumbnail
@@ -91,7 +95,7 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
             return None, "holds values that are no finite numbers"
         if depth == 32 and image.mode == "I" and tags.get(339, (1,))[0] == 1:
             pixels = pixels.view(np.uint32)  # Pillow takes it for signed
-        kinds = {"I": "32-bit, grey", "F": "floating point, grey"}
+        kinds = {"I": "deep, grey", "F": "floating point, grey"}
         return pixels, kinds.get(image.mode, "16-bit, grey")
     if ";16" in tile and image.format != "BMP":  # Pillow takes the upper bytes, as above
         return None, "has 16 bits and a further channel, e.g. alpha: save it as grey or RGB"
@@ -167,18 +171,19 @@ class Reader:
     image_size: int
     value_range: Sequence[float] = ()  # [low, high) of images deeper than 8 bits
     parts: dict[str, Part] = field(default_factory=dict)  # to find that range in, if need be
-    remarks: Counter = field(default_factory=Counter)
+    remarks: Counter = field(default_factory=Counter)  # of (remark, class)
     damaged: list[str] = field(default_factory=list)
     clipped: int | None = None  # values of deep images, if there are any
+    flat: int = 0  # images that are of one value all over
 
     def read(
-        self, names: Sequence[str], images: Iterable[Opener | np.ndarray], what: str = "images"
+        self, part: Part, what: str = "images"
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Read images one at a time; yields row, original pixels and resized ones, both uint8.
 
         Images that do not decode are left out and named in `damaged`.
         """
-        progress = tqdm(decode(images), what, len(names), leave=False, disable=None)
+        progress = tqdm(decode(part.images), what, len(part.names), leave=False, disable=None)
         for row, (pixels, remark) in enumerate(progress):
             if pixels is not None and pixels.dtype != np.uint8:
                 pixels, remark = self._scale(pixels, remark)
@@ -186,9 +191,10 @@ class Reader:
                 less = "8 bits: not scaled as the cell's deeper ones"
                 remark = ", ".join(filter(None, [remark, less]))
             if pixels is None:
-                self.damaged.append(f"{names[row]} {remark}")
+                self.damaged.append(f"{part.names[row]} {remark}")
             else:
-                self.remarks[remark] += 1
+                self.remarks[remark, part.labels[row]] += 1
+                self.flat += pixels.min() == pixels.max()
                 yield row, pixels, resize(pixels, self.image_size)
 
     def _scale(self, pixels: np.ndarray, remark: str) -> Picture:
@@ -199,11 +205,10 @@ class Reader:
             self.value_range = find_range(i for i in every if i is not None and i.dtype != np.uint8)
         levels, clipped = scale(pixels, *self.value_range)
         self.clipped = (self.clipped or 0) + clipped
-        some = slice(None, None, max(1, pixels.size // 10_000))
-        same = levels if pixels.ndim == 3 else levels[..., 0]
-        before, after = (len(np.unique(of.ravel()[some])) for of in (pixels, same))
+        some = pixels.ravel()[:: max(1, pixels.size // 10_000)]
+        before, after = (len(np.unique(of)) for of in (some, scale(some, *self.value_range)[0]))
         lost = after <= max(1, min(256, before) // 8) < before
-        told = ", few grey levels are left in the range of all (a value for no data?)"
+        told = ", few grey levels are left in the range of all (no-data values, several depths?)"
         return levels, remark + told * lost
 
     def write(self, path: Path, part: Part) -> tuple[Part, dict[str, list[int]]]:
@@ -215,7 +220,7 @@ class Reader:
         kept, digests, sizes = [], [], []
         low, high = 255, 0
         with path.open("wb") as file:
-            for row, pixels, resized in self.read(part.names, part.images, path.stem):
+            for row, pixels, resized in self.read(part, path.stem):
                 file.write(resized.tobytes())
                 kept.append(row)
                 salt = "x".join(map(str, pixels.shape)).encode()[:16]
@@ -231,9 +236,16 @@ class Reader:
         hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
         return part._replace(images=NOTHING).select(kept)._replace(digests=hashes), facts
 
-    def describe(self) -> list[str]:
-        """Say which images were converted, and how deep ones were scaled."""
-        notes = [f"images converted, {w}: {n:,}" for w, n in sorted(self.remarks.items()) if w]
+    def describe(self, class_names: Sequence[str] = ()) -> list[str]:
+        """Say which images were converted, of which class if of one, and how deep ones scaled."""
+        notes = []
+        for remark in sorted({remark for remark, _ in self.remarks if remark}):
+            of = {c: n for (said, c), n in self.remarks.items() if said == remark}
+            alone = [c for c in of if c >= 0 and of[c] > 2 and len(of.keys() - {-1}) == 1]
+            told = f", the labelled ones all of {class_names[alone[0]]}" if alone else ""
+            notes.append(f"images converted, {remark}: {sum(of.values()):,}{told}")
+        if self.flat:
+            notes.append(f"images of one value all over: {self.flat:,}")
         if self.clipped is not None:
             told = "values from {:g} to below {:g} became 0-255".format(*self.value_range)
             told += " in all such images (a whole depth, or the middle 99.8 %)"
