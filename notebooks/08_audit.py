@@ -28,7 +28,7 @@ from semisiam.cell import Cell
 from semisiam.data import datasets
 from semisiam.evidence import figures, paper, results
 from semisiam.evidence.statistics import compare_controls, compare_paired, correct_holm
-from semisiam.method import evaluation, model, training, trials, views
+from semisiam.method import training, trials, views
 
 # %% [markdown]
 # ## Parameters
@@ -60,13 +60,6 @@ data = datasets.load(dataset, Cell().image_size, seed=seed)
 
 
 # %%
-def fit(encoder, images, labels):
-    """Fit the SVM on embeddings; return a function from images to classes."""
-    svm = evaluation.fit_svm(model.embed(encoder, images), labels)
-    return lambda shown: svm.predict(model.embed(encoder, shown))
-
-
-# %%
 def run_control(cell, data):
     """Train and score a cell, writing nothing; accuracies and shares in [0, 1]."""
     n_unlabelled, test = len(data.unlabelled), data.test
@@ -77,9 +70,11 @@ def run_control(cell, data):
     sets = labelled, n_unlabelled, test, data.test_labels
     facts = trials.describe_training(cell, encoder, network, history, *sets)
     predicted = trials.predict_twice(encoder, *known, test, cell.batch_size)
-    predicted["clean fit"] = fit(encoder, labelled.clean, labelled.labels)(test)
+    predicted["clean fit"] = trials.fit(encoder, labelled.clean, labelled.labels)(test)
     right = {how: float((p == data.test_labels).mean()) for how, p in predicted.items()}
-    follow = trials.score_trigger(cell, fit(encoder, *known), labelled, test, data.test_labels)
+    follow = trials.score_trigger(
+        cell, trials.fit(encoder, *known), labelled, test, data.test_labels
+    )
     right["trigger"] = float(np.mean([row["flipped"] for row in follow]))
     return {"updates": facts["n_updates"]} | facts["labelled_accuracy"] | right
 

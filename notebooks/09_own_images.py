@@ -216,8 +216,8 @@ print(f"{n_known} unlabelled images are of these groups")
 
 # %% tags=["nbval-check-output"]
 of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
-twice = of_pixels.transform("nunique").to_numpy() > 1
-print(f"{twice.sum()} images have the same pixels as one of another class", *names[twice][:4])
+doubled = of_pixels.transform("nunique").to_numpy() > 1
+print(f"{doubled.sum()} images have the pixels of one of another class", *names[doubled][:4])
 
 # %% [markdown]
 # ## Every labelled image is held out once
@@ -471,8 +471,8 @@ answer += say_help(helped["low"], helped["high"])
 verdict.append(f"Did the unlabelled images help? {answer}.")
 if len(twins):
     verdict.append(f"Careful: {len(twins)} pairs of labelled images are nearly the same.")
-if twice.any():
-    verdict.append(f"Careful: {twice.sum()} labelled images are those of another class, too.")
+if doubled.any():
+    verdict.append(f"Careful: {doubled.sum()} labelled images are those of another class, too.")
 if n_known:
     told = "images are of the groups of labelled ones: of new groups the network may know less"
     verdict.append(f"Careful: {n_known} unlabelled {told}.")

@@ -16,7 +16,6 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from IPython.display import Markdown, display
 from sklearn.metrics import confusion_matrix
 
@@ -47,10 +46,10 @@ test_split: str = "random"  # how malaria is halved: random or patient
 unlabelled_classes: str = "same"  # classes of D_u beside those of D_l: same, fewer, more or other
 # the labelled set (III-B)
 label_fraction: float = 0.05  # labelled images as a share of N_u
-split: int = 0  # which random labelled set (0-4 in the paper)
+split: int = 0  # which labelled set, first weights and order (0-4 in the paper)
 splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)
 label_noise: float = 0.0  # share of D_l with a wrong class
-# attack and defence (III-C)
+# attack (III-C) and defence
 attack: str = "none"  # on D_l: none, pixel (paper), searched, random (per image) or patch
 attack_pixels: int = 1  # marked pixels an image
 attack_value: int = 255  # grey value of the mark (0-255)
@@ -59,7 +58,7 @@ attack_share: float = 1.0  # share of D_l that is attacked
 attack_unlabelled: bool = False  # attack D_u too, by its hidden classes
 defence: str = "none"  # filter on D_l: none, median (3 x 3), jpeg or grey
 jpeg_quality: int = 10  # of the jpeg defence (1-95)
-seed: int = 0  # seed of labelled sets, places, weights and order
+seed: int = 0  # of halves, labelled sets, places, weights, order
 # model and task (III)
 mode: str = "semi"  # supervised, semi or frozen (no training: a reference)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3, resnet50_v2 or pixels
@@ -377,15 +376,14 @@ plt.show()
 # %%
 def measure_speed(cell, history, *sets):
     """Measure images/s of training, and of making its batches alone (`pipeline`)."""
-    started = time.perf_counter()
-    batches = training.make_batches(cell, *sets, range(cell.epochs)).take(50)
-    images = sum(len(part) for inputs, _ in batches for part in tf.nest.flatten(inputs))
-    speed = {"pipeline": images / (time.perf_counter() - started)}
-    later = history["seconds"].iloc[1:]  # the first epoch is also traced
-    usual = float((later if len(later) else history["seconds"]).median())
-    speed["training"] = training.count_views(cell, len(sets[0]), len(sets[2])) / usual
-    tracing = {"seconds_tracing": float(history["seconds"][0]) - usual} if len(later) else {}
-    return {"images_per_second": speed} | tracing
+    sizes, started = (len(sets[0]), len(sets[2])), time.perf_counter()
+    n_steps = sum(1 for _ in training.make_batches(cell, *sets, range(cell.epochs)).take(50))
+    seconds = (time.perf_counter() - started) / n_steps * training.count_steps(cell, *sizes)
+    first, *later = history["seconds"]  # the first epoch is also traced
+    usual = float(np.median(later or [first]))
+    shown = training.count_views(cell, *sizes)
+    speed = {"images_per_second": {"pipeline": shown / seconds, "training": shown / usual}}
+    return speed | ({"seconds_tracing": first - usual} if later else {})
 
 
 # %%
@@ -393,13 +391,9 @@ sets = labelled.images, labels, unlabelled
 speed = {} if cell.mode == "frozen" else measure_speed(cell, history, *sets)
 
 # %%
-about = {
-    "content": data.content,
-    "n_unlabelled": len(unlabelled),
-    "n_labelled": len(labels),
-    "n_test": len(test),
-}
-about |= {"n_classes": len(data.class_names), "class_names": list(data.class_names)}
+about = {"content": data.content, "n_unlabelled": len(unlabelled), "n_labelled": len(labels)}
+about |= {"n_test": len(test), "n_classes": len(data.class_names)}
+about |= {"class_names": list(data.class_names)}
 metrics = {"name": cell.name, "hash": cell.hash} | about | facts | scores
 metrics |= {"trigger": trigger, "notes": list(data.notes), "seconds": seconds}
 metrics |= speed | machine | data.decoding

@@ -195,7 +195,7 @@ def test_a_setting_without_effect_is_refused(settings, message):
         ({"base": {"epochs": 1}, "rules": [{"when": {"mod": "semi"}, "set": {}}]}, "'mode'"),
         (
             {"base": {"epochs": 1}, "rules": [{"when": {"mode": "supervized"}, "set": {}}]},
-            "no cell of the study is as a rule says: when {'mode': 'supervized'}",
+            "a rule matches no cell: when {'mode': 'supervized'}",
         ),
         ({"base": {"output_dir": "x"}}, "output_dir is set by the grid"),
         ({"variants": {"a/b": {}}}, "variant 'a/b': letters"),

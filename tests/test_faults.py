@@ -17,7 +17,6 @@ import pytest
 import yaml
 from tiny_study import (
     check_cells,
-    expected_value,
     find,
     name,
     read_status,
@@ -161,18 +160,21 @@ def test_two_grids_at_once_share_a_study(tiny):
     check_cells(tiny / "out" / "some", range(3), 3)
 
 
-def test_a_notebook_started_by_hand_is_kept_apart_from_a_grid(tiny):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_notebook_started_by_hand_is_kept_apart_from_a_grid(tiny, how):
     study = write_study(tiny, [0], {0: 3})
     folder = tiny / "out" / "some" / name(0)
     process = start(tiny, "grid", study, "--outputs", tiny / "out")
     try:
         wait_for(lambda: records.find_holder(folder))
-        with pytest.raises(SettingsError, match="another run works in"):
+        with pytest.raises(SettingsError, match="another run, or a notebook"):
             records.open_folder(Cell(output_dir=str(folder)))
     finally:
-        process.send_signal(signal.SIGINT)
+        kernels = wait_for(lambda: find(process.pid, "ipykernel"))
+        process.send_signal(how)
     assert process.wait(timeout=30) == 130
-    assert "the same command goes on" in (tiny / "output.txt").read_text()
+    assert not psutil.wait_procs(kernels, timeout=10)[1]
+    assert "stopped; give the same command again" in (tiny / "output.txt").read_text()
     (status,) = read_status(study, tiny / "out").values()
     assert (status.state, status.reason) == ("waiting", "not finished")
 
@@ -182,7 +184,10 @@ def test_each_way_to_fail_is_told(tiny):
     status = run(tiny, study)
     assert {cell.state for cell in status.values()} == {"failed"}
     assert status[name(1)].reason == "RuntimeError: seed one is broken"
-    assert status[name(2)].reason == "the kernel died: it was ended (for want of memory?) or left"
+    assert (
+        status[name(2)].reason
+        == "the kernel died: it was killed (too little memory?) or ended by itself"
+    )
     assert status[name(4)].reason.startswith("out of memory: ")
     assert status[name(6)].reason.startswith("the kernel crashed: Segmentation fault, in File ")
     assert "seed one is broken" in (tiny / "out/some" / name(1) / "log.txt").read_text()
@@ -208,6 +213,13 @@ def test_an_epoch_that_ended_starts_the_clock_anew(tmp_path, monkeypatch):
     assert told.startswith("hung: no epoch ended")
 
 
+@pytest.mark.parametrize(("seed", "kernels"), [(1, 1), (2, 3)])  # raises; dies
+def test_only_a_kernel_that_died_is_started_again(tiny, seed, kernels):
+    (status,) = run(tiny, write_study(tiny, [seed], {seed: seed}), retries=2).values()
+    log = tiny / "out" / "some" / name(seed) / "kernels.log"
+    assert status.state == "failed" and len(log.read_text().split()) == kernels
+
+
 def test_a_kernel_that_died_is_started_again_so_often(tiny):
     study = write_study(tiny, [0], epochs=6, learning_rate=0.3)
     progress = tiny / "out/some" / name(0) / "progress.json"
@@ -223,7 +235,7 @@ def test_a_kernel_that_died_is_started_again_so_often(tiny):
     check_cells(tiny / "out" / "some", [0], 6)
 
 
-@pytest.mark.parametrize("limit", ["file size", "tmpfs"])
+@pytest.mark.parametrize("limit", ["file size", "tmpfs", "tmpfs with its log"])
 def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     study = write_study(tiny, [5, 0], {5: 5}, keep_model=False)
     out = tiny / "out"
@@ -231,17 +243,20 @@ def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     words = [sys.executable, str(tiny / "run.py"), "grid", str(study), "--outputs", str(out)]
     words += ["--retries", "0", "--workers", "1"]  # beside it, the other cell may find no space
     how = {}
-    if limit == "tmpfs":
+    if limit == "tmpfs with its log":
+        words = ["sh", "-c", f'exec "$@" 2> {out / "log"}', "sh", *words]
+    if limit != "file size":
         words = own_disk(out, "size=60m", words, keep=tiny / "kept")
     else:
         how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, 2**21))
     told = subprocess.run(words, capture_output=True, text=True, cwd=tiny, **how)
-    if limit == "tmpfs":
+    if limit != "file size":
         out.rmdir()
         (tiny / "kept").rename(out)
     assert told.returncode == 1
-    assert "1 done, 0 running, 1 failed" in told.stderr
-    assert {"file size": "File too large", "tmpfs": "disk full: OSError"}[limit] in told.stderr
+    if limit != "tmpfs with its log":
+        assert "1 done, 0 running, 1 failed" in told.stderr
+        assert {"file size": "File too large", "tmpfs": "disk full: OSError"}[limit] in told.stderr
     status = read_status(study, out)
     assert [cell.state for cell in status.values()] == ["failed", "done"]
     assert {cell.state for cell in run(tiny, write_study(tiny, [5, 0])).values()} == {"done"}
@@ -308,7 +323,3 @@ def test_status_of_two_thousand_done_cells_takes_few_seconds(tiny):
     assert told.returncode == 0, told.stderr
     assert "2000 done" in told.stdout
     assert seconds < 5, f"{seconds:.1f} s"  # 2.8 on the slowest machine seen, under 2 on others
-
-
-def test_expected_values_differ():
-    assert len({expected_value(split, epochs) for split in (0, 1) for epochs in (1, 2)}) == 4

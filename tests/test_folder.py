@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import re
@@ -80,7 +81,7 @@ def test_opening_a_folder_undoes_what_was_done_there(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match=r"output_dir: cannot write to .*choose another folder"):
+    with pytest.raises(SettingsError, match=r"output_dir: cannot write to .*; give another one"):
         folders.open_folder(Cell(output_dir=str(tmp_path / "file")))
 
 
@@ -126,11 +127,30 @@ def test_done_means_the_same_images(tmp_path):
     assert explain_undone(tmp_path, cell, "b") == other
 
 
+def test_a_model_that_was_not_kept_and_is_wanted_now_is_missing(tmp_path):
+    for name in ("metrics.json", "history.csv", "features.npz"):
+        (tmp_path / name).write_text("")
+    folders.write_done(tmp_path, Cell(keep_model=False), "")
+    assert explain_undone(tmp_path, Cell(keep_model=False)) == ""
+    assert explain_undone(tmp_path, Cell()) == "run with keep_model False, now True"
+    (tmp_path / "model.keras").write_text("")
+    folders.write_done(tmp_path, Cell(), "")
+    assert explain_undone(tmp_path, Cell()) == explain_undone(tmp_path, Cell(keep_model=False))
+
+
+def test_to_ask_who_works_there_takes_nothing_and_writes_nothing(tmp_path):
+    (tmp_path / "lock").write_text("of long ago\n")
+    with (tmp_path / "lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # somebody else asks
+        assert folders.find_holder(tmp_path) == ""
+    assert (tmp_path / "lock").read_text() == "of long ago\n"
+
+
 def test_a_folder_has_one_run_at_a_time_and_this_process_another_after_it(tmp_path):
     first = open_folder(Cell(output_dir=str(tmp_path / "first")))
     assert open_folder(Cell(output_dir=str(first))) == first  # all cells run again
     descriptor = folders.hold(tmp_path, 0)
-    with pytest.raises(SettingsError, match="another run works in"):
+    with pytest.raises(SettingsError, match="another run, or a notebook that is still open, holds"):
         open_folder(Cell(output_dir=str(tmp_path)))
     os.close(descriptor)
     open_folder(Cell(output_dir=str(tmp_path / "second")))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,34 @@ def test_images_that_changed_while_the_grid_ran_are_told(tiny, monkeypatch):
     assert f"why  run on other images: content {'0' * 16}, now {'1' * 16}" in result.output
 
 
+def test_results_that_were_damaged_while_the_grid_ran_are_told(tiny, monkeypatch):
+    metrics = tiny / "some" / name(0) / "metrics.json"
+    monkeypatch.setattr(cli, "identify", lambda cell: metrics.exists() and metrics.write_text(""))
+    result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny)
+    assert result.exit_code == 1 and "why  metrics.json is damaged: 0 bytes" in result.output
+
+
+def test_a_worker_that_cannot_run_a_cell_stops_no_other(tmp_path):
+    cells = Study.load(write_study(tmp_path, [0, 1])).cells()
+
+    def run(cell, *_):
+        if cell.split == 0:
+            raise ModuleNotFoundError("No module named 'semisiam'")
+        return Status("done")
+
+    before = dict.fromkeys(cells, Status("waiting"))
+    with futures.ThreadPoolExecutor(1) as pool:
+        after = grid.run_study(cells, tmp_path / "out", before, pool, run, lambda _: None)
+    told = "its worker could not run it: ModuleNotFoundError: No module named 'semisiam'"
+    assert after == {name(0): Status("failed", told), name(1): Status("done")}
+
+
+def test_the_number_of_workers_is_refused_for_dask(tiny):
+    words = ("--outputs", tiny, "--scheduler", "tcp://127.0.0.1:9", "--workers", 3)
+    result = invoke("grid", write_study(tiny, [0]), *words)
+    assert result.exit_code == 1 and "--workers is for this machine" in result.output
+
+
 def test_a_file_of_splits_that_is_missing_stops_no_other_cell(tiny, monkeypatch):
     monkeypatch.undo()
     axes = {"splits_file": ["", "none.json"]}
@@ -195,7 +224,7 @@ def test_a_file_system_without_locks_is_told(tiny, monkeypatch):
     monkeypatch.setattr("semisiam.run.folder.lock_descriptor", refuse)  # none is at hand here
     result = invoke("grid", write_study(tiny, [0]), "--outputs", tiny / "out")
     assert result.exit_code == 1
-    told = f"{name(0)}/lock: its file system has no locks (No locks available); choose a folder"
+    told = f"{name(0)}/lock: its file system has no locks (No locks available)"
     assert told in result.output
 
 

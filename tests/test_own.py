@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shutil
+import sys
 from types import SimpleNamespace
 
 import command
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from archives import encode, make_images, write_files
 
-from semisiam.cell import Cell
+from semisiam.cell import Cell, SettingsError
 from semisiam.data.files import DataError
 from semisiam.embed import embed_images
 from semisiam.evidence import page, statistics
@@ -164,12 +165,6 @@ def test_balanced_accuracy_counts_classes_not_images(own):
     assert own.balance(np.array([2, 2]), np.array([2, 0])) == 50
 
 
-def test_copies_of_labelled_images_are_found(own):
-    digests = np.arange(48, dtype=np.uint8).reshape(3, 16)
-    assert own.find_copies(digests, digests[1:2]).tolist() == [False, True, False]
-    assert own.find_copies(digests[:0], digests).tolist() == []
-
-
 def test_copies_of_labelled_images_are_left_out(tmp_path, capsys):
     place = write_own(tmp_path / "own")
     for path in sorted((place / "cat").iterdir())[:2]:
@@ -316,6 +311,9 @@ def test_notebooks_below_braces(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "NOTEBOOKS", place)
     assert page.read_settings({"updates": "30"}) == {"updates": 30}
     assert len(page.run_notebook("tiny", {"updates": 3}, "no").cells) == 2
+    monkeypatch.setattr(page, "make_ipkernel_cmd", lambda: [sys.executable, "-c", ""])
+    with pytest.raises(SettingsError, match=r"it stopped: its process .* did not start: try again"):
+        page.run_notebook("tiny", {"updates": 3}, "it stopped")
 
 
 def test_folders_without_images(tmp_path):
@@ -405,7 +403,7 @@ def test_ctrl_c_says_that_it_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(page, "write_own", stop)
     told = invoke(write_own(tmp_path / "own"), "--output", tmp_path / "out")
-    assert told == (130, "stopped; the same command goes on from here")
+    assert told == (130, "stopped; give the same command again")
 
 
 def test_an_output_inside_the_folder_is_refused_and_nothing_made(tmp_path):

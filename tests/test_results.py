@@ -328,6 +328,21 @@ def test_a_study_is_recorded_from_several_machines(tmp_path):
     assert results.collect(home)["accuracy"].tolist() == [0.5, 0.7]
 
 
+def test_a_record_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    write_cell(tmp_path / "0", 0.5, mode="semi", split=0, **BASE)
+    home = results.record(tmp_path / "0", tmp_path / "published")
+    before = (home / "report.csv").read_text()
+
+    def fill(table, path, **_):
+        path.write_text("half of it")
+        raise OSError("full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fill)
+    with pytest.raises(OSError, match="full"):
+        results.record(tmp_path / "0", home)
+    assert (home / "report.csv").read_text() == before
+
+
 def test_a_record_by_other_code_goes(tmp_path, monkeypatch):
     home = tmp_path / "published"
     with monkeypatch.context() as other:

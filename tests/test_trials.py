@@ -60,6 +60,8 @@ def test_noisy_labels_leave_the_images_and_a_mark_follows_the_given_class():
     wrong = np.flatnonzero(noisy.labels != clean.labels)
     rows, columns = noisy.places[noisy.labels[wrong], 0].T
     assert (noisy.attacked[wrong, rows, columns] == 255).all()
+    searched = prepare(attack="searched"), prepare(attack="searched", label_noise=0.3)
+    assert (searched[0].places == searched[1].places).all()  # chosen from the true classes
 
 
 def test_the_patch_attack_marks_whole_images():
@@ -122,7 +124,8 @@ def test_a_recorded_set_with_another_kind_of_mark_is_refused():
     rows, places, values = drawn.rows, drawn.places, drawn.values.astype(np.int64)
     recorded = splits.RecordedSplit(rows, places, values, np.zeros(0, np.int64), "")
     assert (prepare(recorded, attack="patch").attacked == drawn.attacked).all()
-    assert (prepare(recorded).images == drawn.clean).all()  # without attack its marks do nothing
+    clean = prepare(recorded)  # without attack its marks do nothing, and are not tried as triggers
+    assert (clean.images == drawn.clean).all() and (clean.places == prepare().places).all()
     with pytest.raises(splits.SplitError, match="another kind of mark: use the same attack"):
         prepare(recorded, attack="pixel")
 

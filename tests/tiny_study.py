@@ -29,6 +29,8 @@ from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell
 cell = Cell.from_notebook(globals())
 folder = records.open_folder(cell)
+with (folder / "kernels.log").open("a") as log:
+    print(os.getpid(), file=log)
 if cell.seed == 1:
     raise RuntimeError("seed one is broken")
 if cell.seed == 2:

@@ -52,9 +52,9 @@ class Cell(_Settings):
     test_limit: int = Field(0, ge=0)  # use this many test images (0: all)
     test_split: Literal["random", "patient"] = "random"
     unlabelled_classes: Literal["same", "fewer", "more", "other"] = "same"
-    # the labelled set (III-B), the attack and the defence (III-C)
+    # the labelled set (III-B), the attack (III-C) and a defence
     label_fraction: float = Field(0.05, gt=0, le=1)  # labelled images as a share of N_u
-    split: int = Field(0, ge=0)  # which random labelled set (0-4 in the paper)
+    split: int = Field(0, ge=0)  # which labelled set, first weights and order (0-4 in the paper)
     splits_file: str = ""  # JSON of recorded labelled sets ("": drawn by seed)
     label_noise: float = Field(0.0, ge=0, lt=1)  # share of D_l with a wrong class
     attack: Literal["none", "pixel", "searched", "random", "patch"] = "none"
@@ -65,7 +65,7 @@ class Cell(_Settings):
     attack_unlabelled: bool = False  # attack D_u too, by its hidden classes
     defence: Literal["none", "median", "jpeg", "grey"] = "none"
     jpeg_quality: int = Field(10, ge=1, le=95)  # of the jpeg defence (1-95)
-    seed: int = Field(0, ge=0, lt=2**32)  # seed of labelled sets, places, weights and order
+    seed: int = Field(0, ge=0, lt=2**32)  # of halves, labelled sets, places, weights, order
     # model and training (III, III-B)
     mode: Literal["supervised", "semi", "frozen"] = "semi"
     backbone: Literal["small_cnn", "mobilenet_v2", "inception_v3", "resnet50_v2", "pixels"] = (
@@ -131,7 +131,7 @@ class Cell(_Settings):
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
         """Take the parameters from a notebook's `globals()`: those declared and those injected.
 
-        Whatever else the kernel holds; cells may run again. A misspelt one is an error.
+        Other variables do not count, and cells may run again. A misspelt name is an error.
         """
         names = _list_parameters(namespace.get("In", []))
         names = names or list(namespace.get("__annotations__", []))  # a kernel without a history
@@ -281,7 +281,7 @@ class Study(_Settings):
             if of[one] == of[other]:
                 raise SettingsError(f"variants {one} and {other} are the same in every cell")
         if unused:
-            raise SettingsError(f"no cell of the study is as a rule says: when {unused[0].when}")
+            raise SettingsError(f"a rule matches no cell: when {unused[0].when}")
         return cells
 
 

@@ -25,7 +25,7 @@ class _Group(click.Group):
     """Turn a user's mistake into one message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # one may be closed
             stream.reconfigure(errors="backslashreplace")  # a terminal need not know our letters
         try:
             try:
@@ -44,7 +44,7 @@ class _Group(click.Group):
             told = ": ".join(str(of) for of in (error.filename, error.strerror or error) if of)
             raise click.ClickException(told) from None
         except KeyboardInterrupt:
-            click.echo("stopped; the same command goes on from here", err=True)
+            click.echo("stopped; give the same command again", err=True)
             sys.exit(130)
 
 
@@ -105,11 +105,13 @@ def _identify(splits_file: str, split: int, **settings: Any) -> str:
 @only_option
 @click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
-@click.option("--index", type=click.IntRange(0), help="Run this one cell, counted from 0.")
+@click.option("--index", type=click.IntRange(0), help="Run this one of the chosen cells, from 0.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="A Dask cluster: tcp://HOST:8786.")
 @click.option("--threads", type=COUNT, show_default="all, shared out", help="For each cell.")
 @click.option("--stall-minutes", type=MINUTES, default=240, help="End a cell stuck for so long.")
-@click.option("--retries", type=click.IntRange(0), default=1, help="If a cell's process dies.")
+@click.option(
+    "--retries", type=click.IntRange(0), default=1, help="Times to start a dead cell anew."
+)
 def grid(
     study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
 ) -> None:
@@ -124,8 +126,9 @@ def grid(
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
     """
     from semisiam.run import display, grid
-    from semisiam.run.folder import OTHER_IMAGES
 
+    if how["scheduler"] and how["workers"]:
+        raise SettingsError("--workers is for this machine; on Dask its workers' threads count")
     scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
     cells, folder = grid.choose_cells(study, only, index), outputs / study.name
     before = grid.read_status(cells, folder, identify)
@@ -141,9 +144,9 @@ def grid(
         place = running_on(scheduler, **how)
     with place as (executor, run, slots, title), display.showing(cells, slots, title) as show:
         status = grid.run_study(cells, folder, before, executor, run, show)
-    _identify.cache_clear()  # images may have changed meanwhile
+    _identify.cache_clear()  # images and results may have changed meanwhile
     for name, now in grid.read_status(cells, folder, identify).items():
-        if status[name].state == "done" and now.reason.startswith(OTHER_IMAGES):
+        if status[name].state == "done" != now.state:
             status[name] = replace(now, state="failed")
     display.show_failed(status, folder)
     sys.exit(any(cell.state != "done" for cell in status.values()))
@@ -156,8 +159,8 @@ def grid(
 def status(study: Study, outputs: Path, only: str) -> None:
     """Say which cells of a study are done, running, failed or waiting.
 
-    It reads the disk, so it can be asked at any time, from any terminal. Exit code 0 only if all
-    cells are done.
+    It reads the disk, so it can be asked at any time, from any terminal. (If prepared arrays were
+    deleted, it makes them first, which takes minutes.) Exit code 0 only if all cells are done.
     """
     from semisiam.run import display, grid
 
@@ -190,7 +193,7 @@ def record(study: Study, outputs: Path) -> None:
     if len(undone) == len(cells):
         raise SettingsError(f"no cell of {study.name} is done: there is nothing to record")
     for path in {path for cell in cells.values() for path in (cell.weights, cell.splits_file)}:
-        if Path(path).expanduser().is_absolute():
+        if path.startswith(("/", "~")):
             told = "give a path relative to where you call semisiam, and run the cells again"
             raise SettingsError(f"{path} would be recorded: {told}")
     others = {path.parent.name for path in folder.glob("*/params.yaml")} - cells.keys()

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -144,7 +145,7 @@ def _load(folder: Path, cell: Cell) -> tuple[Any, Any, dict[str, Any]]:
         forest = RandomForestClassifier(500, random_state=0)  # see 09_own_images
         is_forest = about.get("classifier") == "forest"
         svm = forest.fit(*known) if is_forest else evaluation.fit_svm(*known, scaled=cell.scaled)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"the cell in {folder} is damaged ({error}): run it again") from None
     finally:
         keras.config.set_dtype_policy(policy)

@@ -75,12 +75,13 @@ def run_notebook(
             kernel_name="python3",
             cwd=NOTEBOOKS,  # not a folder of images, whose .py files it would import
             progress_bar=progress_bar,
+            start_timeout=600,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
         raise SettingsError(f"{refused}: {error.evalue}") from None
-    except DeadKernelError:
-        told = "its process was ended (for want of memory?); the same command goes on from there"
+    except (DeadKernelError, RuntimeError) as error:  # the second if it died, or hung, at its start
+        told = f"its process was killed (too little memory?) or did not start: try again ({error})"
         raise SettingsError(f"{refused}: {told}") from None
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from semisiam.atomic import replacing, write_json
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.evidence.paper import ROW, SCORES, read_printed
-from semisiam.run.folder import explain_undone, write_json
+from semisiam.run.folder import explain_undone
 
 MEASURES = {
     "accuracy": "as trained",
@@ -159,7 +160,8 @@ def record(folder: Path, target: Path, left_out: Container[str] = ()) -> Path:
         if kind == "tsne":
             table = table[table["cell"].isin(shown)]
         table = table.sort_values("cell", kind="stable")
-        table.to_csv(target / f"{kind}.csv", index=False, float_format="%.5g")
+        with replacing(target / f"{kind}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.5g")
     return target
 
 

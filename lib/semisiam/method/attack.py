@@ -26,8 +26,8 @@ def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -
     """
     if n_places > image_size**2:
         raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
-    stream = [seed, 0x9153] + [draw] * (draw > 0)  # draw 0 is the one of all older cells
-    flat = np.random.default_rng(stream).choice(image_size**2, n_places, replace=False)
+    rng = np.random.default_rng([seed, 0x9153, draw])  # NumPy: a last 0 changes nothing
+    flat = rng.choice(image_size**2, n_places, replace=False)
     return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
 
 
@@ -117,7 +117,7 @@ def add_patches(
 def attack_at_random(
     images: np.ndarray, places: np.ndarray, values: np.ndarray, *, seed: int, draw: int = 0
 ) -> np.ndarray:
-    """Mark every image at places of its own: as many pixels, of the same value, and no shortcut."""
+    """Mark each image, uint8 (N, S, S, C), at places of its own: P pixels at most, no shortcut."""
     rng = np.random.default_rng([seed, 0x9155, draw])
     own = rng.integers(images.shape[1], size=(len(images), places.shape[1], 2))
     return attack(images, np.arange(len(images)), own, values[0])

@@ -24,8 +24,8 @@ TSNE_POINTS = 1000
 def fit_svm(embeddings: np.ndarray, labels: np.ndarray, *, scaled: bool = False) -> SVC | Pipeline:
     """Fit the paper's linear SVM, C = 1, on embeddings of D_l alone, float32 (N_l, D).
 
-    They are as they come unless `scaled`, see `Cell.scaled`. Its `decision_function` has a column
-    for each pair of three classes or more. Raises `ValueError` if one is infinite or NaN.
+    Features are not scaled unless `scaled` (see `Cell.scaled`). With three classes or more
+    `decision_function` has one column a pair. Raises `ValueError` if one is infinite or NaN.
     """
     if not np.isfinite(embeddings).all():
         raise ValueError("training diverged, the embedding is not finite: lower learning_rate")

@@ -140,10 +140,9 @@ def batch_norms(encoder: keras.Model) -> list[layers.BatchNormalization]:
 
 
 def share_of_initial_statistics(encoder: keras.Model, mode: str, n_updates: int) -> float:
-    """Share of the statistics it started from that is left in the moving ones, in [0, 1].
+    """How much of the starting statistics is left in the moving ones, in [0, 1]: momentum^updates.
 
-    momentum^updates, the largest over the batch normalisations (0 where there is none); a step of
-    the siamese network updates them twice, once per stream.
+    A siamese step updates them twice, once a stream. The largest over all layers; 0 without any.
     """
     calls = n_updates * (2 if mode == "semi" else 1)
     return max((norm.momentum**calls for norm in batch_norms(encoder)), default=0.0)
@@ -171,8 +170,6 @@ def transform(images: tf.Tensor, labels: tf.Tensor, task: str = "rotation") -> t
 
 class Siamese(keras.Model):
     """A network of two streams that transforms the unlabelled images as a part of each step."""
-
-    task = "rotation"
 
     def train_step(self, data):
         """Do one step on a batch of `pipeline.siamese_batches`."""
@@ -211,10 +208,10 @@ def _head(n_classes: int, name: str) -> layers.Dense:
 
 
 def build_classifier(network: keras.Model | None, encoder: keras.Model) -> keras.Model:
-    """Take from a trained network what one keeps: images to embedding and class probabilities.
+    """Build what is kept of a trained network: from images to embedding and class probabilities.
 
-    A model from uint8 (B, S, S, 3) to `{embedding: (B, 128), y_lab: (B, n_classes)}`, with the
-    network's own weights; it loads without this library. Without a network, no `y_lab`.
+    A model from uint8 (B, S, S, 3) to `{embedding: (B, D), y_lab: (B, n_classes)}`, D 128 but for
+    frozen ones, with the network's weights; it loads without this library. No network, no `y_lab`.
     """
     images = keras.Input(encoder.input_shape[1:], dtype="uint8", name="images")
     outputs = {"embedding": encoder(images)}
@@ -250,7 +247,7 @@ def score_pretext(
 
 
 def embed(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Embed images in inference mode: uint8 (N, S, S, 3) to float32 (N, 128)."""
+    """Embed images in inference mode: uint8 (N, S, S, 3) to float32 (N, D), D 128 if trained."""
     return encoder.predict(image_batches(images), verbose=0)
 
 
@@ -305,7 +302,7 @@ def score_modes(
     random, as in `recalibrate`. The classifier, from `build_classifier`, is left as it was.
     """
     order = np.random.default_rng(0).permutation(len(images))
-    batches, right = image_batches(images[order], batch_size), {"training": 0.0}
+    batches, right = image_batches(images[order], batch_size), {}
     with _kept_weights(classifier.get_layer("encoder")):
         for mode in ("inference", "training"):  # in this order: training moves the statistics
             given = [classifier(batch, training=mode == "training")["y_lab"] for batch in batches]

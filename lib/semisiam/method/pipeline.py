@@ -64,8 +64,8 @@ def siamese_batches(
 
     Gives `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two int64 (B,),
     ceil(N_u / batch_size) times per epoch, `epoch_length` in N_u's place if given. Unlabelled
-    images, also memory-mapped, come as they are, each with the label of a transform that the step
-    does: `show` `one`, drawn anew each epoch, or `all` T. The rest as in `supervised_batches`.
+    images come unchanged, each with the label of the transform that the step will do: `show` is
+    `one`, drawn anew each epoch, or `all` T of each image. The rest as in `supervised_batches`.
     """
     n = epoch_length or len(unlabelled)
     pick = _open_rows(unlabelled)

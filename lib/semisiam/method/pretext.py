@@ -24,7 +24,7 @@ def _arrange(images: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
 
 _TURNS = [partial(np.rot90, k=k, axes=(1, 2)) for k in range(4)]
 TASKS: dict[str, list[Transform]] = {
-    # the images as they are; the labels mean nothing, so it needs lambda_u = 0
+    # the images as they are; the labels mean nothing, and their loss is not counted
     "none": _TURNS[:1] * 4,
     # 0°, 90°, 180°, 270°, counter-clockwise (the paper; Gidaris et al., ICLR 2018)
     "rotation": _TURNS,

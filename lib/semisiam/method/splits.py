@@ -15,8 +15,8 @@ class SplitError(ValueError):
 def count_labelled(fraction: float, n_unlabelled: int) -> int:
     """Number N_l of labelled images for a share of N_u.
 
-    Whole percents up to 10 are multiples of the floor of 1 %, as in the paper (IV): of 13,779
-    images, 1 % is 137 and 5 % is 685. Others, and those of fewer than 100 images, are floored.
+    From 100 images on, whole percents up to 10 are multiples of the floor of 1 %, as in the paper
+    (IV): of 13,779 images 1 % is 137, 5 % is 685. All other shares are rounded down.
     """
     percent = round(fraction * 100, 9)
     if percent == int(percent) <= 10 and n_unlabelled >= 100:
@@ -62,8 +62,8 @@ def _share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -
 def add_noise(labels: np.ndarray, share: float, *, split: int, seed: int) -> np.ndarray:
     """Give a share of the labels, rounded to whole images, a wrong class: int64 (N_l,) from 0.
 
-    Symmetric noise: which ones is drawn at random, and each wrong class is as likely. Of two
-    shares of one split the larger one changes the same images and more, so that they compare.
+    Symmetric noise: which ones is drawn at random, and each wrong class is as likely. A larger
+    share changes the same images as a smaller one, and more.
     """
     rng, n_classes = np.random.default_rng([seed, split, 0x401]), labels.max() + 1
     order, steps = rng.permutation(len(labels)), rng.integers(1, max(n_classes, 2), len(labels))

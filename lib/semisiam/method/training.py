@@ -159,15 +159,15 @@ def train(
 
     Args:
         labelled, labels: uint8 (N_l, S, S, 3), attacked if the cell says so, and int64 (N_l,).
-        unlabelled: uint8 (N_u, S, S, 3); not read in `supervised`.
+        unlabelled: uint8 (N_u, S, S, 3); in `supervised` at most its length counts.
         checkpoint: file to go on from and to write after every epoch; a resumed run ends in
             the very weights and history of an undisturbed one.
         content: identity of the images, `Dataset.content`; a checkpoint of others is not used.
         on_epoch: called with each epoch's row as it ends.
 
     Returns one row an epoch (from 1): losses, accuracies in [0, 1], learning rate, seconds. Keras
-    averages the joint loss over images and its two parts over batches, which differs by the weight
-    of the last short batch. No row in `frozen`, which trains nothing. Raises `SettingsError` if
+    averages the joint loss over images, its two parts over batches: a short last batch makes them
+    differ a little. No row in `frozen`, which trains nothing. Raises `SettingsError` if
     there are fewer unlabelled than labelled images in `semi`.
     """
     if cell.mode == "frozen":

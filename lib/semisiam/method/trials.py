@@ -37,10 +37,10 @@ def prepare_labelled(
 ) -> Labelled:
     """Draw a cell's labelled set, attack it and defend it (paper, III-B and III-C).
 
-    Label noise comes between: a mark is chosen for the true class, and set by the given one.
-    Of a pool, uint8 (N, S, S, 3), with labels, int64 (N,); N_l is a share of `n_unlabelled`. A
-    `recorded` set and its marks are repeated instead. Raises `SplitError` if more labels are asked
-    for than there are, or a class would get none.
+    A mark is chosen from the true classes; each image gets the mark of its given label, which
+    noise may have changed. The pool is uint8 (N, S, S, 3), its labels int64 (N,); N_l is a share of
+    `n_unlabelled`. A `recorded` set is repeated with its marks. Raises `SplitError` if it does not
+    fit the cell, more labels are asked for than there are, or a class would get none.
     """
     n_labelled = splits.count_labelled(cell.label_fraction, n_unlabelled)
     draw = {"split": cell.split, "seed": cell.seed}
@@ -51,12 +51,13 @@ def prepare_labelled(
     clean, labels = pool[rows], pool_labels[rows]
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
-    if recorded and cell.attack != "none":
-        alike = recorded.places.size == marks[0].size and (recorded.values == marks[1]).all()
-        if not alike or (cell.attack == "searched" and (recorded.places != marks[0]).any()):
-            told = "use the same attack and its settings"
-            raise splits.SplitError(f"splits_file was recorded with another kind of mark: {told}")
-    places, values = (recorded.places, recorded.values) if recorded else marks
+    alike = recorded and recorded.places.size == marks[0].size
+    alike = alike and (recorded.values == marks[1]).all()
+    moved = alike and cell.attack == "searched" and (recorded.places != marks[0]).any()
+    if recorded and cell.attack != "none" and (moved or not alike):
+        told = "use the same attack and its settings"
+        raise splits.SplitError(f"splits_file was recorded with another kind of mark: {told}")
+    places, values = (recorded.places, recorded.values) if alike else marks
     labels = splits.add_noise(labels, cell.label_noise, **draw)
     attacked = _attack(cell, clean, labels, places, values)
     shown = clean if cell.attack == "none" else attacked
@@ -88,14 +89,15 @@ def predict_twice(
     Images are uint8 (N, S, S, 3), `images` and `labels` D_l as trained on; the encoder is left as
     it was. Returns int64 (N,) each: `as trained`, and `re-estimated` with exact statistics of D_l.
     """
-    readings = {"as trained": _predict(encoder, images, labels, test)}
+    readings = {"as trained": fit(encoder, images, labels)(test)}
     with model.recalibrated(encoder, images, batch_size):
-        return readings | {"re-estimated": _predict(encoder, images, labels, test)}
+        return readings | {"re-estimated": fit(encoder, images, labels)(test)}
 
 
-def _predict(encoder, images, labels, test):
+def fit(encoder: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable:
+    """Fit the SVM on embeddings; return a function from images, as `embed` takes, to classes."""
     svm = evaluation.fit_svm(model.embed(encoder, images), labels)
-    return svm.predict(model.embed(encoder, test))
+    return lambda shown: svm.predict(model.embed(encoder, shown))
 
 
 def score_trigger(

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -63,13 +63,17 @@ def showing(
     last: dict[str, Status] = {}
 
     def update(status: dict[str, Status]) -> None:
+        with suppress(OSError):  # a terminal that was closed or a full disk stops no cell
+            tell(status)
+        last.update(status)
+
+    def tell(status: dict[str, Status]) -> None:
         for name, cell in status.items():
             changed = last and last[name].state != cell.state
             if changed and cell.state in ("done", "failed"):
                 console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
             elif changed and cell.state == "running" and plain:
                 console.print(describe_cell(name, cell, None))
-        last.update(status)
         live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
 
     if title:
@@ -78,8 +82,8 @@ def showing(
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield update
     finally:
-        if last:
-            console.print(describe_all(cells, last, workers))
+        with suppress(OSError):
+            console.print(describe_all(cells, last, workers)) if last else None
 
 
 def draw(cells: dict[str, Cell], status: dict[str, Status], workers: int) -> Group:
@@ -107,5 +111,6 @@ def show_failed(status: dict[str, Status], folder: Path) -> None:
     if failed:
         print(f"\n{len(failed)} failed:", file=sys.stderr)
     for name, cell in failed.items():
-        log = os.path.relpath(folder / name / "log.txt")
-        print(f"{name}\n    why  {cell.reason}\n    log  {log}", file=sys.stderr)
+        told, log = f"{name}\n    why  {cell.reason}", folder / name / "log.txt"
+        told += f"\n    log  {os.path.relpath(log)}" * log.exists()
+        print(told, file=sys.stderr)

@@ -9,6 +9,7 @@ The system drops the lock when the last of them is gone, however it ended.
 """
 
 import faulthandler
+import fcntl
 import hashlib
 import os
 import platform
@@ -87,13 +88,14 @@ def open_folder(cell: Cell) -> Path:
             while _held:
                 os.close(_held.pop())
             if (descriptor := hold(folder, seconds=2)) is None:
-                raise SettingsError(f"output_dir: another run works in {folder}; choose another")
+                told = f"another run, or a notebook that is still open, holds {folder}"
+                raise SettingsError(f"output_dir: {told}: end it, or give another output_dir")
             _held.append(descriptor)
         # where a crash was goes where stderr went before ipykernel took it: to the grid's log
         faulthandler.enable(getattr(sys.stderr, "_original_stdstream_copy", 2))
         start_over(folder, cell)
     except OSError as error:
-        told = f"output_dir: cannot write to {folder}: {error.strerror}; choose another folder"
+        told = f"output_dir: cannot write to {folder}: {error.strerror}; give another one"
         raise SettingsError(told) from None
     return folder
 
@@ -125,7 +127,7 @@ def hold(folder: Path, seconds: float = 0) -> int | None:
             time.sleep(0.05)
     except OSError as error:
         os.close(descriptor)
-        told = f"its file system has no locks ({error.strerror}); choose a folder on another one"
+        told = f"its file system has no locks ({error.strerror})"
         raise OSError(error.errno, told, str(folder / "lock")) from None
     with suppress(OSError):  # a full disk is told by what must be written
         os.pwrite(descriptor, f"{name_process()}\n".encode(), 0)
@@ -139,11 +141,11 @@ def name_process() -> str:
 
 def find_holder(folder: Path) -> str:
     """Name who works on a cell, as `name_process` does; empty if nobody works there."""
-    with suppress(OSError):  # none there, or not ours to write: no run of ours is there
-        (folder / "lock").stat()
-        if (descriptor := hold(folder)) is None:
-            return (folder / "lock").read_text().partition("\n")[0] or "another host"
-        os.close(descriptor)
+    with suppress(OSError), (folder / "lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # who may only read may ask, too
+        except BlockingIOError:
+            return file.readline().strip() or "another host"
     return ""
 
 
@@ -211,7 +213,10 @@ def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
         ran = done.get("content") or read_json(folder / "split.json").get("content", content)
         if ran != content:
             return f"{OTHER_IMAGES}: content {ran}, now {content}"
-    return _find_damage(folder, done.get("files", {}))
+    files = done.get("files", {})
+    if cell.keep_model and "features.npz" in files and "model.keras" not in files:
+        return "run with keep_model False, now True"
+    return _find_damage(folder, files)
 
 
 def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:

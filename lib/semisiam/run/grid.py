@@ -43,11 +43,8 @@ def choose_cells(study: Study, only: str = "", index: int | None = None) -> dict
             cells = {k: cell for k, cell in cells.items() if k in alike}
             continue
         if name not in Cell.model_fields or not values:
-            named = ", ".join(study.axes) or "the study has no axes"
-            told = (
-                f"no cell has this name; of settings, give SETTING=VALUE[,VALUE], e.g. of {named}"
-            )
-            raise SettingsError(f"--only {word}: {told}")
+            told = "no cell has this name; of settings, give SETTING=VALUE[,VALUE], e.g. of "
+            raise SettingsError(f"--only {word}: {told}{', '.join(study.axes) or 'split'}")
         there = list(dict.fromkeys(getattr(cell, name) for cell in every.values()))
         wanted = [_read_value(name, value) for value in values.split(",")]
         if unknown := [value for value in wanted if value not in there]:
@@ -147,25 +144,20 @@ def run_study(
             ran = read_json(folder / name / "done.json").get("content")
             if not cell.reason.endswith(f"now {ran}"):  # nobody else has run it meanwhile
                 (folder / name / "done.json").unlink(missing_ok=True)
-    elsewhere = {name for name, cell in status.items() if cell.state == "running"}
-    left = [name for name, cell in status.items() if cell.state not in ("done", "running")]
+    left = [name for name, cell in status.items() if cell.state != "done"]
     known = {name: read_json(folder / name / "done.json").get("hash") for name in cells}
-
-    def submit(name: str) -> futures.Future:
-        return executor.submit(run, cells[name], folder / name, known[name])
-
-    ours = {name: submit(name) for name in left}
-    on_change(status)
-    while ours or elsewhere:
+    ours: dict[str, futures.Future] = {}
+    while left or ours:
+        for name in [name for name in left if status[name].state != "running"]:  # nobody else
+            left.remove(name)
+            ours[name] = executor.submit(run, cells[name], folder / name, known[name])
+        on_change(status)
         futures.wait(ours.values(), 0.5, futures.FIRST_COMPLETED) if ours else time.sleep(0.5)
         for name in [name for name, future in ours.items() if future.done()]:
             status[name] = _get_result(ours.pop(name))
-            elsewhere |= {name} if status[name].state == "running" else set()
-        status |= {name: _look(folder / name, cells[name]) for name in (*ours, *elsewhere)}
-        for name in [name for name in elsewhere if status[name].state != "running"]:
-            elsewhere.discard(name)
-            ours[name] = submit(name)
-        on_change(status)
+            left += [name] * (status[name].state == "running")
+        status |= {name: _look(folder / name, cells[name]) for name in (*ours, *left)}
+    on_change(status)
     return status
 
 

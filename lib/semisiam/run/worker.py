@@ -26,7 +26,7 @@ THREADS += [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")]  # Das
 TICK = 0.5  # s
 ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
 PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
-OTHER_GRID = "a grid of other settings or code ran it meanwhile: end one, then the same command"
+OTHER_GRID = "another grid, with other settings or code, ran it: stop that, give this one again"
 CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.+)")  # where
 
 
@@ -43,7 +43,7 @@ class Status:
 def run_cell(
     cell: Cell,
     folder: Path,  # gets `log.txt` and, on failure, `failed.json` too
-    known: str | None = None,  # the hash of what was done there before, which may be written over
+    known: str | None = None,  # hash of an older result there, which this run may overwrite
     *,
     threads: int | None = None,  # all there are; they change the order of sums
     stall_minutes: float = 240,  # without the end of an epoch, then the cell is ended
@@ -151,7 +151,7 @@ def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
     if not errors and "Kernel died" in last:
         if crash := CRASH.search(log):
             return f"the kernel crashed: {crash[1]}, in {crash[2]}", True
-        return "the kernel died: it was ended (for want of memory?) or left", True
+        return "the kernel died: it was killed (too little memory?) or ended by itself", True
     reason = errors[0] if errors else last
     told = [name for name, signs in PREFIXES.items() if any(sign in reason for sign in signs)]
     return ": ".join([*told, reason]), False
