@@ -53,7 +53,6 @@ def test_a_control_is_trained_and_scored(audit, mode):
     assert found["updates"] == 2 * {"supervised": 12 / 6, "semi": 24 / 6}[mode]
     assert found["clean fit"] == found["as trained"]  # no marks, so the same fit
     assert found["re-estimated"] > 0.8
-    assert all(0 <= value <= 1 for name, value in found.items() if name != "updates")
 
 
 def test_a_clean_fit_is_on_images_without_marks(audit, monkeypatch):

@@ -111,13 +111,6 @@ def test_differences_are_rows_with_their_intervals(ax):
     assert np.ptp(nothing[:, 0]) == 0
 
 
-def test_the_method_names_its_parts(ax):
-    assert figures.method(ax) is ax
-    text = " ".join(part.get_text() for part in ax.texts)
-    for part in ("labelled", "unlabelled", "encoder", "rotation head", "joint loss", "SVM"):
-        assert part in text
-
-
 def test_dots_and_rings_stand_in_the_row_of_their_control(ax):
     table = pd.DataFrame({"before": [10.0, 20, 30], "after": [40.0, 20, 60]}, index=["a", "a", "b"])
     figures.dots(ax, table, chance=5)

@@ -74,15 +74,6 @@ def test_an_older_grid_leaves_what_a_newer_one_has_run(tiny):
     assert worker.run_cell(older, folder, newer.hash).state == "done"  # it saw the newer cell
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"hash": "0"}'])
-def test_a_damaged_done_file_does_not_count(tiny, text):
-    study = write_study(tiny, [0])
-    folder = tiny / "some" / name(0)
-    folder.mkdir(parents=True)
-    (folder / "done.json").write_text(text)
-    assert read_status(study, tiny)[name(0)].state == "waiting"
-
-
 def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monkeypatch):
     study = write_study(tiny, [0])
     assert invoke("grid", study, "--outputs", tiny).exit_code == 0

@@ -283,7 +283,6 @@ def test_a_table_with_a_mistake(tmp_path):  # test_parts has them all
         (("updates", "many"), "-p updates many: int is needed"),
         (("image_size", -3), "image_size = -3: input should be greater than or equal to 8"),
         (("image_size", 16), "image_size = 16 is too small for backbone 'small_cnn'"),
-        (("lambda_u", "nan"), "lambda_u = nan: input should be a finite number"),
         (("weights", "imagenet"), "backbone 'small_cnn' was never trained on it"),
         (("folder", "x"), "-p folder: there is no such parameter"),
     ],

@@ -13,13 +13,7 @@ def test_each_rotation_of_a_2x2_image():
     assert rotated.dtype == np.uint8
 
 
-def test_a_turn_back_undoes_each_rotation():
-    rng = np.random.default_rng(0)
-    images, turns = rng.integers(0, 256, (9, 5, 5, 3), np.uint8), rng.integers(0, 4, 9)
-    assert (transform(transform(images, turns), -turns % 4) == images).all()
-
-
-@pytest.mark.parametrize(("task", "count"), [("rotation_flip", 6), ("jigsaw", 24)])
+@pytest.mark.parametrize(("task", "count"), [("rotation", 4), ("rotation_flip", 6), ("jigsaw", 24)])
 def test_each_label_inverts_its_transform(task, count):
     size = 4
     places = np.arange(size**2, dtype=np.int32).reshape(1, size, size, 1)

@@ -9,7 +9,6 @@ import pytest
 from made_up import write_cell
 
 from semisiam import ROOT
-from semisiam.cell import Cell
 from semisiam.evidence import results, statistics, tables
 from semisiam.evidence.results import MixtureError
 
@@ -73,12 +72,6 @@ def test_a_half_written_cell_never_counts(folder, file, content):
     assert results.summarise(cells).loc[(*ROW, "semi", "none"), "mean"] == pytest.approx(77.5)
 
 
-def test_other_folders_and_files_do_not_disturb(folder):
-    (folder / "report").mkdir()
-    (folder / "report.html").write_text("")
-    assert len(results.collect(folder)) == 8
-
-
 def test_mean_and_sample_std_over_splits_beside_the_published(folder):
     table = results.summarise(results.collect(folder))
     semi = table.loc[(*ROW, "semi", "none")]
@@ -90,19 +83,6 @@ def test_mean_and_sample_std_over_splits_beside_the_published(folder):
     assert (supervised["n"], supervised["collapsed"]) == (0, 3)
     assert np.isnan(supervised["mean"])  # which class won says nothing
     assert (*ROW, "supervised", "pixel") not in table.index
-
-
-def test_the_re_estimated_accuracy_is_a_table_of_its_own(folder):
-    table = results.summarise(results.collect(folder), "accuracy_recalibrated")
-    assert table.loc[(*ROW, "supervised", "none"), "mean"] == pytest.approx(68.0)
-
-
-def test_delta_interval_by_hand(folder):
-    table = statistics.compare_modes(results.collect(folder), "accuracy_recalibrated")
-    row = table.loc[(*ROW, "none")]  # 2, 7, 12: mean 7, std 5, t(0.975, 2) = 4.30265
-    reach = 4.30265 * 5 / np.sqrt(3)
-    assert (row["low"], row["high"]) == pytest.approx((7 - reach, 7 + reach), abs=1e-3)
-    assert (*ROW, "pixel") not in table.index
 
 
 def test_a_mixture_of_scales_is_refused_and_named(folder):
@@ -135,20 +115,6 @@ def test_any_setting_of_scale_counts(folder, other):
     name = "n_unlabelled" if "metrics" in other else next(iter(other))
     with pytest.raises(MixtureError, match=name):
         results.summarise(results.collect(folder))
-
-
-def test_the_same_split_twice_at_different_seeds_is_not_averaged(folder):
-    write_cell(folder, 0.9, mode="semi", split=0, seed=5, name="again", **BASE)
-    with pytest.raises(MixtureError, match=r"seed: 0 .* 5"):
-        results.summarise(results.collect(folder))
-
-
-def test_a_setting_is_of_scale_unless_it_is_compared():
-    compared = results.OF_NAME | results.NOT_RESULTS
-    assert set(Cell.model_fields) - set(results.SCALE) == compared
-    assert compared - results.NOT_RESULTS == {
-        *("dataset", "label_fraction", "backbone", "attack", "mode", "split", "attack_draw")
-    }
 
 
 def test_draws_of_the_attack_are_averaged_before_splits(tmp_path):

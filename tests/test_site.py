@@ -36,11 +36,6 @@ def test_each_entry_is_a_page_that_is_read(entry):
         assert any(fnmatch(name, pattern) for pattern in CONF["include_patterns"]), name
 
 
-def test_nothing_is_executed_and_nothing_asked_for_from_anywhere():
-    assert CONF["nb_execution_mode"] == "off"
-    assert CONF["html_math_renderer"] == "mathml"
-
-
 def test_the_lock_has_an_allowed_version_of_each_and_hashes():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     entries = [e for e in re.split(r"\n(?=\S)", LOCK) if not e.startswith("#")]

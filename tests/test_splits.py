@@ -106,11 +106,7 @@ def test_a_recorded_split_is_read_back(tmp_path):
 
 
 def test_a_whole_percent_of_fewer_than_a_hundred_images():
-    assert [splits_of(n) for n in (60, 99, 100, 150)] == [3, 4, 5, 5]
-
-
-def splits_of(n_unlabelled):
-    return count_labelled(0.05, n_unlabelled)
+    assert [count_labelled(0.05, n) for n in (60, 99, 100, 150)] == [3, 4, 5, 5]
 
 
 @pytest.mark.parametrize(

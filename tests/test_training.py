@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from semisiam.cell import Cell, SettingsError
-from semisiam.method import model, training
+from semisiam.method import model, training, views
 
 
 def rates(epochs, decay_start=0.4):
@@ -35,6 +35,20 @@ def test_steps_of_an_epoch():
     assert training.count_steps(Cell(mode="semi"), 600, 60_000) == 938  # ceil(60,000 / 64)
     equal = Cell(mode="supervised", equal_updates=True)
     assert training.count_steps(equal, 600, 60_000) == 938
+
+
+@pytest.mark.parametrize(
+    ("settings", "images"),  # a labelled image for each of 20 unlabelled ones
+    [
+        ({"mode": "supervised"}, 6),
+        ({"mode": "frozen"}, 0),
+        ({}, 2 * 20),
+        ({"rotations": "all"}, 20 + 4 * 20),
+        ({"pretext": "barlow_twins"}, 20 + 2 * 20),
+    ],
+)
+def test_images_of_an_epoch(settings, images):
+    assert training.count_views(Cell.check(settings), 6, 20) == images
 
 
 def first_epoch(n_labelled=6, n_unlabelled=48, **settings):
@@ -175,15 +189,16 @@ def die_in_epoch(epoch):
     return die
 
 
-@pytest.mark.parametrize("mode", ["supervised", "semi"])
-def test_a_resumed_run_ends_as_an_undisturbed_one(mode, tmp_path):
-    undisturbed, expected = run(mode, epochs=4)
+@pytest.mark.parametrize("task", ["supervised", "rotation", *views.VIEW_TASKS])
+def test_a_resumed_run_ends_as_an_undisturbed_one(task, tmp_path):
+    mode, task = ("supervised", {}) if task == "supervised" else ("semi", {"pretext": task})
+    undisturbed, expected = run(mode, epochs=4, **task)
     path = tmp_path / "checkpoint.npz"
     for epoch in (1, 3):  # dies as the epoch ends, before its checkpoint: it is done again
         with pytest.raises(Killed):
-            run(mode, epochs=4, checkpoint=path, on_epoch=die_in_epoch(epoch))
+            run(mode, epochs=4, checkpoint=path, on_epoch=die_in_epoch(epoch), **task)
     told = []
-    history, embedding = run(mode, epochs=4, checkpoint=path, on_epoch=told.append)
+    history, embedding = run(mode, epochs=4, checkpoint=path, on_epoch=told.append, **task)
     assert [row["epoch"] for row in told] == [3, 4]
     assert history.drop(columns="seconds").equals(undisturbed.drop(columns="seconds"))
     assert (embedding == expected).all()

@@ -8,7 +8,7 @@ import pytest
 from archives import make_images
 
 from semisiam.cell import Cell
-from semisiam.method import evaluation, model, splits, training, trials, views
+from semisiam.method import model, splits, training, trials, views
 
 POOL, POOL_LABELS = make_images(40, 32, 32, 3), np.arange(40) % 2
 
@@ -163,9 +163,6 @@ def test_a_frozen_cell_trains_nothing_and_says_so():
     labelled = trials.Labelled(None, labels, images, images, images, None, None)
     facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
     assert facts == {"n_updates": 0, "bn_initial_share": 1.0}
-    assert evaluation.fit_svm(model.embed(encoder, images), labels).score(
-        model.embed(encoder, images), labels
-    ) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("task", ["rotation", "none", *views.VIEW_TASKS])
@@ -178,11 +175,6 @@ def test_a_check_of_the_task_stands_beside_the_accuracy(task):
     facts = trials.describe_training(cell, encoder, network, history, labelled, 12, images, labels)
     assert ("rotation_accuracy" in facts) == (task == "rotation")
     assert ("pretext_check" in facts) == (task in views.VIEW_TASKS)
-    assert facts["training_accuracy"] == history["accuracy_labelled"].iloc[-1]
-    if task == "rotation":
-        last = history["accuracy_unlabelled"].iloc[-1]
-        assert facts["rotation_accuracy"]["training"] == pytest.approx(last)
-        assert 0 <= facts["rotation_accuracy"]["test"] <= 1
 
 
 def test_the_last_epoch_counts_and_d_l_is_scored_as_trained_on(monkeypatch):

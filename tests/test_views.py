@@ -1,15 +1,13 @@
 import math
-from contextlib import suppress
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from semisiam.cell import Cell, SettingsError
 from semisiam.data.datasets import _choose_classes, load
 from semisiam.data.files import DataError
 from semisiam.data.parts import Part
-from semisiam.method import model, training, views
+from semisiam.method import model, views
 from semisiam.method.pretext import draw_labels
 
 # two columns without correlation: against themselves the identity, swapped 0 and 1 change places
@@ -97,45 +95,11 @@ def test_a_crop_of_all_is_the_image_or_its_mirror():
     assert set(zip(same, turned, strict=True)) == {(True, False), (False, True)}
 
 
-@pytest.mark.parametrize("task", views.VIEW_TASKS)
-def test_a_run_on_views_that_is_resumed_ends_in_the_same_weights(task, tmp_path):
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 2
-
-    def run(path=None, until=9):
-        """Train two epochs, or stop in one; gives the weights and the epochs that were run."""
-        cell, seen = Cell(pretext=task, epochs=2, batch_size=8), []
-        _, network = training.start_network(cell, 2)
-
-        def tell(row):
-            seen.append(row["epoch"])
-            if row["epoch"] == until:  # as if it were killed before this epoch is kept
-                raise RuntimeError
-
-        known = images[:6], labels[:6], images
-        with suppress(RuntimeError):
-            training.train(cell, network, *known, checkpoint=path, on_epoch=tell)
-        return network.get_weights(), seen
-
-    whole, _ = run()
-    path = tmp_path / "checkpoint.npz"
-    run(path, until=2)
-    resumed, seen = run(path)
-    assert seen == [2]
-    assert all((a == b).all() for a, b in zip(whole, resumed, strict=True))
-    assert training.count_views(Cell(pretext=task), 6, 20) == 3 * 20
-
-
 def test_consistency_has_no_head_of_its_own():
     encoder = model.build_encoder("small_cnn", 32)
     network = model.build_siamese(encoder, 3, "consistency")
     assert network.count_params() == encoder.count_params() + 128 * 3 + 3
     assert len(network.trainable_variables) == len(encoder.trainable_variables) + 2
-
-
-def test_all_turns_at_once_need_a_task_that_turns():
-    with pytest.raises(SettingsError, match="rotations = 'all' needs pretext"):
-        Cell.check({"pretext": "barlow_twins", "rotations": "all"})
 
 
 def test_classes_of_the_unlabelled_images():
