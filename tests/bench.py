@@ -468,7 +468,7 @@ def first(kind, backbone, size, folder):
         network.fit(x, y, verbose=0, callbacks=[end])
     from semisiam.method import training
 
-    training._Recorder.on_train_batch_end = stop
+    training.keras.callbacks.LearningRateScheduler.on_train_batch_end = stop
     cells = (ROOT / "notebooks" / "master.py").read_text().split("\n# %%")
     given = (f"{name} = {value!r}" for name, value in (settings | {"output_dir": folder}).items())
     injected = "\n".join(["# Parameters", *given])  # as papermill does

@@ -313,6 +313,6 @@ def test_a_value_for_no_data_that_crushes_all_others_is_told():
     pictures = [real, other, np.arange(2048, dtype=np.uint16).reshape(32, 64) * 32]
     blue = pictures[2][..., None] * np.array([0, 0, 1], np.uint16)  # as stained nuclei are
     part = Part([*pictures, blue], np.array([*"abcd"]), np.zeros(4, int))
-    assert len([*reader.read(part)]) == 4
+    assert len([*reader.read(part, "images")]) == 4
     told = [n for (said, _), n in reader.remarks.items() if "few grey levels are left" in said]
     assert sum(told) == 2

@@ -51,9 +51,11 @@ def test_all_four_of_every_image():
 
 
 def test_rotations_are_equally_frequent_and_new_each_epoch():
-    first, second = (draw_labels(1002, seed=[0, 1], epoch=epoch) for epoch in (0, 1))
+    first, second = (
+        draw_labels(1002, task="rotation", seed=[0, 1], epoch=epoch) for epoch in (0, 1)
+    )
     assert sorted(np.bincount(first)) == [250, 250, 251, 251]
     assert 0.6 < (first != second).mean() < 0.9  # 3/4 by chance
     assert np.bincount(draw_labels(48, task="jigsaw", seed=[0], epoch=0)).tolist() == [2] * 24
-    assert (first == draw_labels(1002, seed=[0, 1], epoch=0)).all()
-    assert (first != draw_labels(1002, seed=[0, 2], epoch=0)).any()
+    assert (first == draw_labels(1002, task="rotation", seed=[0, 1], epoch=0)).all()
+    assert (first != draw_labels(1002, task="rotation", seed=[0, 2], epoch=0)).any()

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RESULTS_VERSION = 2  # raise when a change to the code changes what a cell computes
-MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "resnet50_v2": 32, "inception_v3": 75}
+MIN_IMAGE_SIZE = {"small_cnn": 32, "mobilenet_v2": 32, "inception_v3": 75, "resnet50_v2": 32}
 NOT_RESULTS = {"data_dir", "output_dir", "keep_model"}  # where, and what is kept
 # hashed only if set: older hashes stay
 ADDED = {"attack_draw", "weights", "label_noise", "unlabelled_classes", "pretext_images"}
@@ -33,8 +33,7 @@ class _Settings(BaseModel):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            lines = [_explain(mistake, cls) for mistake in error.errors()]
-            raise SettingsError("\n".join(lines)) from None
+            raise SettingsError("\n".join(_explain(e, cls) for e in error.errors())) from None
 
 
 class Cell(_Settings):

@@ -18,7 +18,7 @@ from semisiam.cell import Cell, SettingsError, Study
 PAPER_SIZES = {"malaria": 128, "digits": 32}  # the others: 96 (III-B); digits are not the paper's
 PATH, FOLDER = click.Path(path_type=Path), click.Path(file_okay=False, path_type=Path)
 COUNT, MINUTES = click.IntRange(1), click.FloatRange(0, min_open=True)
-SIZE = click.IntRange(8, 1024)
+FROM_ZERO, SIZE = click.IntRange(0), click.IntRange(8, 1024)
 
 
 class _Group(click.Group):
@@ -105,16 +105,12 @@ def _identify(splits_file: str, split: int, **settings: Any) -> str:
 @only_option
 @click.option("--workers", type=COUNT, show_default="2, or one a GPU", help="Cells side by side.")
 @click.option("--dry-run", is_flag=True, help="List cells, time and disk needed, and stop.")
-@click.option("--index", type=click.IntRange(0), help="Run this one of the chosen cells, from 0.")
+@click.option("--index", type=FROM_ZERO, help="Run this one of the chosen cells, from 0.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="A Dask cluster: tcp://HOST:8786.")
 @click.option("--threads", type=COUNT, show_default="all, shared out", help="For each cell.")
 @click.option("--stall-minutes", type=MINUTES, default=240, help="End a cell stuck for so long.")
-@click.option(
-    "--retries", type=click.IntRange(0), default=1, help="Times to start a dead cell anew."
-)
-def grid(
-    study: Study, outputs: Path, only: str, index: int | None, dry_run: bool, **how: Any
-) -> None:
+@click.option("--retries", type=FROM_ZERO, default=1, help="Times to start a dead cell anew.")
+def grid(study: Study, outputs: Path, only: str, index: int | None, **how: Any) -> None:
     """Run every cell of a study that is not done yet.
 
     Each cell is one run of notebooks/master.ipynb in a process of its own, in
@@ -132,7 +128,7 @@ def grid(
     scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
     cells, folder = grid.choose_cells(study, only, index), outputs / study.name
     before = grid.read_status(cells, folder, identify)
-    if dry_run:
+    if how.pop("dry_run"):
         display.show(cells, before, workers, folder)
         click.echo(grid.check_disk(folder, cells, before))
         return
@@ -264,7 +260,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
 @click.option("--dir", "data_dir", default="", help="Folder of archive, files or your images.")
 @click.option("--size", type=SIZE, show_default="the paper's", help="Height and width (px).")
 @click.option("--test-split", default="random", help="How malaria is halved: random or patient.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="For drawing halves.")
+@click.option("--seed", type=FROM_ZERO, default=0, help="For drawing halves.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that do not decode.")
 def data(name: str, size: int | None, **settings: Any) -> None:
     """Fetch, check and prepare a data set, and describe it.

@@ -22,10 +22,9 @@ BATCH_SIZE = 256  # images in memory at once
 
 
 def write_embeddings(cell_folder: Path, images: Path, output: Path) -> pd.DataFrame:
-    """Write the table of `embed_images` as .csv or .npz, by the suffix of `output`; returns it.
+    """Write the table of `embed_images` as `cli.embed` says, by the suffix of `output`; returns it.
 
-    The .npz holds files and predicted_classes, str (N,), confidences, float32 (N,), and
-    embeddings, float32 (N, 128). Raises `DataError`, at once if `output` cannot be written.
+    Raises `DataError`, at once if `output` cannot be written.
     """
     if output.suffix not in (".csv", ".npz"):
         raise DataError(f"--output {output}: the name must end in .csv or .npz")
@@ -72,7 +71,7 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     network, svm, about = _load(cell_folder, cell)
     reader = pixels.Reader(cell.image_size, about.get("value_range", ()))
     names, rows, found = np.array([*members]), [], []
-    readable = reader.read(Part(members.values(), names, np.full(len(names), -1)))
+    readable = reader.read(Part(members.values(), names, np.full(len(names), -1)), "images")
     while batch := list(islice(readable, BATCH_SIZE)):
         rows += [row for row, _, _ in batch]
         found.append(network.predict_on_batch(np.stack([image for _, _, image in batch])))
@@ -83,11 +82,9 @@ def embed_images(cell_folder: Path, images: Path) -> pd.DataFrame:
     predicted = svm.predict(embeddings)
     if chances is None and hasattr(svm, "predict_proba"):
         chances = svm.predict_proba(embeddings)
-    sure = np.nan if chances is None else chances[np.arange(len(rows)), predicted]
-    table = pd.DataFrame(embeddings).add_prefix("e")
-    table.insert(0, "file", names[rows])
-    table.insert(1, "predicted_class", np.array(about["class_names"])[predicted])
-    table.insert(2, "confidence", sure)
+    first = {"file": names[rows], "predicted_class": np.array(about["class_names"])[predicted]}
+    first["confidence"] = np.nan if chances is None else chances[np.arange(len(rows)), predicted]
+    table = pd.DataFrame(first).join(pd.DataFrame(embeddings).add_prefix("e"))
     table.attrs = {"left_out": reader.damaged, "notes": notes + reader.describe()}
     return table
 

@@ -79,6 +79,9 @@ def load(
     parts, class_names = _choose_classes(parts, facts["class_names"], unlabelled_classes)
     train, test = parts["train"], parts["test"]
     unlabelled = parts.get("unlabelled", train)
+    content = hashlib.sha256(json.dumps(class_names).encode())
+    for part, of in sorted(parts.items()):
+        content.update(part.encode() + of.digests.tobytes() + of.labels.tobytes())
     return Dataset(
         name=name,
         class_names=tuple(class_names),
@@ -89,7 +92,7 @@ def load(
         test_labels=test.labels,
         notes=(*facts["notes"], *notes),
         test_rows=np.array(facts["test_rows"], np.int64),
-        content=_hash_content(class_names, parts),
+        content=content.hexdigest()[:16],
         parts={"train": train, "test": test, "unlabelled": unlabelled},
         facts=facts["parts"],
         decoding=facts["decoding"],
@@ -103,8 +106,7 @@ def _limit(
     """Draw subsets of the unlabelled pool and the test images, and say so."""
     parts, notes = dict(parts), []
     pool = "unlabelled" if "unlabelled" in parts else "train"
-    limits = {"unlabelled": (pool, unlabelled_limit), "test": ("test", test_limit)}
-    for what, (part, limit) in limits.items():
+    for what, part, limit in (("unlabelled", pool, unlabelled_limit), ("test", "test", test_limit)):
         labels = parts[part].labels
         if not 0 < limit < len(labels):
             continue
@@ -137,13 +139,6 @@ def _choose_classes(
         return parts | {"unlabelled": first["train"]}, class_names
     others = train.select(np.flatnonzero(train.labels >= half))
     return first | {"unlabelled": train if which == "more" else others}, class_names[:half]
-
-
-def _hash_content(class_names: list[str], parts: dict[str, Part]) -> str:
-    content = hashlib.sha256(json.dumps(class_names).encode())
-    for name, part in sorted(parts.items()):
-        content.update(name.encode() + part.digests.tobytes() + part.labels.tobytes())
-    return content.hexdigest()[:16]
 
 
 def _prepare(
@@ -230,7 +225,11 @@ def _write(
         items |= {f"{name}_{of}": column for of, column in parts[name]._asdict().items()}
     if reader.damaged and not skip_damaged:
         total = sum(len(part.names) for part in raw.parts.values())
-        raise DataError(_explain_damaged(reader.damaged, total, settings))
+        told = f"{len(reader.damaged):,} of {total:,} images do not decode:\n  "
+        told += enumerate_few(reader.damaged, 10, "\n  ")
+        given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
+        command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
+        raise DataError(f"{told}\nmend or remove them, or prepare the data without them: {command}")
     classes, present = list(raw.class_names), set(parts["train"].labels)
     empty = [f"in {name}" for name, part in parts.items() if not len(part.labels)]
     if empty := empty + [f"in train of {c}" for i, c in enumerate(classes) if i not in present]:
@@ -261,19 +260,10 @@ def _write(
             os.fsync(file.fileno())
 
 
-def _explain_damaged(damaged: list[str], total: int, settings: dict[str, Any]) -> str:
-    given = [f"--{key}={value}" for key, value in settings.items() if value and key != "name"]
-    command = shlex.join(["semisiam", "data", settings["name"], *given, "--skip-damaged"])
-    told = f"{len(damaged):,} of {total:,} images do not decode:\n  "
-    told += enumerate_few(damaged, 10, "\n  ")
-    return f"{told}\nmend or remove them, or prepare the data without them: {command}"
-
-
 def summarise(dataset: Dataset) -> str:
     """Describe a data set in plain text: parts, classes, notes, and where it is kept."""
-    labels = {"train": dataset.train_labels, "test": dataset.test_labels}
     n = len(dataset.class_names)
-    counts = {part: np.bincount(of_part, minlength=n) for part, of_part in labels.items()}
+    counts = {p: np.bincount(dataset.parts[p].labels, minlength=n) for p in ("train", "test")}
     classes = pd.DataFrame(counts, index=pd.Index(dataset.class_names, name="class"))
     about = f"{dataset.name}, {dataset.train.shape[1]} px, content {dataset.content}"
     notes = "\n".join(f"- {note}" for note in dataset.notes)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -73,8 +74,7 @@ def fetch(folder: Path, file: str) -> Path:
     pooch.get_logger().setLevel("ERROR")
     official, problems = OFFICIAL[file], {}
     for attempt in range(3):
-        urls = official["urls"].split()
-        urls = [u for u in urls if not isinstance(problems.get(u), ValueError)]  # wrong, but whole
+        urls = [u for u in official["urls"].split() if not isinstance(problems.get(u), ValueError)]
         time.sleep(attempt * PAUSE * bool(urls))
         for url in urls:
             bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
@@ -230,20 +230,15 @@ def locate(file: str, folder: Path | None) -> tuple[Path, str]:
         if marker.exists():
             return marker.parent, identify_files(marker.parent)
     if folder:
-        raise DataError(
-            f"{folder} has neither {file} nor what is in it ({inside}): put it there, "
-            f"from {official['urls']}"
-        )
+        told = f"nor what is in it ({inside}): put it there, from {official['urls']}"
+        raise DataError(f"{folder} has neither {file} {told}")
     return path, official["sha256"]
 
 
 def identify_files(folder: Path) -> str:
     """Hash names, sizes and times of change of all files, which is much faster than reading."""
-    stats = {name: path.stat() for name, path in walk(folder).items()}
-    listing = [
-        (n, *((s.st_size, s.st_mtime_ns, s.st_ctime_ns) if n[-1] != "/" else ()))
-        for n, s in stats.items()
-    ]
+    about = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns")
+    listing = [(n, *(about(p.stat()) if n[-1] != "/" else ())) for n, p in walk(folder).items()]
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 

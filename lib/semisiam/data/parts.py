@@ -62,10 +62,9 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     raw = (_read_table if tables else _read_classes)(place, members)
     single = np.flatnonzero(np.bincount(raw.parts["train"].labels) == 1)
     if "test" not in raw.parts and len(single):
-        raise DataError(
-            f"{place} has a single image of {', '.join(raw.class_names[c] for c in single)}: "
-            "add more, or give test images of their own"
-        )
+        told = ", ".join(raw.class_names[c] for c in single)
+        told += ": add more, or give test images of their own"
+        raise DataError(f"{place} has a single image of {told}")
     left_out = files.tell_left_out([name for name in members if name != "labels.csv"])
     if hidden := files.list_hidden(place):
         left_out.append(f"hidden images left out ({len(hidden)}): {enumerate_few(hidden)}")
@@ -109,9 +108,10 @@ def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str
     return _take(members, names, [folders.index(inside[name]) for name in names])
 
 
-def _take(members: dict[str, Opener], names: Sequence[str], labels: Sequence[int]) -> Part:
+def _take(members: dict[str, Opener], names: list[str], labels: list[int], groups=()) -> Part:
     images = np.array([members[name] for name in names], object)
-    return Part(images, np.array(names), np.array(labels, np.int64))
+    of = np.array([groups.get(name, "") for name in names]) if groups else NOTHING
+    return Part(images, np.array(names), np.array(labels, np.int64), of)
 
 
 def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
@@ -124,8 +124,7 @@ def _read_classes(place: Path, members: dict[str, Opener]) -> Raw:
     if odd:
         told = f"which is no class (or give it another name): {LAYOUT}"
         raise DataError(f"{place} has {', '.join(odd)}, {told}")
-    inner = [name for name in inner if name.split("/")[0] in classes]
-    ends = {name: name.rsplit("/", 1)[1] for name in inner}
+    ends = {n: n.rsplit("/", 1)[1] for n in inner if n.split("/")[0] in classes}
     if odd := [n for n, end in ends.items() if end in classes or NO_CLASS.fullmatch(end)]:
         told = "inside a class, called like a class or a part: rename, move or remove them"
         raise DataError(f"{place} has folders {told}: {enumerate_few(odd)}; {LAYOUT}")
@@ -161,6 +160,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
     others = sorted(set(images) - set(labelled["file"]))
+    rowless = sorted(set(others) - set(named))
     grouped = labelled if any(labelled["group"]) else labelled[:0]
     wrong = {
         "names files more than once": named[named.duplicated()].unique(),
@@ -171,9 +171,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
         "names files that are no images": [name for name in named if not is_image(name)],
         "gives labels without a file": labelled[labelled["file"] == ""]["label"],
         "needs a row (without a label, if unlabelled) for images outside unlabelled/": [
-            name
-            for name in sorted(set(others) - set(named))
-            if "/" in name and not name.startswith("unlabelled/")
+            name for name in rowless if "/" in name and not name.startswith("unlabelled/")
         ],
         "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
         "has groups that are alike but for case, spaces, invisible letters or zeros": find_twins(
@@ -188,28 +186,21 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
             raise DataError(f"{path} {what} ({len(of)}): {enumerate_few([*of])}; mend the table")
     if len(classes := sorted(set(labelled["label"]))) < 2:
         raise DataError(f"{path} has {len(classes)} classes: at least 2 are needed")
-    train = _take(members, [*labelled["file"]], [*map(classes.index, labelled["label"])])
-    if len(grouped):
-        train = train._replace(groups=np.array([*grouped["group"]]))
-    of = dict(zip(table["file"], table["group"], strict=True))
-    pool = _take(members, others, [-1] * len(others))
-    if len(grouped):
-        pool = pool._replace(groups=np.array([of.get(name, "") for name in others]))
-    unlabelled = {"unlabelled": pool} if others else {}
+    groups = dict(zip(table["file"], table["group"], strict=True)) if len(grouped) else {}
+    labels = [*map(classes.index, labelled["label"])]
+    parts = {"train": _take(members, [*labelled["file"]], labels, groups)}
+    if others:
+        parts["unlabelled"] = _take(members, others, [-1] * len(others), groups)
     n_read = 2 + bool(len(grouped))
     extra = [f"column {c!r} of labels.csv left out" for c in list(table)[n_read:] if any(table[c])]
+    folders = labelled["file"].map(lambda name: Path(name).parent.name)
+    elsewhere = folders.isin(classes) & (folders != labelled["label"])
     told = {
-        "images without a row taken for unlabelled": [
-            name for name in sorted(set(others) - set(named)) if "/" not in name
-        ],
-        "labels that are not that of the folder": [
-            name
-            for name, label in zip(labelled["file"], labelled["label"], strict=True)
-            if (folder := Path(name).parent.name) in classes and folder != label
-        ],
+        "images without a row taken for unlabelled": [n for n in rowless if "/" not in n],
+        "labels that are not that of the folder": [*labelled["file"][elsewhere]],
     }
     extra += [f"{what} ({len(of)}): {enumerate_few(of)}" for what, of in told.items() if of]
-    return Raw(classes, {"train": train} | unlabelled, extra)
+    return Raw(classes, parts, extra)
 
 
 def _parse_table(path: Path) -> pd.DataFrame:
@@ -282,10 +273,8 @@ def _choose_test(images: Part, share: float, halving: Halving) -> np.ndarray:
     if rows is not None:
         is_test = np.isin(np.arange(len(labels)), rows)
         if is_test.sum() != len(rows) or is_test.all() or not is_test.any():
-            raise DataError(
-                f"the recorded test set is not one of these {len(labels):,} images: "
-                f"{len(rows):,} places from {min(rows, default=0)} on"
-            )
+            told = f"{len(labels):,} images: {len(rows):,} places from {min(rows, default=0)} on"
+            raise DataError(f"the recorded test set is not one of these {told}")
         return is_test
     if test_split == "random":
         return hold_out(labels, share, seed)
@@ -300,10 +289,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Choose about a third for test, stratified, no group on both sides: bool (N,).
-
-    Raises `DataError` where no such third has every class on both sides.
-    """
+    """Choose about a third for test, stratified, no group on both: bool (N,), or `DataError`."""
     from sklearn.model_selection import StratifiedGroupKFold  # slow, and rarely needed
 
     folds, n_classes = StratifiedGroupKFold(3, shuffle=True, random_state=seed), len(set(labels))
@@ -314,10 +300,8 @@ def hold_out_groups(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
         if whole:
             _, test = min(whole, key=lambda sides: abs(3 * len(sides[1]) - len(labels)))
             return np.isin(np.arange(len(labels)), test)
-    raise DataError(
-        "no third of the groups has images of every class and leaves some: "
-        "label images of more groups, at least 3 with each class"
-    )
+    told = "label images of more groups, at least 3 with each class"
+    raise DataError(f"no third of the groups has images of every class and leaves some: {told}")
 
 
 def draw_stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -176,9 +176,7 @@ class Reader:
     clipped: int | None = None  # values of deep images, if there are any
     flat: int = 0  # images that are of one value all over
 
-    def read(
-        self, part: Part, what: str = "images"
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def read(self, part: Part, what: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Read images one at a time; yields row, original pixels and resized ones, both uint8.
 
         Images that do not decode are left out and named in `damaged`.

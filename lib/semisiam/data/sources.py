@@ -1,7 +1,6 @@
 """The raw data sets: one function each, from official files or one's own to images and labels.
 
-A source is a function `folder -> Source`, listed in `SOURCES`. To add one, write the function and
-the line; everything from drawing a test set and resizing to the command line then works.
+A source is a function `folder -> Source`, listed in `SOURCES`; to add one: see CONTRIBUTING.md.
 """
 
 import gzip
@@ -93,10 +92,9 @@ def _read_idx(folder: Path | None, file: str) -> np.ndarray:
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
     if hashlib.sha256(content).hexdigest() != about["content_sha256"]:
-        raise DataError(
-            f"{path} is not Fashion-MNIST's {file[:-3]} (its content's sha256 differs): "
-            "remove it and fetch it again; some mirrors serve MNIST under this name"
-        )
+        told = f"{path} is not Fashion-MNIST's {file[:-3]} (its content's sha256 differs): "
+        told += "remove it and fetch it again; some mirrors serve MNIST under this name"
+        raise DataError(told)
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
@@ -173,10 +171,7 @@ MALARIA_CLASSES = ("Parasitized", "Uninfected")
 
 
 def malaria(folder: Path | None) -> Source:
-    """NIH's 27,558 images of blood cells; D_u is the training half.
-
-    The paper's halves share their patients; halved by patient, no patient is in both.
-    """
+    """NIH's 27,558 images of blood cells; D_u is the training half; the paper's share patients."""
     place, identity = files.locate("cell_images.zip", folder)
     return Source(identity, partial(_read_malaria, place), 1 / 2, place.exists())
 

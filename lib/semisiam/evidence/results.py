@@ -8,22 +8,20 @@ its value is which class won.
 
 import json
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from semisiam.atomic import replacing, write_json
+from semisiam.atomic import read_json, replacing, write_json
 from semisiam.cell import NOT_RESULTS, Cell
 from semisiam.evidence.paper import ROW, SCORES, read_printed
 from semisiam.run.folder import explain_undone
 
-MEASURES = {
-    "accuracy": "as trained",
-    "accuracy_recalibrated": "re-estimated",
-    "accuracy_better": "better of both",
-}
+MEASURES = {"accuracy": "as trained", "accuracy_recalibrated": "re-estimated"}
+MEASURES |= {"accuracy_better": "better of both"}
 FURTHER = {"accuracy_clean_fit": "clean fit", "separability.knn_accuracy": "neighbours"}
 # In the order of the tables: data sets, backbones, modes, attacks.
 NAMES = {"stl10": "STL-10", "fashion_mnist": "Fashion-MNIST", "malaria": "Malaria"}
@@ -43,6 +41,7 @@ LABELLED_SET = ["dataset", "percent", "split", "test_split", "unlabelled_limit",
 LABELLED_SET += ["splits_file", "label_noise", "attack", "unlabelled_classes", "attack_pixels"]
 LABELLED_SET += ["attack_value", "attack_share", "attack_draw", "defence", "jpeg_quality", "seed"]
 N_TRANSFORMS = {"rotation": 4, "rotation_flip": 6, "jigsaw": 24}  # labels of a pretext task
+N_TRANSFORMS |= {"barlow_twins": np.inf}  # names nothing: chance is 0
 MEAN = (0.0, "mean")  # percent and backbone of a mean over them
 WEIGHTS = {"none": "untrained", "imagenet": "ImageNet"}
 
@@ -99,14 +98,10 @@ def _read_runs(folder: Path) -> Iterable[dict[str, Any]]:
     if (folder / "cells.json").exists():
         yield from json.loads((folder / "cells.json").read_text("utf-8"))
     for path in sorted(folder.glob("*/params.yaml")):
-        try:
-            cell = Cell.read(path)
-            if explain_undone(path.parent, cell):
-                continue
-            metrics = json.loads((path.parent / "metrics.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            continue  # half-written, or the settings of another version
-        yield {"cell": path.parent.name, "settings": cell.model_dump(), "metrics": metrics}
+        with suppress(OSError, ValueError):  # half-written, or the settings of another version
+            cell, metrics = Cell.read(path), read_json(path.parent / "metrics.json")
+            if metrics and not explain_undone(path.parent, cell):
+                yield {"cell": path.parent.name, "settings": cell.model_dump(), "metrics": metrics}
 
 
 def read_details(folder: Path, cells: Iterable[str], kind: str) -> pd.DataFrame:
@@ -272,16 +267,23 @@ def find_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.Series:
 def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     """Ask whether the pretext task was learnt: at least half of the way from chance to no error.
 
-    Indexed by ROW and attack, of cells with a task: n, and in percent `test` (see
-    `_score_pretext`), `training` (in older cells from `histories`) and `chance`; `learnt`, None if
-    neither was measured, or it failed by moving averages alone (older cells).
+    Indexed by ROW and attack, of cells with a task: n, and in percent `test`, `training` (in older
+    cells from `histories`) and `chance`; `learnt`, None if neither was measured, or it failed by
+    moving averages alone (older cells). `test` is the head's accuracy on test images; for
+    `barlow_twins` diagonal - off-diagonal of the cross-correlation; for `consistency` the accuracy
+    of pseudo-labels, 0 if fewer than half of the images have one.
     """
     cells = cells[(cells["mode"] == "semi") & (cells["pretext"] != "none")]
     known = histories.reindex(columns=["cell", "accuracy_unlabelled"])  # tasks on views have none
     trained = cells["cell"].map(known.groupby("cell")["accuracy_unlabelled"].last()).astype(float)
     training = _get(cells, "rotation_accuracy.training").fillna(trained)
     checks = [_get(cells, f"{of}.by_batch").eq(1) for of in ("rotation_accuracy", "pretext_check")]
-    cells = cells.assign(training=training, fair=checks[0] | checks[1], **_score_pretext(cells))
+    sure = _get(cells, "pretext_check.confident")
+    named = _get(cells, "pretext_check.accuracy").where(sure >= 0.5, 0.0).where(sure.notna())
+    apart = _get(cells, "pretext_check.diagonal") - _get(cells, "pretext_check.off_diagonal")
+    test = _get(cells, "rotation_accuracy.test").fillna(apart).fillna(named)
+    ways = cells["pretext"].map(N_TRANSFORMS).astype(float).fillna(_get(cells, "n_classes"))
+    cells = cells.assign(training=training, test=test, chance=1 / ways, fair=checks[0] | checks[1])
     groups = cells.groupby([*ROW, "attack"])
     table = 100 * groups[["test", "training", "chance"]].mean()
     known = table["test"].fillna(table["training"])
@@ -289,21 +291,6 @@ def check_pretext(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
     learnt = (known >= limit).astype(object)
     told = known.notna() & (groups["fair"].all() | (known >= limit) | (table["training"] < limit))
     return in_order(table.assign(n=groups.size(), learnt=learnt.where(told, None)))
-
-
-def _score_pretext(cells: pd.DataFrame) -> dict[str, pd.Series]:
-    """Score each cell's task on test images, in [0, 1], and give chance.
-
-    The head's accuracy; for `barlow_twins` diagonal - off-diagonal of the cross-correlation; for
-    `consistency` the accuracy of pseudo-labels, 0 if fewer than half of the images have one.
-    """
-    task, sure = cells["pretext"], _get(cells, "pretext_check.confident")
-    named = _get(cells, "pretext_check.accuracy").where(sure >= 0.5, 0.0).where(sure.notna())
-    apart = _get(cells, "pretext_check.diagonal") - _get(cells, "pretext_check.off_diagonal")
-    test = _get(cells, "rotation_accuracy.test").mask(task == "barlow_twins", apart)
-    chance = (1 / task.map(N_TRANSFORMS).astype(float)).mask(task == "barlow_twins", 0.0)
-    chance = chance.mask(task == "consistency", 1 / _get(cells, "n_classes"))
-    return {"test": test.mask(task == "consistency", named), "chance": chance}
 
 
 def _get(cells: pd.DataFrame, column: str) -> pd.Series:

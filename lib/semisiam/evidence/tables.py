@@ -42,10 +42,9 @@ def give_verdicts(
     table = compare(cells, BETTER, free)
     groups = dict(iter(table.groupby(["dataset", "what", "at"], sort=False)))
     siamese = set(cells.loc[cells["mode"] == "semi", "dataset"])
-    leads = {key[1:]: (f"... better than no training ({key[2]})?", *ANSWERS) for key in groups}
-    leads = {key: texts for key, texts in leads.items() if key[0] == "lead"}
-    rows, questions = [], dict(list(QUESTIONS.items())[:1]) | leads | QUESTIONS
-    for dataset, (what, at) in product(NAMES, questions):
+    (first, *others), rows = QUESTIONS, []
+    leads = [(what, at) for _, what, at in groups if what == "lead"]
+    for dataset, (what, at) in product(NAMES, dict.fromkeys([first, *leads, *others])):
         if (dataset, what, at) in groups:
             of = groups[dataset, what, at]
             mean = of[of.index.get_level_values("backbone") == MEAN[1]]
@@ -57,17 +56,15 @@ def give_verdicts(
             for (*_, percent, backbone, _), row in shown.iterrows():
                 key = (dataset,) if backbone == MEAN[1] else (dataset, percent, backbone)
                 needed = what != "lead" and at != "supervised"
-                question, *answers = questions[what, at]
-                network = f"Is the {'siamese' if dataset in siamese else 'supervised'} network"
-                question = question.replace("...", network)
-                answer = _answer(question, *answers, row, learnt.get(key) if needed else None)
-                rows.append((NAMES[dataset], *answer, name_row(percent, backbone, "")))
+                network = "siamese" if dataset in siamese else "supervised"
+                lead = f"Is the {network} network better than no training ({at})?", *ANSWERS
+                question, *answers = QUESTIONS.get((what, at), lead)
+                answer = _answer(*answers, row, learnt.get(key) if needed else None)
+                rows.append((NAMES[dataset], question, *answer, name_row(percent, backbone, "")))
     return pd.DataFrame(rows, columns=VERDICT)
 
 
-def _answer(
-    question: str, above: str, below: str, row: pd.Series, learnt: bool | None
-) -> tuple[str, ...]:
+def _answer(above: str, below: str, row: pd.Series, learnt: bool | None) -> tuple[str, ...]:
     answer = "unclear"
     if row["n"] == 0:
         answer = "no pair of runs"
@@ -78,7 +75,7 @@ def _answer(
         answer = answer if row["p_holm"] < 0.05 else f"perhaps {answer}"
     draws = f"{row['draws']:.0f} draw" + "s" * int(row["draws"] > 1) if row["draws"] else ""
     strength = "" if answer == "unclear" else rate_strength(row["n"], row["p_holm"], learnt)
-    return question, answer, write_interval(row), f"n = {row['n']:.0f}", draws, strength
+    return answer, write_interval(row), f"n = {row['n']:.0f}", draws, strength
 
 
 def lay_out(cells: pd.DataFrame, dataset: str, percent: float, check: pd.DataFrame) -> pd.DataFrame:
@@ -92,8 +89,7 @@ def lay_out(cells: pd.DataFrame, dataset: str, percent: float, check: pd.DataFra
     backbones = set(here.loc[here["mode"] != "frozen", "backbone"])
     printed = read_printed("accuracy").set_index([*ROW, "mode", "attack"])[["mean", "std"]]
     sources = {"published": (printed, _read_deltas())}
-    for measure, name in MEASURES.items():
-        sources[name] = summarise(here, measure), compare_modes(here, measure)
+    sources |= {how: (summarise(here, m), compare_modes(here, m)) for m, how in MEASURES.items()}
     lines = {}
     for backbone in [name for name in NAMES if name in backbones]:
         deltas = [(dataset, percent, backbone, a) for a in ATTACKS]
@@ -136,12 +132,11 @@ def gather_gains(cells: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
     printed = _read_deltas()
     sources = {"published": printed[printed.index.isin(keys)]} | found
     gathered = {}
-    for dataset in keys.unique("dataset"):
-        for source, table in sources.items():
-            if dataset in table.index.unique("dataset"):
-                of = in_order(table.loc[dataset]).sort_index(level="attack", sort_remaining=False)
-                texts = [name_row(*key) for key in of.index]
-                gathered.setdefault(dataset, {})[source] = of.set_axis(texts)
+    for dataset, (source, table) in product(keys.unique("dataset"), sources.items()):
+        if dataset in table.index.unique("dataset"):
+            of = in_order(table.loc[dataset]).sort_index(level="attack", sort_remaining=False)
+            texts = [name_row(*key) for key in of.index]
+            gathered.setdefault(dataset, {})[source] = of.set_axis(texts)
     return gathered
 
 
@@ -184,22 +179,20 @@ def lay_out_classes(cells: pd.DataFrame, classes: pd.DataFrame, key: tuple) -> p
         if place in means.index and place in classes.index:
             ours = classes.loc[place][SCORES]
             spread = ours.mean(), ours.std().round(2)
-            blocks[mode, "ours"] = _write_block(ours, *spread, means[place])
+            blocks[mode, "ours"] = _write_block(ours, spread, means[place])
         if place in accuracy.index:
             theirs = printed.loc[[place]].set_index("class")[SCORES].rename(index=spelt)
             spread = theirs.loc["mean"], theirs.loc["std"]
             theirs = theirs.drop(["mean", "std"])
-            blocks[mode, "published"] = _write_block(theirs, *spread, accuracy[place])
+            blocks[mode, "published"] = _write_block(theirs, spread, accuracy[place])
     table = pd.concat(blocks, axis=1).fillna("")
     sources = set(table.columns.get_level_values(1))
     return table if "published" in sources else table.droplevel(1, axis=1)
 
 
-def _write_block(
-    rows: pd.DataFrame, mean: pd.Series, std: pd.Series, accuracy: float
-) -> pd.DataFrame:
+def _write_block(rows: pd.DataFrame, spread: tuple, accuracy: float) -> pd.DataFrame:
     text = rows.map("{:.2f}".format)
-    text.loc["mean ± std"] = [f"{m:.2f} ± {s:.2g}" for m, s in zip(mean, std, strict=True)]
+    text.loc["mean ± std"] = [f"{m:.2f} ± {s:.2g}" for m, s in zip(*spread, strict=True)]
     text.loc["accuracy"] = [f"{accuracy:.3f}", "", ""]
     return text
 
@@ -212,9 +205,6 @@ def describe_scale(cells: pd.DataFrame) -> str:
     )
     of_mode = {mode: sorted(set(cells.loc[cells["mode"] == mode, "epochs"])) for mode in MODES}
     epochs = " and ".join(f"{count} ({mode})" for mode in MODES for count in of_mode[mode])
-    machines = set(zip(cells["hardware.cpu"], cells["hardware.cores"], strict=True))
-    machines = "; ".join(sorted(f"{cpu}, {cores} cores" for cpu, cores in machines))
-    return (
-        f"{size} px a side, N_u = {n_u}, N_l = {n_l}, {n_test} test images, "
-        f"epochs {epochs}, on {machines}"
-    )
+    machines = cells["hardware.cpu"] + cells["hardware.cores"].map(", {} cores".format)
+    told = f"{size} px a side, N_u = {n_u}, N_l = {n_l}, {n_test} test images"
+    return f"{told}, epochs {epochs}, on {'; '.join(sorted(set(machines)))}"

@@ -31,9 +31,7 @@ def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -
     return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
 
 
-def search_places(
-    images: np.ndarray, labels: np.ndarray, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def search_places(images: np.ndarray, labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, ...]:
     """Search each class's place and extreme value (one-pixel shortcut, Wu et al., ICLR 2023).
 
     The pixel that deviates most and most evenly from the class's own images: the largest mean of
@@ -140,14 +138,10 @@ def defend(images: np.ndarray, defence: str, *, jpeg_quality: int) -> np.ndarray
     if defence == "median":
         return median_filter(images, size=(1, 3, 3, 1), mode="nearest")
     if defence == "jpeg":
-        return np.stack([_compress(image, jpeg_quality) for image in images])
+        files = [io.BytesIO() for _ in images]
+        for image, file in zip(images, files, strict=True):
+            Image.fromarray(image).save(file, "JPEG", quality=jpeg_quality)
+        return np.stack([Image.open(file) for file in files])
     if defence == "grey":
         return np.stack([Image.fromarray(image).convert("L").convert("RGB") for image in images])
     return images
-
-
-def _compress(image: np.ndarray, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    with Image.open(file) as compressed:
-        return np.asarray(compressed)

@@ -79,9 +79,8 @@ def report_classes(
 
     The measures are in [0, 1], and 0 where undefined.
     """
-    scores = precision_recall_fscore_support(
-        labels, predictions, labels=range(len(class_names)), zero_division=0
-    )
+    known = range(len(class_names))
+    scores = precision_recall_fscore_support(labels, predictions, labels=known, zero_division=0)
     columns = dict(zip(("precision", "recall", "f1", "support"), scores, strict=True))
     return pd.DataFrame({"class": class_names} | columns)
 

@@ -66,10 +66,8 @@ def build_backbone(backbone: str, image_size: int, weights: str = "none") -> ker
             raise
         told = f"no weights of {backbone} without its top: {error}"
         if start:
-            told = (
-                f"cannot be downloaded ({error}); on a machine with internet Keras keeps them in "
-                "~/.keras/models: copy that folder here, or name the .h5 file"
-            )
+            told = f"cannot be downloaded ({error}); on a machine with internet Keras keeps them "
+            told += "in ~/.keras/models: copy that folder here, or name the .h5 file"
         raise ValueError(f"weights = {weights!r}: {told}") from None
     return network
 
@@ -261,18 +259,26 @@ def recalibrate(encoder: keras.Model, images: np.ndarray, batch_size: int) -> No
     uint8 (N, S, S, 3), what the encoder was trained on, at most 5,000 are used, in random order, as
     data sets are sorted by class and training's batches are not; `batch_size` is training's.
     """
-    order = np.random.default_rng(0).permutation(len(images))
-    images = images[order[:RECALIBRATION_IMAGES]]
+    images = images[np.random.default_rng(0).permutation(len(images))[:RECALIBRATION_IMAGES]]
     norms = batch_norms(encoder)
     momenta = [norm.momentum for norm in norms]
+    means, squares = [0.0] * len(norms), [0.0] * len(norms)
     try:
-        pooled = _pool_statistics(encoder, norms, images, batch_size)
+        for norm in norms:
+            norm.momentum = 0.0  # so that the moving statistics are those of the last batch
+        for batch in image_batches(images, batch_size):
+            encoder(batch, training=True)
+            share = len(batch) / len(images)
+            for i, norm in enumerate(norms):
+                mean = norm.moving_mean.numpy().astype(float)
+                means[i] += share * mean
+                squares[i] += share * (norm.moving_variance.numpy().astype(float) + mean**2)
     finally:  # also if it is interrupted
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-    for norm, mean, variance in zip(norms, *pooled, strict=True):
+    for norm, mean, square in zip(norms, means, squares, strict=True):
         norm.moving_mean.assign(mean)
-        norm.moving_variance.assign(variance)
+        norm.moving_variance.assign(square - mean**2)
 
 
 @contextmanager
@@ -308,19 +314,3 @@ def score_modes(
             given = [classifier(batch, training=mode == "training")["y_lab"] for batch in batches]
             right[mode] = float((np.concatenate(given).argmax(axis=1) == labels[order]).mean())
     return right
-
-
-def _pool_statistics(encoder, norms, images, batch_size):
-    """Exact mean and variance over all images of what each batch normalisation is fed."""
-    means, squares = [0.0] * len(norms), [0.0] * len(norms)
-    for norm in norms:
-        norm.momentum = 0.0  # so that the moving statistics are those of the last batch
-    for batch in image_batches(images, batch_size):
-        encoder(batch, training=True)
-        share = len(batch) / len(images)
-        for i, norm in enumerate(norms):
-            mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
-            mean, variance = mean.astype(float), variance.astype(float)
-            means[i] += share * mean
-            squares[i] += share * (variance + mean**2)
-    return means, [square - mean**2 for square, mean in zip(squares, means, strict=True)]

@@ -11,8 +11,6 @@ from functools import partial
 
 import numpy as np
 
-Transform = Callable[[np.ndarray], np.ndarray]  # (N, S, S) pixels to the same shape
-
 
 def _arrange(images: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     """Cut images in 2 × 2 tiles, read row by row, and lay tile order[i] at place i."""
@@ -23,7 +21,7 @@ def _arrange(images: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
 
 
 _TURNS = [partial(np.rot90, k=k, axes=(1, 2)) for k in range(4)]
-TASKS: dict[str, list[Transform]] = {
+TASKS: dict[str, list[Callable]] = {  # from pixels, (N, S, S), to the same shape
     # the images as they are; the labels mean nothing, and their loss is not counted
     "none": _TURNS[:1] * 4,
     # 0°, 90°, 180°, 270°, counter-clockwise (the paper; Gidaris et al., ICLR 2018)
@@ -58,9 +56,7 @@ def list_moves(task: str, size: int) -> np.ndarray:
     return np.stack([change(places).ravel() for change in TASKS[task]])
 
 
-def draw_labels(
-    n_images: int, *, task: str = "rotation", seed: list[int], epoch: int
-) -> np.ndarray:
+def draw_labels(n_images: int, *, task: str, seed: list[int], epoch: int) -> np.ndarray:
     """Draw one pretext label per image for an epoch, int64 (n_images,), each equally often.
 
     For a task on `views`, which has no labels, seeds of the views.

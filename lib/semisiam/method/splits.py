@@ -44,10 +44,9 @@ def _share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -
         told = f"{total} labelled images asked for, but only {available.sum()} images have a label"
         raise SplitError(f"{told}: lower label_fraction")
     if total < len(available) or not available.all():
-        raise SplitError(
-            f"a class would have no labelled example: {total} labelled images for "
-            f"{len(available)} classes with {available.tolist()} images each: raise label_fraction"
-        )
+        told = f"{total} labelled images for {len(available)} classes with {available.tolist()} "
+        told += "images each: raise label_fraction"
+        raise SplitError(f"a class would have no labelled example: {told}")
     counts = np.zeros_like(available)
     while (left := total - counts.sum()) > 0:
         open_classes = np.flatnonzero(counts < available)
@@ -112,10 +111,8 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
 def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) -> None:
     """Raise `SplitError` if a split was recorded on other images, or on larger ones."""
     if recorded.content != content:
-        raise SplitError(
-            f"splits_file was recorded on other images (content {recorded.content}, here "
-            f"{content}): use the same dataset, limits and seed"
-        )
+        told = f"recorded on other images (content {recorded.content}, here {content})"
+        raise SplitError(f"splits_file was {told}: use the same dataset, limits and seed")
     if (place := recorded.places.max(initial=0)) >= image_size:
         told = f"outside images of image_size = {image_size}"
         raise SplitError(f"splits_file has an attacked pixel at {place} px, {told}")

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +176,18 @@ def train(
         raise SettingsError(f"{told}: raise unlabelled_limit or lower label_fraction")
     of = f"{cell.hash} {content}"
     rows = restore_checkpoint(checkpoint, network, of) if checkpoint else []
-    callbacks = [_Recorder(rows, on_epoch)]
-    if checkpoint:
-        save = partial(save_checkpoint, checkpoint, network, rows, of)
-        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save()))
+    started = []
+
+    def end(epoch, logs):
+        named = {HISTORY_NAMES.get(name, name): value for name, value in logs.items()}
+        named.setdefault("loss_labelled", named["loss"])
+        row = {"epoch": epoch + 1} | {name: named[name] for name in COLUMNS if name in named}
+        rows.append(row | {"seconds": time.perf_counter() - started[-1]})
+        on_epoch(rows[-1])
+        if checkpoint:
+            save_checkpoint(checkpoint, network, rows, of)
+
+    recorder = keras.callbacks.LambdaCallback(lambda *_: started.append(time.perf_counter()), end)
     rate = cell.model_dump(include={"epochs", "learning_rate", "decay_start", "decay_rate"})
     schedule = keras.callbacks.LearningRateScheduler(lambda e, _: decayed_rate(e, **rate))
     network.fit(
@@ -189,30 +196,11 @@ def train(
         initial_epoch=len(rows),
         epochs=cell.epochs,
         steps_per_epoch=count_steps(cell, len(labelled), len(unlabelled)),
-        callbacks=[schedule, *callbacks],
+        callbacks=[schedule, recorder],
         shuffle=False,
         verbose=0,
     )
     return pd.DataFrame(rows)
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Add each epoch's numbers, under our names, to `rows`."""
-
-    def __init__(self, rows: list[dict[str, Any]], on_epoch: Callable[[dict[str, Any]], None]):
-        super().__init__()
-        self.rows, self.on_epoch = rows, on_epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self.started
-        named = {HISTORY_NAMES.get(name, name): value for name, value in logs.items()}
-        named.setdefault("loss_labelled", named["loss"])
-        row = {"epoch": epoch + 1} | {name: named[name] for name in COLUMNS if name in named}
-        self.rows.append(row | {"seconds": seconds})
-        self.on_epoch(self.rows[-1])
 
 
 def describe_epoch(row: dict[str, Any]) -> str:
@@ -224,9 +212,7 @@ def describe_epoch(row: dict[str, Any]) -> str:
     return line
 
 
-def save_checkpoint(
-    path: Path, network: keras.Model, rows: list[dict[str, Any]], settings: str
-) -> None:
+def save_checkpoint(path: Path, network: keras.Model, rows: list[dict], settings: str) -> None:
     """Write weights, batch statistics, optimiser and history to an .npz, atomically.
 
     `settings` names what it is of: a checkpoint of other settings or images is not restored.

@@ -150,9 +150,8 @@ def describe_training(
         return facts
     classifier = model.build_classifier(network, encoder)
     facts["training_accuracy"] = float(history["accuracy_labelled"].iloc[-1])
-    facts["labelled_accuracy"] = model.score_modes(
-        classifier, labelled.images, labelled.labels, cell.batch_size
-    )
+    sets = labelled.images, labelled.labels
+    facts["labelled_accuracy"] = model.score_modes(classifier, *sets, cell.batch_size)
     if cell.mode == "semi" and cell.pretext != "none":
         score = model.score_pretext(network, encoder, test, test_labels, cell.pretext)
         if "accuracy_unlabelled" in history:

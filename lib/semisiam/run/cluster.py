@@ -39,10 +39,9 @@ def running_on(scheduler: str, **how: Any) -> Iterator[Place]:
         run = partial(run_on_worker, cwd=str(Path.cwd()), **how)
         yield executor, run, max(1, sum(slots)), told
         if client.status != "running":
-            raise SettingsError(
-                f"the scheduler at {scheduler} went away, and with it its workers' cells: start "
-                "it again, with workers; the same command goes on from here"
-            )
+            told = f"the scheduler at {scheduler} went away, and with it its workers' cells: start "
+            told += "it again, with workers; the same command goes on from here"
+            raise SettingsError(told)
     finally:
         with suppress(Exception):  # of a scheduler that is gone
             executor.shutdown(wait=False)
@@ -63,16 +62,12 @@ def _connect(scheduler: str) -> Client:
     thread.start()
     thread.join(2 * CONNECT)
     if not made:
-        raise SettingsError(
-            f"no Dask scheduler answers at {scheduler}: is it up, and reachable from here? "
-            "The address is that of `dask scheduler`, tcp://HOST:8786"
-        )
+        told = f"no Dask scheduler answers at {scheduler}: is it up, and reachable from here?"
+        raise SettingsError(f"{told} The address is that of `dask scheduler`, tcp://HOST:8786")
     return made[0]
 
 
-def run_on_worker(
-    cell: Cell, folder: Path, known: str | None, *, threads: int | None = None, **how: Any
-) -> Status:
+def run_on_worker(cell: Cell, folder: Path, known: str | None, **how: Any) -> Status:
     """Run one cell on a worker, until its task is cancelled; see `worker.run_cell`."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -83,8 +78,8 @@ def run_on_worker(
         task = worker.state.tasks.get(key)
         return task is None or task.state in ("cancelled", "resumed")
 
-    threads = threads or _share_cpus(worker)
-    return run_cell(cell, folder, known, threads=threads, stopped=stopped, **how)
+    how["threads"] = how.get("threads") or _share_cpus(worker)
+    return run_cell(cell, folder, known, stopped=stopped, **how)
 
 
 def _share_cpus(worker: Any) -> int:

@@ -51,9 +51,7 @@ def describe_cell(name: str, status: Status, left: float | None) -> str:
 
 
 @contextmanager
-def showing(
-    cells: dict[str, Cell], workers: int, title: str = ""
-) -> Iterator[Callable[[dict[str, Status]], None]]:
+def showing(cells: dict[str, Cell], workers: int, title: str = "") -> Iterator[Callable]:
     """Show a grid: a live table on a terminal, a line per started or finished cell elsewhere.
 
     Yields the function to call with the status of every cell.
@@ -64,17 +62,14 @@ def showing(
 
     def update(status: dict[str, Status]) -> None:
         with suppress(OSError):  # a terminal that was closed or a full disk stops no cell
-            tell(status)
+            for name, cell in status.items():
+                changed = last and last[name].state != cell.state
+                if changed and cell.state in ("done", "failed"):
+                    console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
+                elif changed and cell.state == "running" and plain:
+                    console.print(describe_cell(name, cell, None))
+            live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
         last.update(status)
-
-    def tell(status: dict[str, Status]) -> None:
-        for name, cell in status.items():
-            changed = last and last[name].state != cell.state
-            if changed and cell.state in ("done", "failed"):
-                console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
-            elif changed and cell.state == "running" and plain:
-                console.print(describe_cell(name, cell, None))
-        live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
 
     if title:
         console.print(title)

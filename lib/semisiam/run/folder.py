@@ -5,7 +5,6 @@ and the identity of its images, and the files it lists are as they were. Each fi
 a temporary name and renamed, but for papermill's `cell.ipynb` and its `log.txt`.
 
 Who works there has `lock` locked: the grid, and with the same descriptor papermill and the kernel.
-The system drops the lock when the last of them is gone, however it ended.
 """
 
 import faulthandler
@@ -37,7 +36,7 @@ RESULTS = ("metrics.json", "report.csv", "history.csv", "features.npz", "split.j
 NEEDED = ("metrics.json", "history.csv")
 OTHER_IMAGES = "run on other images"
 OTHER_CODE = "run by other code, or its params.yaml was changed"
-SMALL = 2**16  # bytes; files up to this size are read whenever a cell is checked
+SMALL = 2**16  # bytes; up to this files are compared by sha256, larger ones by size alone
 LOCK = "SEMISIAM_LOCK"  # the descriptor that a kernel inherits from the grid
 BY_HAND = ("jupyter", "pairing.py")  # programs that run notebooks where they are
 _held: list[int] = []  # the descriptor of a kernel that was started by hand
@@ -68,10 +67,9 @@ def find_folder(cell: Cell) -> Path:
         return (Path(parent.cwd()) / notebooks[1]).parent
     from_program = any(":memory:" in word for word in sys.argv)  # as nbclient starts kernels
     if from_program and not any(Path(word).name.startswith(BY_HAND) for word in words):
-        raise SettingsError(
-            "output_dir: a notebook run from a program cannot know where it is written; "
-            'give the folder of its results, parameters={"output_dir": "/x/1"}'
-        )
+        told = 'give the folder of its results, parameters={"output_dir": "/x/1"}'
+        program = "a notebook run from a program cannot know where it is written"
+        raise SettingsError(f"output_dir: {program}; {told}")
     return find_outputs() / "one"
 
 
@@ -200,8 +198,7 @@ def write_progress(folder: Path, cell: Cell, row: dict[str, Any], n_images: int)
 def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
     """Say why the cell in `folder` is not done; empty if it is.
 
-    `content` is the identity of its images, `Dataset.content`; "" if nobody knows it. Files up to
-    64 KiB are compared by sha256, larger ones by size.
+    `content` is the identity of its images, `Dataset.content`; "" if nobody knows it.
     """
     if not (folder / "done.json").exists():
         return "not run" if not (folder / "params.yaml").exists() else "not finished"

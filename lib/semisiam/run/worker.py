@@ -90,9 +90,7 @@ def run_cell(
 
 
 @contextmanager
-def _start(
-    folder: Path, environment: dict[str, str], cwd: str | None
-) -> Iterator[subprocess.Popen]:
+def _start(folder: Path, environment: dict, cwd: str | None) -> Iterator[subprocess.Popen]:
     """Start papermill on the master, with `log.txt` for what it says."""
     # papermill would take what stands in braces in a path for a parameter
     paths = [str(p).replace("{", "{{").replace("}", "}}") for p in (MASTER, folder / "cell.ipynb")]
@@ -119,9 +117,7 @@ def _start(
         child.kill()
 
 
-def _watch(
-    child: subprocess.Popen, progress: Path, minutes: float, stopped: Callable[[], bool]
-) -> str:
+def _watch(child: subprocess.Popen, progress: Path, minutes: float, stopped: Callable) -> str:
     """Wait for papermill; returns "" if it ended, else why it has to be ended (`_start` does)."""
     seen, last = 0, time.monotonic()
     while child.poll() is None:
