@@ -175,6 +175,10 @@ def test_variants_are_named_settings_beside_the_axes(tmp_path):
         ({"jpeg_quality": 20}, "jpeg_quality = 20 needs defence = 'jpeg', not 'none'"),
         ({"pretext": "barlow_twins", "rotations": "all"}, "rotations = 'all' needs pretext ="),
         ({"splits_file": "s.json", "attack": "random"}, "splits_file = 's.json' needs attack ="),
+        (
+            {"jit": True, "deterministic": False, "pretext": "consistency"},
+            "jit = True needs pretext = 'none' or 'rotation' or 'rotation_flip' or 'jigsaw'",
+        ),
         ({"pretext": "jigsaw", "image_size": 33}, "image_size = 33 is odd"),
     ],
 )

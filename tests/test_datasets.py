@@ -375,6 +375,16 @@ def test_the_command_prepares_and_describes():
         assert words in result.output
 
 
+def test_a_relative_cache_is_that_of_the_caller(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEMISIAM_CACHE", "here")  # kernels run in other folders
+    assert run("digits", "--size", "8").exit_code == 0
+    assert os.environ["SEMISIAM_CACHE"] == str(tmp_path / "here")
+    assert (tmp_path / "here" / "prepared").is_dir()
+    monkeypatch.setenv("SEMISIAM_CACHE", "~nobody-of-this-name")
+    assert "there is no such user" in run("digits").output
+
+
 def test_a_mistake_ends_in_one_message():
     result = run("digitz")
     assert result.exit_code == 1 and "Error: unknown data set 'digitz'" in result.output

@@ -209,6 +209,16 @@ def test_the_confidence_is_the_class_heads_probability(made):
     assert np.allclose(table["confidence"], head[np.arange(18), of_class], atol=1e-5)
 
 
+def test_a_cell_of_another_precision_leaves_keras_as_it_was(made, cell_copy):
+    settings = Cell.read(cell_copy / "params.yaml").model_dump() | {"precision": "mixed_bfloat16"}
+    (cell_copy / "params.yaml").write_text(yaml.safe_dump(settings))
+    records.write_done(cell_copy, Cell.check(settings), "")
+    tables = [embed.embed_images(folder, made[0]).iloc[:, 3:] for folder in (cell_copy, made[1])]
+    gap = (tables[0] - tables[1]).abs().max(axis=None)
+    assert 0 < gap < 0.1 * tables[1].abs().max(axis=None)
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_a_model_from_elsewhere_cannot_run_code(made, cell_copy, tmp_path):
     """Its `config.json` asks for a class that writes a file; only its weights are read."""
     marker = tmp_path / "ran"

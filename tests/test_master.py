@@ -14,27 +14,10 @@ from semisiam import ROOT
 from semisiam.cell import Cell
 from semisiam.run.folder import explain_undone
 
-MEASURED_TIMES = {
-    "seconds",
-    "seconds_tracing",
-    "images_per_second",
-    "started",
-    "hardware",
-    "revision",
-    "versions",
-}
-FILES = {
-    "cell.ipynb",
-    "params.yaml",
-    "metrics.json",
-    "report.csv",
-    "history.csv",
-    "features.npz",
-    "split.json",
-    "model.keras",
-    "done.json",
-    "lock",
-}
+MEASURED_TIMES = {"seconds", "seconds_tracing", "images_per_second", "started"}
+MEASURED_TIMES |= {"hardware", "revision", "versions"}
+FILES = {"cell.ipynb", "params.yaml", "metrics.json", "report.csv", "history.csv"}
+FILES |= {"features.npz", "split.json", "model.keras", "done.json", "lock"}
 
 
 def papermill(folder, *words):
@@ -97,6 +80,26 @@ def test_the_grid_gets_the_same_numbers_from_the_recorded_split(by_hand, tmp_pat
         return {k: v for k, v in metrics.items() if k not in MEASURED_TIMES | {"hash"}}
 
     assert numbers(tmp_path / "again" / name) == numbers(by_hand)
+
+
+def test_the_other_modes_and_what_is_rarely_asked_for(tmp_path):
+    base = {"epochs": 1, "unlabelled_limit": 256, "test_limit": 150, "label_fraction": 0.2}
+    marked = {"attack": "pixel", "pretext": "jigsaw"}
+    again = {"mode": "supervised", "bn_recalibrate": "labelled", "keep_model": False}
+    variants = {"again": again, "marked": marked, "both": marked | {"attack_unlabelled": True}}
+    variants["frozen"] = {"mode": "frozen", "backbone": "pixels"}
+    study = tmp_path / "some.yaml"
+    study.write_text(yaml.safe_dump({"base": base, "variants": variants}))
+    status = run_here(study, tmp_path, workers=2)
+    assert {cell.state for cell in status.values()} == {"done"}, status
+    folders = {name.rpartition("-")[2]: tmp_path / "some" / name for name in status}
+    found = {n: json.loads((f / "metrics.json").read_text()) for n, f in folders.items()}
+    assert found["again"]["accuracy"] == found["again"]["accuracy_recalibrated"]  # twice the same
+    assert not (folders["again"] / "model.keras").exists()
+    assert found["frozen"]["n_updates"] == 0
+    assert np.load(folders["frozen"] / "features.npz")["embeddings"].shape == (150, 3 * 32**2)
+    one, both = (pd.read_csv(folders[name] / "history.csv") for name in ("marked", "both"))
+    assert (one["loss_labelled"] == both["loss_labelled"]).sum() < len(one)  # D_u is marked, too
 
 
 def test_a_misspelt_parameter_stops_before_any_work(tmp_path):

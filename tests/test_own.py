@@ -420,14 +420,13 @@ def test_a_second_run_on_one_output_is_refused_at_once(tmp_path, monkeypatch):
     assert told[0] == 1 and f"another run works in {tmp_path / 'out'}; choose another" in told[1]
 
 
-def test_the_page_has_the_verdict_first_and_nothing_for_readers_of_the_notebook(
-    tmp_path, monkeypatch
-):
-    """The executed notebook on digits stands for that of a folder."""
-    executed = pairing.executed("09_own_images")
-    monkeypatch.setattr(page, "run_notebook", lambda *_, **__: executed)
-    place = tmp_path / "<b>cells"
-    text = page.write_own(place, tmp_path, {}).read_text("utf-8")
+def test_the_page_has_the_verdict_first_and_nothing_for_readers_of_the_notebook(tmp_path):
+    settings = [word for name, value in SMALL.items() for word in ("-p", name, value)]
+    place = write_own(tmp_path / "<b>cells")
+    code, told = invoke(place, "--output", tmp_path / "out", *settings)
+    assert code == 0, told
+    assert (tmp_path / "out" / "label_next.csv").exists()
+    text = (tmp_path / "out" / "own.html").read_text("utf-8")
     start, rest = text.split("Contents", 1)
     assert "<h1" in start and "Best here:" in start
     assert "<b>cells" not in text and "&lt;b&gt;cells" in text

@@ -108,6 +108,14 @@ def test_a_truncated_and_a_missing_fashion_file(tmp_path, monkeypatch):
         load("fashion_mnist", 28, data_dir=str(folder))
 
 
+def test_another_archive_in_the_place_of_one_is_read_anew(tmp_path):
+    content = []
+    for n in (4, 5):
+        write_zip(tmp_path / "cell_images.zip", make_malaria(n))
+        content.append(load("malaria", 32, data_dir=str(tmp_path)).content)
+    assert content[0] != content[1]
+
+
 # STL-10
 
 LABELS = {"train": [1, 2, 2, 10], "test": [2, 10, 1]}

@@ -184,6 +184,7 @@ _NEEDS = [  # a setting that is not its default does something only with one of 
     ("rotations", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
     ("equal_updates", "mode", ["supervised"]),
     ("jit", "deterministic", [False]),  # Keras would leave XLA out with no more than a warning
+    ("jit", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),  # XLA cannot cut views
 ]
 _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 
