@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -235,7 +236,7 @@ def test_a_kernel_that_died_is_started_again_so_often(tiny):
     check_cells(tiny / "out" / "some", [0], 6)
 
 
-@pytest.mark.parametrize("limit", ["file size", "tmpfs", "tmpfs with its log"])
+@pytest.mark.parametrize("limit", ["file size", "tmpfs"])
 def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     study = write_study(tiny, [5, 0], {5: 5}, keep_model=False)
     out = tiny / "out"
@@ -243,23 +244,28 @@ def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     words = [sys.executable, str(tiny / "run.py"), "grid", str(study), "--outputs", str(out)]
     words += ["--retries", "0", "--workers", "1"]  # beside it, the other cell may find no space
     how = {}
-    if limit == "tmpfs with its log":
-        words = ["sh", "-c", f'exec "$@" 2> {out / "log"}', "sh", *words]
-    if limit != "file size":
+    if limit == "tmpfs":
         words = own_disk(out, "size=60m", words, keep=tiny / "kept")
     else:
         how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, 2**21))
     told = subprocess.run(words, capture_output=True, text=True, cwd=tiny, **how)
-    if limit != "file size":
+    if limit == "tmpfs":
         out.rmdir()
         (tiny / "kept").rename(out)
     assert told.returncode == 1
-    if limit != "tmpfs with its log":
-        assert "1 done, 0 running, 1 failed" in told.stderr
-        assert {"file size": "File too large", "tmpfs": "disk full: OSError"}[limit] in told.stderr
+    assert "1 done, 0 running, 1 failed" in told.stderr
+    assert {"file size": "File too large", "tmpfs": "disk full: OSError"}[limit] in told.stderr
     status = read_status(study, out)
     assert [cell.state for cell in status.values()] == ["failed", "done"]
     assert {cell.state for cell in run(tiny, write_study(tiny, [5, 0])).values()} == {"done"}
+
+
+def test_a_full_log_or_a_closed_terminal_ends_no_cell(tiny):
+    study = write_study(tiny, [0, 1])
+    with Path("/dev/full").open("w") as full:
+        words = ("grid", study, "--outputs", tiny / "out", "--workers", 1)
+        start(tiny, *words, stderr=full).wait(timeout=120)
+    check_cells(tiny / "out" / "some", [0, 1], 1)
 
 
 def own_disk(folder, options, words, keep):
