@@ -446,7 +446,7 @@ results.in_order(table).round(1)
 # - **Shown** (72 printed accuracies): the printed numbers contradict that the representation is
 #   more robust. Malaria decides that: there `semi` loses 18 to 31 points more, on average, and two
 #   of its baselines, near guessing, had little to lose. On the other two sets both lose alike
-#   on average (12.0 and 11.7 points).
+#   on average (12.0 and 11.7 points; all this without MobileNetV2).
 # - *All cases improved*: three printed gains of 18 are negative. The table says *contradicted*
 #   because one interval lies below 0 (it ends at −0.05); after Holm's correction for 18 it would
 #   not.

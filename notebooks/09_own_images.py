@@ -165,7 +165,7 @@ print(*[note for note in data.notes if not note.startswith(("test set", "test im
 #
 # Images of one slide, patient, plate or video look alike. If a network learns from some and is
 # judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
-# `labels.csv`, or a pattern in the file names (its first brackets, if it has any).
+# `labels.csv`, or a pattern in the file names.
 #
 # *Twins* do the same harm: two images of different groups that show the same thing. We list those
 # whose pixels correlate above 0.98: look at them.
@@ -175,13 +175,15 @@ print(*[note for note in data.notes if not note.startswith(("test set", "test im
 def find_groups(names, pattern, given):
     """Say which images belong together, str (N,); empty if nobody knows."""
     try:
+        if re.compile(pattern).groups:  # is a group the whole match, or what is in brackets?
+            raise DataError(f"groups = {pattern!r} has brackets: write (?: ) for ( )")
         found = [re.search(pattern, name) for name in names] if pattern else []
     except re.error as error:
         raise DataError(f"groups = {pattern!r} is no pattern: {error}") from None
     if None in found:
         name = names[found.index(None)]
         raise DataError(f"groups = {pattern!r} matches nothing in the file name {name}")
-    found = [match[min(1, match.re.groups)] or match[0] for match in found]
+    found = [match.group() for match in found]
     if twins := parts.find_twins(sorted(set(found)), str.casefold):
         alike = "groups that are alike but for case, spaces or zeros"
         raise DataError(f"groups = {pattern!r} finds {alike}: {', '.join(twins)}")
@@ -209,10 +211,11 @@ for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
 
 # %% tags=["nbval-check-output"]
-fits = [name for name in origin.names if groups and re.search(groups, name)]
-of_pool = find_groups(fits, groups, origin.groups)
+matches = [re.search(groups, name) for name in origin.names] if groups else []
+of_pool = [match.group() if match else "" for match in matches] or origin.groups
 n_known = np.isin(of_pool, group).sum() if len(group) else 0
-print(f"{n_known} unlabelled images are of these groups")
+if len(group):
+    print(f"{n_known} unlabelled images are of these groups")
 
 # %% tags=["nbval-check-output"]
 of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
@@ -472,10 +475,10 @@ verdict.append(f"Did the unlabelled images help? {answer}.")
 if len(twins):
     verdict.append(f"Careful: {len(twins)} pairs of labelled images are nearly the same.")
 if doubled.any():
-    verdict.append(f"Careful: {doubled.sum()} labelled images are those of another class, too.")
+    verdict.append(f"Careful: {doubled.sum()} images have the pixels of one of another class.")
 if n_known:
-    told = "images are of the groups of labelled ones: of new groups the network may know less"
-    verdict.append(f"Careful: {n_known} unlabelled {told}.")
+    told = "unlabelled images are of groups with labels: on new groups `semi` may do worse"
+    verdict.append(f"Careful: {n_known} {told}.")
 Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
 
 # %% [markdown]

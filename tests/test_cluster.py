@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_cells_on_the_workers(dask):
     family = find(worker.pid, "")
     client.send_signal(signal.SIGINT)
     assert client.wait(timeout=20) == 130
-    assert "stopped; give the same command again" in dask.output()
+    assert "stopped; give the same command again to go on" in dask.output()
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert [find_holder(dask.cell(split)) for split in (0, 1)] == ["", ""]
     status = read_status(study, dask.folder / "out")

@@ -135,6 +135,13 @@ def test_a_cell_that_lacks_a_file(made, cell_copy, broken, message):
         embed.embed_images(cell_copy, made[0])
 
 
+def test_a_cell_that_kept_no_model(made, cell_copy):
+    settings = Cell.read(cell_copy / "params.yaml").model_dump() | {"keep_model": False}
+    (cell_copy / "params.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(DataError, match=r"set keep_model: true, remove its done\.json and run it"):
+        embed.embed_images(cell_copy, made[0])
+
+
 @pytest.mark.parametrize("broken", ["model.keras", "features.npz", "metrics.json"])
 def test_a_cell_with_a_damaged_file(made, cell_copy, broken):
     content = (cell_copy / broken).read_bytes()

@@ -127,17 +127,6 @@ def test_done_means_the_same_images(tmp_path):
     assert explain_undone(tmp_path, cell, "b") == other
 
 
-def test_a_model_that_was_not_kept_and_is_wanted_now_is_missing(tmp_path):
-    for name in ("metrics.json", "history.csv", "features.npz"):
-        (tmp_path / name).write_text("")
-    folders.write_done(tmp_path, Cell(keep_model=False), "")
-    assert explain_undone(tmp_path, Cell(keep_model=False)) == ""
-    assert explain_undone(tmp_path, Cell()) == "run with keep_model False, now True"
-    (tmp_path / "model.keras").write_text("")
-    folders.write_done(tmp_path, Cell(), "")
-    assert explain_undone(tmp_path, Cell()) == explain_undone(tmp_path, Cell(keep_model=False))
-
-
 def test_to_ask_who_works_there_takes_nothing_and_writes_nothing(tmp_path):
     (tmp_path / "lock").write_text("of long ago\n")
     with (tmp_path / "lock").open() as other:

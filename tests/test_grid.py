@@ -155,6 +155,14 @@ def test_a_worker_that_cannot_run_a_cell_stops_no_other(tmp_path):
     assert after == {name(0): Status("failed", told), name(1): Status("done")}
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_stream_may_be_closed(tiny, closed):
+    words = [sys.executable, tiny / "run.py", "grid", write_study(tiny, [0]), "--outputs", tiny]
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, words)]
+    assert subprocess.run(command, cwd=tiny).returncode == 0
+    assert read_status(tiny / "some.yaml", tiny)[name(0)].state == "done"
+
+
 def test_the_number_of_workers_is_refused_for_dask(tiny):
     words = ("--outputs", tiny, "--scheduler", "tcp://127.0.0.1:9", "--workers", 3)
     result = invoke("grid", write_study(tiny, [0]), *words)

@@ -72,7 +72,6 @@ def own():
 def test_groups_are_what_the_pattern_matches(own):
     names = ["cat/plate1_a.png", "cat/plate12_b.png", "dog/plate1_c.png"]
     assert own.find_groups(names, "plate[0-9]+", []).tolist() == ["plate1", "plate12", "plate1"]
-    assert own.find_groups(names, "plate([0-9]+)", []).tolist() == ["1", "12", "1"]
     assert own.find_groups(names, "", np.array(["a", "b", "a"])).tolist() == ["a", "b", "a"]
     assert len(own.find_groups(names, "", np.zeros(0))) == 0
 
@@ -82,6 +81,8 @@ def test_a_pattern_that_does_not_fit_is_told(own):
         own.find_groups(["a/plate1.png", "a/b.png"], "plate[0-9]+", [])
     with pytest.raises(DataError, match=r"groups = 'plate\[' is no pattern: unterminated"):
         own.find_groups(["a/plate1.png"], "plate[", [])
+    with pytest.raises(DataError, match=r"has brackets: write \(\?: \) for \( \)"):
+        own.find_groups(["plate1.png", "well2.png"], "(plate|well)[0-9]", [])
     with pytest.raises(DataError, match=r"finds groups that are alike .*: Plate1, plate1"):
         own.find_groups(["plate1_0.png", "Plate1_1.png", "plate2.png"], "(?i)plate[0-9]+", [])
 
@@ -402,7 +403,7 @@ def test_ctrl_c_says_that_it_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(page, "write_own", stop)
     told = invoke(write_own(tmp_path / "own"), "--output", tmp_path / "out")
-    assert told == (130, "stopped; give the same command again")
+    assert told == (130, "stopped; give the same command again to go on")
 
 
 def test_an_output_inside_the_folder_is_refused_and_nothing_made(tmp_path):

@@ -78,8 +78,8 @@ def test_classes_that_look_alike_are_refused(tmp_path, other):
 
 
 def test_numbers_are_one_class_by_their_value(tmp_path):
-    place = write_folder(tmp_path / "own", ("1", "01", "2"))
-    with pytest.raises(DataError, match="zeros: use one name: '01', '1'"):
+    place = write_folder(tmp_path / "own", ("1", "01", "2", "cat", "cat ."))
+    with pytest.raises(DataError, match=r"last dot: use one name: '01', '1', 'cat \.', 'cat'"):
         load("folder", 16, data_dir=place)
 
 
@@ -237,7 +237,7 @@ def test_groups_may_be_numbers_that_look_much_alike(tmp_path):
 def test_a_group_spelt_in_two_ways_is_refused(tmp_path, pair):
     table = "file,label,group\n" + rows(18)
     table = table.replace(",g1\n", f",{pair[0]}\n").replace(",g2\n", f",{pair[1]}\n")
-    with pytest.raises(DataError, match="has groups that are alike but for case"):
+    with pytest.raises(DataError, match="has groups alike but for case"):
         load("folder", 9, data_dir=write_table(tmp_path, table))
 
 
@@ -360,8 +360,7 @@ def test_hidden_images_are_told(tmp_path):
     write_files(place, {"cat/.a.png": one, "cat/._0.png": b"x", "dog/.1.jpg.icloud": b"x"})
     write_files(place, {".Trash-1000/0.png": one})
     notes = load("folder", 16, data_dir=place).notes
-    told = "hidden images left out (3): .Trash-1000/0.png, cat/.a.png, dog/.1.jpg.icloud"
-    assert told in notes
+    assert "hidden images left out (2): cat/.a.png, dog/.1.jpg.icloud" in notes
 
 
 def test_class_folders_and_a_table_are_not_mixed(tmp_path):

@@ -232,7 +232,7 @@ def test_what_pillow_would_turn_into_noise_or_a_negative_is_refused():
 def test_32_bit_values_without_a_sign_stay_positive():
     pixels = np.array([[5, 2**31 + 5]], np.uint32)
     decoded, remark = decode_image(tiff(pixels))
-    assert (decoded == pixels).all() and remark == "deep, grey"
+    assert (decoded == pixels).all() and remark == "over 8 bits, grey"
 
 
 def test_16_bit_colours_of_a_ppm_are_refused():

@@ -248,5 +248,6 @@ def test_an_interaction_is_a_difference_of_two_differences():
     table = compare_controls(controls, [*gains, gains])
     # 10 each without marks; -5, -20 and -12.5 with them: the marks take 15, 30 and 22.5
     assert table["mean"].tolist() == [10, -12.5, 22.5]
+    assert table["p_holm"].tolist() == pytest.approx(correct_holm(table["p"]))
     few = compare_controls(controls.drop(2, level=1), gains)  # two agree too easily
     assert few["p"].notna().all() and few["p_holm"].isna().all()

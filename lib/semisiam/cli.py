@@ -25,8 +25,10 @@ class _Group(click.Group):
     """Turn a user's mistake into one message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # one may be closed
+        for name in ("stdout", "stderr"):  # which may be closed
+            stream = getattr(sys, name) or Path(os.devnull).open("w")  # noqa: SIM115
             stream.reconfigure(errors="backslashreplace")  # a terminal need not know our letters
+            setattr(sys, name, stream)
         try:
             try:
                 return super().invoke(ctx)
@@ -44,7 +46,7 @@ class _Group(click.Group):
             told = ": ".join(str(of) for of in (error.filename, error.strerror or error) if of)
             raise click.ClickException(told) from None
         except KeyboardInterrupt:
-            click.echo("stopped; give the same command again", err=True)
+            click.echo("stopped; give the same command again to go on", err=True)
             sys.exit(130)
 
 
@@ -124,7 +126,9 @@ def grid(study: Study, outputs: Path, only: str, index: int | None, **how: Any) 
     from semisiam.run import display, grid
 
     if how["scheduler"] and how["workers"]:
-        raise SettingsError("--workers is for this machine; on Dask its workers' threads count")
+        raise SettingsError(
+            "--workers is for this machine: on Dask each thread of a worker runs a cell"
+        )
     scheduler, workers = how.pop("scheduler"), how.pop("workers") or len(grid.list_gpus()) or 2
     cells, folder = grid.choose_cells(study, only, index), outputs / study.name
     before = grid.read_status(cells, folder, identify)
@@ -142,7 +146,7 @@ def grid(study: Study, outputs: Path, only: str, index: int | None, **how: Any) 
         status = grid.run_study(cells, folder, before, executor, run, show)
     _identify.cache_clear()  # images and results may have changed meanwhile
     for name, now in grid.read_status(cells, folder, identify).items():
-        if status[name].state == "done" != now.state:
+        if status[name].state == "done" and now.state in ("failed", "waiting"):
             status[name] = replace(now, state="failed")
     display.show_failed(status, folder)
     sys.exit(any(cell.state != "done" for cell in status.values()))

@@ -103,7 +103,8 @@ def _read_cell(folder: Path) -> Cell:
     if reason := explain_undone(folder, cell):
         raise DataError(f"the cell in {folder} is not done ({reason}): run it first")
     if not cell.keep_model:
-        raise DataError(f"the cell in {folder} kept no model: run it with keep_model: true")
+        told = "set keep_model: true, remove its done.json and run it again"
+        raise DataError(f"the cell in {folder} kept no model: {told}")
     return cell
 
 

@@ -114,10 +114,10 @@ def list_hidden(folder: Path) -> list[str]:
     """List images that `walk` skips for a dot, but not what systems leave there (`._NAME`)."""
     found = []
     for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in SYSTEM]
-        images = [Path(here, name) for name in names if is_image(name.removesuffix(".icloud"))]
-        parts = [path.relative_to(folder).parts for path in images if path.name[:2] != "._"]
-        found += [show("/".join(of)) for of in parts if any(part[0] == "." for part in of)]
+        folders[:] = [name for name in folders if not _is_skipped(name)]
+        dotted = [name for name in names if name[0] == "." and name[1:2] != "_"]
+        images = [name for name in dotted if is_image(name.removesuffix(".icloud"))]
+        found += [show(str((Path(here) / name).relative_to(folder))) for name in images]
     return sorted(found)
 
 

@@ -22,7 +22,7 @@ LAYOUT = (
 TEST = r"(test|eval)(ing|uation)?|val(id(ation)?)?|hold.?out"
 OTHER = r"train(ing)?|to.?label|labell?ed|(un|no|not).?(label(l?ed|s)?|tagged|annotated|sorted)"
 AROUND = r"[\d_. -]*({})([ _.-]*\(?(images?|data|set|copy|\d)\)?)*[_. -]*"
-TABLE = re.compile(r"labels?[\W\d_]*\.(csv|tsv|xlsx?|ods)(\.csv)?", re.I)  # misnamed ones, too
+TABLE = re.compile(r"labels?( ?\(\d+\))?\.(csv|tsv|xlsx?|ods)(\.csv)?", re.I)  # misnamed ones, too
 NO_CLASS = re.compile(AROUND.format(f"{TEST}|{OTHER}"), re.I)  # names of parts, as of folders
 OF_TEST = re.compile(rf"(.*/)?({TEST})[ _-]?(images?|data|set)?/.*", re.I)
 NO_LABEL = {"na", "n/a", "n.a.", "#n/a", "<na>", "nan", "none", "null", "?", "-", "--", "-1"}
@@ -69,7 +69,7 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
     if hidden := files.list_hidden(place):
         left_out.append(f"hidden images left out ({len(hidden)}): {enumerate_few(hidden)}")
     if twice := find_twins(raw.class_names):
-        told = "alike but for spaces, invisible letters or zeros: use one name"
+        told = "alike but for spaces, invisible letters, zeros or a last dot: use one name"
         raise DataError(f"{place} has classes {told}: {', '.join(map(repr, twice))}")
     if twice := find_twins(raw.class_names, str.casefold):
         left_out.append(f"classes that differ in upper and lower case alone: {', '.join(twice)}")
@@ -86,7 +86,7 @@ def find_twins(names: Iterable[str], fold: Callable[[str], str] = str) -> list[s
     seen: dict[str, list[str]] = {}
     for name in names:
         visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
-        key = fold(" ".join(unicodedata.normalize("NFKC", visible).split())).rstrip(".")
+        key = fold(" ".join(unicodedata.normalize("NFKC", visible).split())).rstrip(" .")
         whole = re.fullmatch(r"0*(\d+)(\.0*)?", key, re.ASCII)  # 1, 01 and 1.0, not 1.1 and 1.10
         seen.setdefault(whole[1] if whole else key, []).append(name)
     return [name for alike in seen.values() if len(alike) > 1 for name in alike]
@@ -174,7 +174,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
             name for name in rowless if "/" in name and not name.startswith("unlabelled/")
         ],
         "gives no group to labelled images": grouped[grouped["group"] == ""]["file"],
-        "has groups that are alike but for case, spaces, invisible letters or zeros": find_twins(
+        "has groups alike but for case, spaces, invisible letters, zeros or a dot": find_twins(
             sorted(set(table["group"])), str.casefold
         ),
         "needs labelled images of a second group for classes": [
@@ -217,8 +217,11 @@ def _parse_table(path: Path) -> pd.DataFrame:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 in line {line}: save it as CSV UTF-8") from None
     except (ValueError, Warning) as error:
-        told = f"cannot be read as a CSV: {str(error).strip()}; put values that hold a {mark!r} "
-        raise DataError(f"{path} {told}in quotes; it needs file,label[,group]") from None
+        quotes = f"; values that hold {mark!r} need quotes" * (
+            "field" in str(error) or "length" in str(error)
+        )
+        told = f"cannot be read as a CSV: {str(error).strip()}{quotes}; it needs file,label[,group]"
+        raise DataError(f"{path} {told}") from None
     columns = [re.sub(r"^(file|label|group)\.\d+$", r"\1", n.strip().lower()) for n in table]
     table.columns = columns  # pandas calls a second label label.1
     if not {"file", "label"} <= set(columns) or len(set(columns)) < len(columns):

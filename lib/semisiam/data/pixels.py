@@ -95,7 +95,7 @@ def _convert(data: bytes, image: Image.Image, tile: str) -> Picture:
             return None, "holds values that are no finite numbers"
         if depth == 32 and image.mode == "I" and tags.get(339, (1,))[0] == 1:
             pixels = pixels.view(np.uint32)  # Pillow takes it for signed
-        kinds = {"I": "deep, grey", "F": "floating point, grey"}
+        kinds = {"I": "over 8 bits, grey", "F": "floating point, grey"}
         return pixels, kinds.get(image.mode, "16-bit, grey")
     if ";16" in tile and image.format != "BMP":  # Pillow takes the upper bytes, as above
         return None, "has 16 bits and a further channel, e.g. alpha: save it as grey or RGB"

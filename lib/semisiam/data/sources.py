@@ -171,7 +171,7 @@ MALARIA_CLASSES = ("Parasitized", "Uninfected")
 
 
 def malaria(folder: Path | None) -> Source:
-    """NIH's 27,558 images of blood cells; D_u is the training half; the paper's share patients."""
+    """NIH's 27,558 images of blood cells; D_u is the training half (both share patients)."""
     place, identity = files.locate("cell_images.zip", folder)
     return Source(identity, partial(_read_malaria, place), 1 / 2, place.exists())
 

@@ -81,6 +81,8 @@ def run_notebook(
     except papermill.PapermillExecutionError as error:
         raise SettingsError(f"{refused}: {error.evalue}") from None
     except (DeadKernelError, RuntimeError) as error:  # the second if it died, or hung, at its start
+        if "ernel " not in str(error):  # it is of something else
+            raise
         told = f"its process was killed (too little memory?) or did not start: try again ({error})"
         raise SettingsError(f"{refused}: {told}") from None
 

@@ -158,7 +158,7 @@ def train(
 
     Args:
         labelled, labels: uint8 (N_l, S, S, 3), attacked if the cell says so, and int64 (N_l,).
-        unlabelled: uint8 (N_u, S, S, 3); in `supervised` at most its length counts.
+        unlabelled: uint8 (N_u, S, S, 3); in `supervised` only N_u counts, for `equal_updates`.
         checkpoint: file to go on from and to write after every epoch; a resumed run ends in
             the very weights and history of an undisturbed one.
         content: identity of the images, `Dataset.content`; a checkpoint of others is not used.

@@ -51,8 +51,7 @@ def prepare_labelled(
     clean, labels = pool[rows], pool_labels[rows]
     mark = {"draw": cell.attack_draw, "pixels": cell.attack_pixels, "value": cell.attack_value}
     marks = attacks.choose_marks(cell.attack, clean, labels, seed=cell.seed, **mark)
-    alike = recorded and recorded.places.size == marks[0].size
-    alike = alike and (recorded.values == marks[1]).all()
+    alike = recorded and recorded.places.size == marks[0].size and all(recorded.values == marks[1])
     moved = alike and cell.attack == "searched" and (recorded.places != marks[0]).any()
     if recorded and cell.attack != "none" and (moved or not alike):
         told = "use the same attack and its settings"
@@ -95,7 +94,7 @@ def predict_twice(
 
 
 def fit(encoder: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable:
-    """Fit the SVM on embeddings; return a function from images, as `embed` takes, to classes."""
+    """Fit the SVM on embeddings of images; return a function from images to classes, int (N,)."""
     svm = evaluation.fit_svm(model.embed(encoder, images), labels)
     return lambda shown: svm.predict(model.embed(encoder, shown))
 

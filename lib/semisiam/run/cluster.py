@@ -33,7 +33,8 @@ def running_on(scheduler: str, **how: Any) -> Iterator[Place]:
     slots = list(client.nthreads().values())
     told = f"Dask at {client.scheduler.address}: {len(slots)} workers now, {sum(slots)} cells side "
     told += f"by side; dashboard {client.dashboard_link}"
-    told += "" if slots else f"\nthe cells wait for a worker: dask worker {scheduler} --nthreads 1"
+    wait = f"\nno worker yet: dask worker {client.scheduler.address} --nthreads 1"
+    told += "" if slots else wait
     executor = client.get_executor(pure=False)
     try:
         run = partial(run_on_worker, cwd=str(Path.cwd()), **how)

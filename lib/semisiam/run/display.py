@@ -71,8 +71,8 @@ def showing(cells: dict[str, Cell], workers: int, title: str = "") -> Iterator[C
             live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
         last.update(status)
 
-    if title:
-        console.print(title)
+    with suppress(OSError):
+        console.print(title) if title else None
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield update

@@ -210,10 +210,7 @@ def explain_undone(folder: Path, cell: Cell, content: str = "") -> str:
         ran = done.get("content") or read_json(folder / "split.json").get("content", content)
         if ran != content:
             return f"{OTHER_IMAGES}: content {ran}, now {content}"
-    files = done.get("files", {})
-    if cell.keep_model and "features.npz" in files and "model.keras" not in files:
-        return "run with keep_model False, now True"
-    return _find_damage(folder, files)
+    return _find_damage(folder, done.get("files", {}))
 
 
 def _explain_stale(folder: Path, cell: Cell, done: dict[str, Any]) -> str:

@@ -26,7 +26,9 @@ THREADS += [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")]  # Das
 TICK = 0.5  # s
 ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
 PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
-OTHER_GRID = "another grid, with other settings or code, ran it: stop that, give this one again"
+OTHER_GRID = (
+    "another grid, with other settings or code, ran it: stop that grid and start this one again"
+)
 CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.+)")  # where
 
 
