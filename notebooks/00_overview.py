@@ -17,16 +17,16 @@
 # **Answers so far**
 # - In the paper's tables, the second kind adds 18.6 points of accuracy on average, and 8.0 when
 #   somebody tampers with the labelled images.
-# - Some printed *baselines* (networks trained on labels alone) look worse than they are. Beside
-#   ours, repaired, MobileNetV2's gain on clothes falls from 69.6 points to 3.5. On blood cells
-#   InceptionV3's falls from 32.1 to 1.8, MobileNetV2's from 38.4 to 22.3, ResNet50V2's from 34.4 to
-#   18.9. (Of the first and the last fall there, 10 and 11 points are that our baselines start
-#   higher before the repair; five runs do not say why.)
-# - Do the *angles* help? At a smaller scale (clothes, 64 px, 100 labels, repaired) they add 5.7
-#   points (95 % interval 2.7 to 8.8) to equally long training on labels alone. The unlabelled
-#   images matter: with the labelled ones alone turned, it is 9.3 points less (6.6 to 11.9). But raw
-#   pixels, without any network, are nine points better still. And on blood cells the angles are
-#   not yet learnt after 10 epochs (31 to 54 % right in three runs; [08_audit](08_audit.ipynb)).
+# - Some printed *baselines* (networks trained on labels alone) look worse than they are. We trained
+#   them again and *re-estimated* some averages (explained below). Over these baselines the printed
+#   siamese network gains little: of MobileNetV2's 69.6 points on clothes 3.5 are left; on blood
+#   cells, of InceptionV3's 32.1 points 1.8, of MobileNetV2's 38.4 22.3. (ResNet50V2's baseline
+#   varies too much to say: from 56 to 91 % over five sets.)
+# - Do the *angles* help? At a smaller scale (clothes, 64 px, 100 labels) they add 5.7 points (95 %
+#   interval 2.7 to 8.8) to equally long training on labels alone, if both are re-estimated. They
+#   need unlabelled images for that. But a linear SVM on raw pixels, without any network, is nine
+#   points better than the network with angles. And on blood cells the angles are not yet learnt
+#   after 10 epochs (31 to 54 % right, guessing 25; [08_audit](08_audit.ipynb)).
 #
 # Below: the idea as a story, then in numbers, then where these answers come from.
 
@@ -242,8 +242,9 @@ print(
 # ### The suspect
 #
 # [Batch normalisation](https://arxiv.org/abs/1502.03167) keeps moving averages of what it saw in
-# training, and uses them in the test. Keras's MobileNetV2 has slow ones: after 1,000 updates (steps
-# of training) 37 % of each average is still its first value
+# training, and uses them in the test. An update (a step of training) keeps a share of the old
+# average, the *momentum*. Keras's MobileNetV2 has 0.999, the other two 0.99: after 1,000 updates 37
+# % of each of its averages is still the first value
 # ([04_batch_normalisation](04_batch_normalisation.ipynb)). The paper does not say if it changed
 # that.
 #
@@ -253,9 +254,9 @@ print(
 # %% [markdown]
 # ## What came out here
 #
-# Three words say how firm a result is. *Shown*: arithmetic, a mean of three or more labelled sets,
-# or a difference that is not 0 over as many, corrected for the tests of its study. *Suggestive*:
-# run, not decided. *Untested*: not run, or the network did not learn its task.
+# Three words say how firm a result is. *Shown*: arithmetic, a mean over three labelled sets or
+# more, or a difference over as many that is not 0 after correction for its study's tests.
+# *Suggestive*: run, not decided. *Untested*: not run, or the network did not learn its task.
 #
 # Our finished runs are *recorded*: their numbers are kept in
 # [`outputs/published`](../outputs/published/README.md).
@@ -318,9 +319,9 @@ plt.show()
 # Diamonds are the paper's, circles ours; a dot inside its ring has not moved. The siamese network
 # saw all unlabelled images too. As trained (dots), MobileNetV2 is at chance, as printed.
 # Re-estimated (rings), its *same weights* come most of the way to the siamese network on clothes.
-# On malaria InceptionV3 comes within 2 points of it (as trained, ours is already 10 points above
-# the printed baseline; its averages are fast, so why it rises is untested), MobileNetV2 less than
-# half of the way, and ResNet50V2 hardly moves. How much of the gain is left?
+# On malaria InceptionV3 comes within 2 points of it. (As trained it was already 10 points above the
+# printed baseline. Its averages are fast, so we do not know why it rises.) MobileNetV2 covers less
+# than half of the distance, and ResNet50V2 hardly moves. How much of the gain is left?
 
 # %% tags=["nbval-check-output"]
 left = ours[["as trained", "re-estimated"]].copy()
@@ -329,11 +330,12 @@ left["over re-estimated"] = published["semi"] - ours["re-estimated"]
 print(left.assign(n=ours["n"]).round(1).to_string())
 
 # %% [markdown]
-# *Shown* where n, the number of labelled sets, is 5: a large part of four large gains needs no
-# unlabelled image ([08_audit](08_audit.ipynb) has the intervals). (Of the fifth, ResNet50V2's on
-# malaria, most of what goes is that ours starts 11 points higher.) Where n is 1, nothing is firm.
-# (Attacked, our InceptionV3 is 20 points below the paper's; [08_audit](08_audit.ipynb) has a
-# guess.)
+# *Shown* where n, the number of labelled sets, is 5: a large part of four gains (both of
+# MobileNetV2 on clothes; InceptionV3's and MobileNetV2's on malaria) needs no unlabelled image, if
+# the paper's baselines behave like ours ([08_audit](08_audit.ipynb) has the intervals). (Of
+# ResNet50V2's on malaria, most of what goes is that ours starts 11 points higher.) Where n is 1,
+# nothing is firm. (Attacked, our InceptionV3 is 20 points below the paper's;
+# [08_audit](08_audit.ipynb) has a guess.)
 #
 # And the siamese networks? [07_results](07_results.ipynb) has all gains, published and run again at
 # a far smaller scale; [08_audit](08_audit.ipynb) asks what they rest on.
@@ -342,9 +344,8 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 # ## Summary: what is known, and what is not
 #
 # - *Shown* (5 labelled sets): trained on 600 pictures of clothes MobileNetV2 is far above chance
-#   (76.1 %); wrong averages hide it. Most of its gain there needs no unlabelled image. (Raw pixels
-#   have 77.6 %, the features of a network that was never trained 70.2: its lead is *suggestive*, as
-#   $p = 0.067$ after correction.)
+#   (76.1 %); wrong averages hide it. But it is not above raw pixels (77.6 %), and its lead over the
+#   features of a network that was never trained (70.2) is *suggestive* ($p = 0.067$, corrected).
 # - *Shown* (5): on malaria re-estimation lifts InceptionV3 by 21 points, MobileNetV2 by 16 and
 #   ResNet50V2 by 4.
 # - *Shown* for one random choice of the marked pixels ($n = 5$): on clothes (600 labels) the attack

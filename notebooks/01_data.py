@@ -261,13 +261,14 @@ ax.set(xlabel="patient of the image", title="two ways to halve", ylabel="halves"
 plt.show()
 
 # %% [markdown]
-# In the upper row, C1 and C2 stand on both sides. A network that recognises a patient's stain then
-# looks as if it recognised the parasite. `test_split = "patient"` keeps each patient on one side.
+# In the upper row, C1 and C2 stand on both sides. If a patient's images are mostly of one class, a
+# network can recognise the patient's stain instead of the parasite. `test_split = "patient"` keeps
+# each patient on one side.
 
 # %% [markdown]
 # In the real set, all 200 patients have images in both random halves. By patient, a supervised
-# InceptionV3 is 4.7 points lower on average of five labelled sets, which does not decide it
-# ([08_audit](08_audit.ipynb) has both).
+# InceptionV3 is 4.7 points lower, on average over five labelled sets: too little to say that it
+# matters ([08_audit](08_audit.ipynb) has both).
 
 # %% [markdown]
 # ## Reduced scale

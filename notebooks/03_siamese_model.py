@@ -343,7 +343,8 @@ plt.show()
 # run: *suggestive*). With plain gradient descent the encoder would now move mostly for the rotation
 # task: so unlabelled images can shape the embedding. (Adam rescales each weight; this is only a
 # picture.) It is also the hope under attack: only labelled images are marked
-# ([02_pixel_attack](02_pixel_attack.ipynb)), so in training marks change only the class gradient.
+# ([02_pixel_attack](02_pixel_attack.ipynb)), so within one step marks change only the class
+# gradient.
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs

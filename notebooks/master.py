@@ -281,9 +281,10 @@ with model.recalibrated(encoder, labelled.images, cell.batch_size):
 # %%
 recalibrated = float((predictions_again == test_labels).mean())
 print(f"re-estimated {recalibrated:.3f}")
-now_right = ((predictions_again == test_labels) & (predictions != test_labels)).sum()
-print(f"{(predictions_again != predictions).sum()} of {len(test)} predictions changed", end=", ")
-print(f"{now_right} of them to the right class")
+moved, now = predictions_again != predictions, predictions_again == test_labels
+now_wrong = (moved & (predictions == test_labels)).sum()
+print(f"{moved.sum()} of {len(test)} predictions changed", end=", ")
+print(f"{(moved & now).sum()} became right, {now_wrong} became wrong")
 
 # %% [markdown]
 # `bn_recalibrate` says which statistics the network keeps for all that follows.
