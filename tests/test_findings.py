@@ -186,3 +186,26 @@ def test_a_gain_is_shown_by_a_learnt_task_over_both_its_controls(
     told = findings.judge_gain()
     assert told[1].startswith(answer)
     assert told[3] == firm
+
+
+@pytest.mark.parametrize("alone, told", [(False, "1,000"), (True, "9,380")])
+def test_at_the_papers_size_labels_alone_have_as_many_updates_as_were_run(
+    alone, told, tmp_path, monkeypatch
+):
+    for study in ("references", "audit_momentum"):
+        (tmp_path / study).symlink_to(findings.PUBLISHED / study)
+    monkeypatch.setattr(findings, "PUBLISHED", tmp_path)
+    for name, cell in Study.load(ROOT / "params/studies/fashion_task.yaml").cells().items():
+        metrics = {"n_updates": 9380}
+        if cell.mode == "semi":
+            metrics["rotation_accuracy"] = {"training": 0.9, "test": 0.8, "by_batch": True}
+        if cell.pretext == "rotation" and (alone or cell.mode == "semi"):
+            accuracy = 0.8 if cell.mode == "semi" else 0.7
+            write_cell(
+                tmp_path / "fashion_task", accuracy, name=name, metrics=metrics, **dict(cell)
+            )
+    _, answer, evidence, firm = findings.judge_size()
+    assert answer.startswith("80 % of rotations named. Siamese network 80.0 %; labels alone, ")
+    assert f"alone, {told} of its 9,380 updates, " in answer
+    assert (", 70.0; raw pixels" in answer) == alone
+    assert evidence.endswith("10 epochs (paper: 30); n = 1") and firm == "suggestive"
