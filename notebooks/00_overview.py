@@ -25,8 +25,10 @@
 # - Do the *angles* help? At a smaller scale (clothes, 64 px, 100 labels) they add 5.7 points (95 %
 #   interval 2.7 to 8.8) to equally long training on labels alone, if both are re-estimated. They
 #   need unlabelled images for that. But a linear SVM on raw pixels, without any network, is nine
-#   points better than the network with angles. And on blood cells the angles are not yet learnt
-#   after 10 epochs (31 to 54 % right, guessing 25; [08_audit](08_audit.ipynb)).
+#   points better than the network with angles. At the paper's size (96 px, 600 labels) one network
+#   with angles is four points better than raw pixels; what the angles add to it is not known. On
+#   blood cells the angles are not yet learnt after 10 epochs (31 to 54 % right, guessing 25;
+#   [08_audit](08_audit.ipynb)).
 #
 # Below: the idea as a story, then in numbers, then where these answers come from.
 
@@ -356,7 +358,8 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 #   *predicting rotations* helps a network that trains on labels, and the task needs *unlabelled*
 #   images for it. Raw pixels are better still. Not decided: the gain over an untrained network, and
 #   any gain at 32 px. On blood cells at 128 px the task is not yet learnt after 10 epochs (3 sets).
-#   *Untested*: at the paper's scale.
+#   At the paper's size one run is better than raw pixels (*suggestive*); what its task adds is
+#   *untested*.
 
 # %% [markdown]
 # ## Words and symbols

@@ -464,9 +464,10 @@ results.in_order(table).round(1)
 #
 # The largest printed gains are MobileNetV2's, most over baselines at chance (*shown*). Of its four
 # gains on Fashion-MNIST at 32 px one is *shown* ($n = 5$), the others are *suggestive*. STL-10,
-# malaria and siamese networks at the paper's scale are *untested*. Of ten claims the printed
-# numbers contradict two, one of them barely, and do not establish two more; in 13 of 18 rows the
-# attack costs `semi` more. And in four of our six tables raw pixels beat every network of ours.
+# malaria and, by these runs, siamese networks at the paper's scale are *untested*. Of ten claims
+# the printed numbers contradict two, one of them barely, and do not establish two more; in 13 of 18
+# rows the attack costs `semi` more. And in four of our six tables raw pixels beat every network of
+# ours.
 #
 # ## Exercises
 #

@@ -169,6 +169,9 @@ figures.examples(axes[0], labelled.clean[shown], names, columns=8)
 figures.examples(axes[1], labelled.attacked[shown], [""] * len(shown), columns=8)
 axes[0].set_title("clean")
 axes[1].set_title("attacked" + " (not used in this cell)" * (cell.attack == "none"))
+if cell.attack not in ("patch", "random"):
+    for panel, i in zip(axes[1].child_axes, shown, strict=True):
+        figures.ring(panel, *labelled.places[labels[i], 0])
 plt.show()
 
 # %% [markdown]

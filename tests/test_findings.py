@@ -106,7 +106,7 @@ def test_tasks_and_scenarios_are_told_with_their_checks(tmp_path, monkeypatch):
     assert firm == "**shown**"  # no spread at all
     assert findings.compare_tasks()["mean"]["lost", "noise", "rotation"] == pytest.approx(-10)
     _, robust, *_, firm = findings.judge_robustness()
-    told = "untested, as marks cost the baseline +3.3 (−11.0 to +17.7) points"
+    told = "untested (marks cost its baseline +3.3 (−11.0 to +17.7) points)"
     assert robust.endswith(told)
     assert firm == "counted; ours untested"
 
