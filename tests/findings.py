@@ -393,6 +393,7 @@ def judge_robustness() -> tuple[str, ...]:
     )
     less = (cost["semi"] < cost["supervised"]).groupby("percent")
     texts = [f"{of.sum()} of {len(of)} with {percent} %" for percent, of in less]
+    told = ", ".join(texts).replace(" with", " settings with", 1)
     row = compare_tasks().loc[("lost", "marks", "rotation")]
     ours = f"{tables.write_interval(row)} points more than its baseline"
     strength = statistics.rate_strength(row["n"], row["p_holm"], row["learnt"])
@@ -403,7 +404,7 @@ def judge_robustness() -> tuple[str, ...]:
         strength = "untested"
     return (
         "Does it cost the siamese network less?",
-        f"Paper, settings: {', '.join(texts)} labelled. Ours: {ours}",
+        f"Paper: in {told} labelled. Ours: {ours}",
         f"InceptionV3, ResNet50V2; ours: n = {row['n']:.0f}",
         f"counted; ours {strength}",
     )
