@@ -57,9 +57,8 @@ cell = Cell.from_notebook(globals())
 # "The same": no extra images exist, so the training images are used without their labels
 # (section IV).
 #
-# [STL-10]: https://cs.stanford.edu/~acoates/stl10/
-# [Fashion-MNIST]: https://github.com/zalandoresearch/fashion-mnist
-# [Malaria]: https://doi.org/10.7717/peerj.4568
+# [STL-10]: https://cs.stanford.edu/~acoates/stl10/ [Fashion-MNIST]:
+# https://github.com/zalandoresearch/fashion-mnist [Malaria]: https://doi.org/10.7717/peerj.4568
 # [digits]: https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset
 
 # %% [markdown]
@@ -218,7 +217,7 @@ print("after: ", pixels.resize(columns, 8)[0, :, 0])
 # Grey. Each new pixel is a weighted mean of the eight pixels around it in its row (and column)
 # ([antialiasing](https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters)), so the
 # brightness stays. (At each end, two of the eight lie outside the image, hence 118 and 137.)
-# [`resize`](../lib/semisiam/data/pixels.py) is three lines of Pillow. The same digit at four sizes:
+# [`resize`](../lib/semisiam/data/pixels.py) is two lines of Pillow. The same digit at four sizes:
 
 # %% alt="The same digit at 8, 16, 32 and 96 pixels: from blocks to a smooth shape."
 edges = [8, 16, 32, 96]
@@ -229,8 +228,8 @@ ax.set_title(f"one image of {data.name}, {cell.image_size} px, resized and drawn
 plt.show()
 
 # %% [markdown]
-# Size matters for the attack too. Its one pixel is set *after* resizing: the larger the image, the
-# smaller the pixel's share.
+# Size matters for the attack too. We set its one pixel *after* resizing (the paper does not say
+# when): the larger the image, the smaller the pixel's share.
 
 # %% tags=["nbval-check-output"]
 for size in (32, 96, 128):

@@ -45,7 +45,7 @@ label_fraction: float = 0.05  # labelled images as a share of the unlabelled one
 split: int = 0  # which random labelled set (0-4 in the paper)
 seed: int = 0  # seed of labelled sets, places, weights and order
 mode: str = "supervised"  # supervised or semi
-backbone: str = "small_cnn"  # others learn too little in so few updates, see 04
+backbone: str = "small_cnn"  # others look blind after so few updates, see 04
 epochs: int = 100  # passes over D_u (semi) or D_l (supervised)
 
 # %%
@@ -228,8 +228,8 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 #
 # So the attack works where the mark is easy to use: for our trees, and for an SVM where it is a
 # long step. A network learns how far apart images are, so training can make a short step long.
-# (Marks like ours are called *one-pixel shortcuts*:
-# [Wu et al., 2023](https://openreview.net/forum?id=p7G8t5FVn2h).)
+# (Marks like ours are called *one-pixel shortcuts*: [Wu et al.,
+# 2023](https://openreview.net/forum?id=p7G8t5FVn2h).)
 #
 # All this is one run with one draw of places. Other draws, and other trees, cost other amounts
 # ([08_audit](08_audit.ipynb) has five draws for one network).

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # One encoder, two heads
 #
-# Before: [02_pixel_attack](02_pixel_attack.ipynb) ·
-# Next: [04_batch_normalisation](04_batch_normalisation.ipynb)
+# Before: [02_pixel_attack](02_pixel_attack.ipynb) · Next:
+# [04_batch_normalisation](04_batch_normalisation.ipynb)
 #
 # **How can one network learn from labelled and unlabelled images at once?**
 #
@@ -11,8 +11,8 @@
 # 2. one step of its training, by hand and in the library,
 # 3. the two tasks pulling at the encoder, as arrows.
 #
-# Section, figure and equation numbers are those of
-# [the paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
+# Section, figure and equation numbers are those of [the
+# paper](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
 import inspect
@@ -77,7 +77,8 @@ plt.show()
 # Light blue is the class task, orange the rotation task, also in later figures. Both use the *same*
 # encoder with the same weights, hence "siamese", like twins. In
 # [Keras](https://keras.io/guides/functional_api/) that is short
-# ([`build_siamese`](../lib/semisiam/method/model.py); skip both `if`s, they serve other tasks):
+# ([`build_siamese`](../lib/semisiam/method/model.py); skip the first `if`; of the second, read only
+# the `else`: the rest serves other tasks):
 
 # %%
 Code(inspect.getsource(model.build_siamese), language="python")

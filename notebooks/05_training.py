@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Training
 #
-# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) ·
-# Next: [06_svm_evaluation](06_svm_evaluation.ipynb)
+# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) · Next:
+# [06_svm_evaluation](06_svm_evaluation.ipynb)
 #
 # **Which images are in one batch, how often, and what do the losses do?**
 #
@@ -160,8 +160,9 @@ print(runs.to_string())
 # %% [markdown]
 # ## Two networks, the same first weights
 #
-# The same seed gives both modes the same first weights.
-# [`build_network`](../lib/semisiam/method/training.py) then sets the joint loss of equation (1).
+# The same seed gives both modes the same first weights. `start_network` sets the seed and builds
+# the network; [`build_network`](../lib/semisiam/method/training.py) gives it the joint loss of
+# equation (1).
 
 # %%
 networks, histories = {}, {}
@@ -187,10 +188,10 @@ axes[1].set(ylim=(0, 2.7))
 plt.show()
 
 # %% [markdown]
-# The paper reads from its pair: "we are able to converge smoothly to a low value in less epochs".
-# So does our class loss; our joint loss is still falling. But an epoch is one update on the left
-# and 19 on the right. Below we draw the class loss against epochs and against updates. Each dot is
-# the mean over one epoch, drawn at its end (dotted line: a loss of 0.1).
+# The paper says of its two pairs of curves: "we are able to converge smoothly to a low value in
+# less epochs". So does our class loss; our joint loss is still falling. But an epoch is one update
+# on the left and 19 on the right. Below we draw the class loss against epochs and against updates.
+# Each dot is the mean over one epoch, drawn at its end (dotted line: a loss of 0.1).
 
 # %%
 for cell in (supervised, semi):
@@ -206,6 +207,7 @@ for ax, unit in zip(axes, ("epoch", "updates"), strict=True):
     ax.axhline(0.1, color="0.7", ls=":", zorder=0)
     ax.set(xlabel=unit, yscale="log", ylabel="class loss (nats)", title=f"by {unit}")
 axes[0].legend()
+fig.suptitle(f"{data.name}, {n_labelled} labels, one labelled set")
 plt.show()
 
 # %% tags=["nbval-check-output"]
@@ -224,8 +226,8 @@ for mode, history in histories.items():
 # If the task was not learnt, a gain can hardly come from what it teaches. So ask the network about
 # images that it was never trained on: all test images, in all four turns. (It wants two inputs; we
 # read the answer for the second.) Guessing gives 0.25. We call a task *learnt* if its accuracy on
-# test images is at least halfway from guessing to 1: for rotations that is 0.625. (Our oldest
-# recorded runs know the accuracy on training images alone; then that must do.)
+# test images is at least halfway from guessing to 1: for rotations that is 0.625. (Of our oldest
+# runs only the accuracy on training images was recorded; there we use that.)
 
 # %%
 turned, turns = pretext.transform_all(data.test)
@@ -234,7 +236,9 @@ right = (answers.numpy().argmax(axis=1) == turns).reshape(4, -1).mean(axis=0)
 print(f"rotation accuracy on test images: {right.mean():.2f}")
 
 # %% [markdown]
-# Learnt, in ten epochs. Which digits do you expect to be hard?
+# Learnt, in ten epochs. (These are the moving averages of batch normalisation; with momentum 0.9
+# they keep up. [master](master.ipynb) normalises each batch by itself, as slow averages could hide
+# what was learnt.) Which digits do you expect to be hard?
 
 # %% alt="Bars of the rotation accuracy by class, with chance at 0.25; 8 is the lowest."
 fig, ax = plt.subplots(figsize=(6, 2.6))
@@ -256,7 +260,8 @@ plt.show()
 #
 # - A step of `semi` takes as many labelled as unlabelled images. An epoch passes once over $D_u$
 #   and $N_u/N_l$ times over $D_l$.
-# - At the paper's scale `semi` makes 6 to 72 times as many updates as its baseline (or 12 to 144).
+# - At the paper's scale `semi` makes 6 to 72 times as many updates as its baseline (12 to 144 times
+#   if a batch has 32 images of each kind).
 # - By epochs its class loss falls first, by updates the supervised one does (one run on digits:
 #   *suggestive*).
 # - The rotation accuracy on test images says whether the task was learnt.

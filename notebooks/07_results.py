@@ -28,7 +28,8 @@ from semisiam.evidence import figures, paper, results, statistics, tables
 # %% [markdown]
 # ## Parameters
 #
-# Studies to show, as folders below `outputs/`: recorded ones in `published/`, or your own.
+# The studies to show: recorded ones, as folders below `outputs/`. (For your own, `semisiam
+# report`.)
 
 # %% tags=["parameters"]
 studies: list = ["published/stl10_small", "published/fashion_small", "published/malaria_small"]

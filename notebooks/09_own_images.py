@@ -16,7 +16,6 @@
 # %%
 import re
 import tempfile
-from functools import partial
 from itertools import combinations, count
 from pathlib import Path
 
@@ -46,7 +45,7 @@ from semisiam.run import folder as records
 
 # %% tags=["parameters"]
 folder: str = ""  # your folder, see below ("": digits written as files)
-groups: str = ""  # pattern in file names whose match is the group, e.g. "plate[0-9]+"
+groups: str = ""  # pattern in file names, its match is the group, e.g. "plate[0-9]+"
 image_size: int = 0  # height and width after resizing (px; 0: 32 for the digits, 64 for yours)
 backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3 or resnet50_v2
 weights: str = "none"  # a pretrained backbone, compared as it is: none, imagenet or FILE.h5
@@ -72,7 +71,8 @@ if updates < 1:
 # `unlabelled`. **A table**: images in any folders, and beside them a file `labels.csv` with the
 # columns `file`, `label` and perhaps `group`. An image is unlabelled if its label is empty, or if
 # it has no row and lies in the folder `unlabelled` or beside the table. Every other image must have
-# a row. Any size will do, in colour or grey.
+# a row. Any size will do, in colour or grey; each image becomes a square, so long ones are
+# squeezed.
 
 
 # %% tags=["nbval-check-output"]
@@ -152,8 +152,8 @@ axes[1].set_title(f"unlabelled ({len(unlabelled)} in all)")
 plt.show()
 
 # %% [markdown]
-# Pictures do not show all. `heights`, `widths`, `values`: ranges in the files. `repeats`: copies of
-# an earlier image; `in train`: copies of one in `train`.
+# Pictures do not show all. `heights`, `widths`: ranges in the files; `values`: after conversion to
+# `image_size`. `repeats`: copies of an earlier image; `in train`: copies of one in `train`.
 
 # %% tags=["nbval-check-output"]
 described = datasets.describe_parts(data)
@@ -203,8 +203,11 @@ def find_twins(images, group=(), threshold=0.98):
 
 
 # %% tags=["nbval-check-output"]
-group = find_groups(names, groups, pool(data.parts["train"].groups, data.parts["test"].groups))
-print(f"{len(np.unique(group))} groups" if len(group) else "no groups: each image is its own")
+inner = names if (root / "labels.csv").exists() else [n.split("/", 1)[1] for n in names]
+group = find_groups(inner, groups, pool(data.parts["train"].groups, data.parts["test"].groups))
+print("groups:", len(np.unique(group)) or "none, each image is its own", *np.unique(group)[:3])
+
+# %% tags=["nbval-check-output"]
 twins = find_twins(images, group)
 print(f"{len(twins)} pairs of labelled images are nearly the same")
 for a, b in twins[:3]:
@@ -214,8 +217,8 @@ for a, b in twins[:3]:
 matches = [re.search(groups, name) for name in origin.names] if groups else []
 of_pool = [match.group() if match else "" for match in matches] or origin.groups
 n_known = np.isin(of_pool, group).sum() if len(group) else 0
-if len(group):
-    print(f"{n_known} unlabelled images are of these groups")
+n_unknown = len(origin.names) - np.count_nonzero(of_pool) if len(group) else 0
+print(f"unlabelled images: {n_known} of these groups, {n_unknown} of unknown ones")
 
 # %% tags=["nbval-check-output"]
 of_pixels = pd.Series(labels).groupby([digest.tobytes() for digest in digests])
@@ -239,10 +242,11 @@ def draw_folds(labels, group, n_folds, seed):
     counts = np.bincount(labels)
     if counts.min() < n_folds:
         told = f"{data.class_names[counts.argmin()]} has {counts.min()} labelled images"
-        raise DataError(f"{n_folds} folds, but {told}: use fewer")
+        raise DataError(f"{n_folds} folds, but {told}: label more, or set n_folds lower")
     of = group if len(group) else np.arange(len(labels))
     if len(np.unique(of)) < n_folds:
-        raise DataError(f"{n_folds} folds, but there are {len(np.unique(of))} groups: use fewer")
+        told = f"{len(np.unique(of))} groups ({', '.join(np.unique(of)[:3])})"
+        raise DataError(f"{n_folds} folds, but there are {told}: set n_folds lower")
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     return [np.isin(np.arange(len(labels)), held) for _, held in folds.split(labels, labels, of)]
 
@@ -252,7 +256,7 @@ def check_folds(labels, folds):
     """Refuse folds that hold out nothing, or leave a class without an image to train on."""
     for held_out in folds:
         if not held_out.any():
-            raise DataError(f"{len(folds)} folds are too many for groups so uneven: use fewer")
+            raise DataError(f"groups are too uneven for {len(folds)} folds: set n_folds lower")
         if absent := set(labels) - set(labels[~held_out]):
             named = ", ".join(data.class_names[c] for c in absent)
             raise DataError(f"one group holds all images of {named}: label images of more groups")
@@ -268,7 +272,8 @@ print("held out in each fold:", [int(held_out.sum()) for held_out in folds])
 #
 # A linear SVM and a [random forest](https://scikit-learn.org/stable/modules/ensemble.html#forest)
 # on 32 × 32 pixels, and an SVM on an untrained network (its outputs divided by their standard
-# deviation): seconds each. Training takes longer and must beat them.
+# deviation): seconds each. `pretrained`, if you ask for it, is used as it is; the two networks
+# below start from random weights. Training takes longer and must beat them.
 
 
 # %%
@@ -307,8 +312,12 @@ predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"]
 #
 # The supervised one learns from the labelled images alone, the siamese one (`semi`) also from
 # unlabelled ones (from a sample, if they are very many). Both make the same number of updates
-# (whole epochs, about `updates` of them), with the same learning rates. How long will it take? A
-# few steps tell.
+# (whole epochs, about `updates` of them), with the same learning rates.
+#
+# `semi` gets each unlabelled image turned by 0, 90, 180 or 270° and learns to say by how much.
+# Where images have no up and no down, as cells often have not, this may be too hard.
+#
+# How long will it take? A few steps tell.
 
 # %%
 drawn = np.random.default_rng(seed).permutation(len(unlabelled))
@@ -342,9 +351,9 @@ print("the two networks take", "less than a minute" if minutes < 1 else f"{minut
 
 # %%
 def predict_held_out(cell, images, labels, unlabelled, folds, place, content, tell=lambda text: 0):
-    """Train a cell once a fold and predict the images held out: two readings, int64 (N,)."""
+    """Train a cell once a fold: predictions of held-out images, int64 (N,) each, and histories."""
     encoder, network = training.start_network(cell, len(np.unique(labels)))
-    state = training.list_state(network)
+    state, histories = training.list_state(network), []
     start = [variable.numpy() for variable in state]
     predicted = {how: np.zeros_like(labels) for how in ("as trained", "re-estimated")}
     for number, held_out in enumerate(folds, start=1):
@@ -354,24 +363,28 @@ def predict_held_out(cell, images, labels, unlabelled, folds, place, content, te
         known = images[~held_out], labels[~held_out]
         kept = {"checkpoint": place / f"{cell.mode}-{number}.npz"}
         kept |= {"content": f"{content} {len(unlabelled)} {np.flatnonzero(held_out).tolist()}"}
-        training.train(cell, network, *known, unlabelled, **kept)
+        histories.append(training.train(cell, network, *known, unlabelled, **kept))
         twice = trials.predict_twice(encoder, *known, images[held_out], cell.batch_size)
         for how, of_fold in twice.items():
             predicted[how][held_out] = of_fold
-    return predicted
+    return predicted, histories
 
 
 # %%
 own = ROOT / "outputs" / "own" / f"{root.resolve().name}-{data.content[:8]}"
 place = Path(output_dir) if output_dir else own
-checkpoints = place / "folds"
+checkpoints = place / ".folds"
 checkpoints.mkdir(parents=True, exist_ok=True)
 
 # %%
 known = images, labels, trained_on, folds, checkpoints, data.content
 for mode, cell in cells.items():
-    twice = predict_held_out(cell, *known, tell=print)
+    twice, histories = predict_held_out(cell, *known, tell=print)
     predicted[mode], predicted[f"{mode}, re-estimated"] = twice.values()
+
+# %%
+turns_named = 100 * np.mean([of["accuracy_unlabelled"].iloc[-1] for of in histories])
+print(f"rotations named by semi in its last epoch: {turns_named:.0f} % (guessing: 25)")
 
 # %% [markdown]
 # ## How good is each?
@@ -395,13 +408,23 @@ whole = pd.Series({name: balance(labels, guess) for name, guess in predicted.ite
 by_fold += whole - by_fold.mean()  # a fold has few of a class: the mean is that of all images
 
 # %% [markdown]
-# Folds share most of their training images, so a plain 95 %
-# t-interval is too narrow. The *corrected resampled t* of [Nadeau and
-# Bengio](https://doi.org/10.1023/A:1024068626366) makes it 1.53 times as wide for four folds. Your
-# candidates, in % (intervals are cut at 0 and 100):
+# Folds share most of their training images, so a plain 95 % t-interval is too narrow. The
+# *corrected resampled t* of [Nadeau and Bengio](https://doi.org/10.1023/A:1024068626366) makes it
+# 1.53 times as wide for four folds. Your candidates, in % (intervals are cut at 0 and 100):
+
 
 # %%
-estimate = partial(statistics.compare_paired, shared=1 / (n_folds - 1))  # held-out over training
+def estimate(values):
+    """Mean over folds, interval and p; none of both where all folds agree: no spread is seen."""
+    found = statistics.compare_paired(values, shared=1 / (n_folds - 1))  # held-out over training
+    return found | dict.fromkeys(("low", "high", "p") if np.ptp(values) < 1e-9 else (), np.nan)
+
+
+# %%
+def write_interval(low, high, form):
+    """Write an interval in brackets, or why there is none."""
+    return f"({low:{form}} to {high:{form}})" if low < high else "(the same in every fold)"
+
 
 # %%
 table = pd.DataFrame({name: estimate(of) for name, of in by_fold.items()}).T
@@ -438,10 +461,11 @@ plt.show()
 # Compare *differences* within folds, as every candidate had the same images. Each is subtracted
 # from the best. A p-value says how often a difference at least this large would come up if there
 # were no true one. `p_holm`, corrected for the number of tests ([07_results](07_results.ipynb)),
-# decides: below 0.05 is "clearly better". The interval is not corrected; it may exclude 0 all the
-# same. Did unlabelled images help? For that we compare both networks, each as trained or
-# re-estimated, whichever has the higher mean. So that verdict is a little too good, too, and says
-# "seem".
+# decides: below 0.05 is "clearly better". The interval is not corrected, so it may leave out 0
+# although `p_holm` is above 0.05. (NaN: the same in every fold, so there is no spread to go by.)
+# Did unlabelled images help? For that we compare both networks, each as trained or re-estimated,
+# whichever has the higher mean. The readings were chosen on these very images, so that verdict is a
+# little too sure, and says "seem".
 
 # %%
 best = table.index[0]
@@ -459,27 +483,42 @@ def say_help(low, high):
     return "they seem to have done harm" if high < 0 else "that cannot be told from these labels"
 
 
-# %% tags=["verdict"]
-told = "{balanced:.0f} % balanced accuracy ({low:.0f} to {high:.0f})".format(**table.loc[best])
+# %%
+told = f"{table.loc[best, 'balanced']:.0f} % balanced accuracy "
+told += write_interval(*table.loc[best, ["low", "high"]], ".0f")
 verdict = [f"**Best here: {best}**, {told}; chosen among {len(table)}, so a little too good."]
 if best.split(",")[0] in frozen:
     verdict.append("**No trained network had a higher mean than this reference, which is kept.**")
 if equals := [name for name in lead.index if not lead.loc[name, "p_holm"] < 0.05]:
     verdict.append(f"It is not clearly better than: {'; '.join(equals)}.")
+
+# %%
 better = {mode: by_fold[[mode, f"{mode}, re-estimated"]].mean().idxmax() for mode in cells}
 helped = estimate(by_fold[better["semi"]] - by_fold[better["supervised"]])
-answer = f"{better['semi']} minus {better['supervised']} is "
-answer += "{mean:+.1f} points ({low:+.1f} to {high:+.1f}): ".format(**helped)
-answer += say_help(helped["low"], helped["high"])
-verdict.append(f"Did the unlabelled images help? {answer}.")
-if len(twins):
-    verdict.append(f"Careful: {len(twins)} pairs of labelled images are nearly the same.")
-if doubled.any():
-    verdict.append(f"Careful: {doubled.sum()} images have the pixels of one of another class.")
-if n_known:
-    told = "unlabelled images are of groups with labels: on new groups `semi` may do worse"
-    verdict.append(f"Careful: {n_known} {told}.")
-Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabelled images.*")
+
+# %%
+answer = f"{better['semi']} minus {better['supervised']} is {helped['mean']:+.1f} points "
+answer += write_interval(helped["low"], helped["high"], "+.1f")
+answer += f": {say_help(helped['low'], helped['high'])}. It names {turns_named:.0f} % of rotations"
+answer += ", so it did not learn that task" * (turns_named < 62.5) + " (guessing: 25 %)."
+verdict.append(f"Did the unlabelled images help? {answer}")
+
+# %%
+cautions = {
+    "pairs of labelled images are nearly the same: give both one group, or remove one": len(twins),
+    "images have the pixels of one of another class: correct a label": doubled.sum(),
+    "unlabelled images are of groups with labels: on new groups `semi` may do worse": n_known,
+    "unlabelled images have no known group: they may be of these, too": n_unknown,
+}
+careful = [f"{n} {what}" for what, n in cautions.items() if n]
+if not len(group):
+    careful.append("no groups: with several images of a patient, slide or plate this is too good")
+odd = ("classes that differ", "every class folder", "taken for a class", "labels that are not")
+careful += [note for note in data.notes if note.startswith(odd)]
+
+# %% tags=["verdict"]
+used = f"*{len(images)} labels, {len(trained_on)} of {len(unlabelled)} unlabelled images used.*"
+Markdown(" ".join([*verdict, *[f"**Careful**: {what}." for what in careful], used]))
 
 # %% [markdown]
 # "Not clearly better" does not mean "equal". The interval says how large the difference could be,
@@ -489,7 +528,7 @@ Markdown(" ".join(verdict) + f" *{len(images)} labels, {len(unlabelled)} unlabel
 # ## Which classes?
 #
 # Which classes does the best confuse? And some of its mistakes: in a few of them the label, not the
-# prediction, may be wrong.
+# prediction, may be wrong. (`held_out.csv`, written below, names the file of each.)
 
 # %% alt="Confusion matrix of the best: true classes in rows, predicted ones in columns."
 guess, n_classes = predicted[best], len(data.class_names)
@@ -575,15 +614,16 @@ ax.set_title("label these first (with the class that each is given now)")
 plt.show()
 
 # %% [markdown]
-# `label_next.csv`, written below, lists them all. Fill in the column `label` (and `group`, if it is
-# there) and copy these columns to your `labels.csv`, over the file's row if it has one (or move the
-# files into their class folders). Then run again. Images chosen so are no random sample: their
-# accuracy is not that of new images.
+# `label_next.csv`, written below, lists them all. Fill in `label` (and `group`, if it is there) for
+# some, and put these rows into your `labels.csv`, in place of the file's old row. (With class
+# folders, move the file into its class's folder.) Move images of none of your classes out of the
+# folder. Then run again. These images were chosen because they are hard: their accuracy is not that
+# of new images.
 #
 # ## New images
 #
 # `semisiam embed outputs/own/NAME NEW_IMAGES --output new.csv` writes a line for each image: its
-# file, its predicted class, how sure that is (if a trained network was kept), and its embedding.
+# file, its predicted class, how sure that is (of a trained network or a forest), and its embedding.
 # NAME is printed last, below.
 
 # %%
@@ -628,6 +668,11 @@ if (place / "label_next.csv").exists() and is_filled(place / "label_next.csv"):
 import shutil
 
 next_ones.to_csv(place / "label_next.csv", index=False, float_format="%.4g")
+
+# %%
+kinds = np.array(data.class_names)
+held_out = {"file": names, "label": kinds[labels], "predicted_class": kinds[guess]}
+pd.DataFrame(held_out).to_csv(place / "held_out.csv", index=False)
 table.rename_axis("candidate").to_csv(place / "candidates.csv", float_format="%.4g")
 shutil.rmtree(checkpoints, ignore_errors=True)  # what is left harms nobody
 

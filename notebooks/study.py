@@ -10,10 +10,12 @@
 
 # %%
 import re
+import zlib
 from html import escape
 from itertools import chain, cycle
 from pathlib import Path
 from textwrap import fill
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,6 +66,12 @@ variants = dict(iter(trained.groupby("variant", sort=False)))
 free = {v: results.find_references(group, references) for v, group in variants.items()}
 COMBINATION = [*ROW, "mode", "variant"] if any(variants) else [*ROW, "mode"]
 
+# %%
+control = dict(zip(planned, cycle(study.variants or [""]), strict=False))
+trained = trained.assign(control=trained["cell"].map(control))
+names = [name for name in study.variants if name in set(trained["control"])]
+compared = len(names) > 1 and set(study.axes) <= {"split"}  # each variant, beside the first
+
 # %% [markdown] tags=["not-on-page"]
 # Two helpers: one keeps and shows a table, the other a figure.
 
@@ -74,7 +82,8 @@ SIGNS |= {"–": "--", "→": r"$\to$"}
 
 def name_file(*parts):
     words = [f"{p:g}pct" if isinstance(p, float) else str(p) for p in parts if p]
-    return "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
+    text = "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
+    return text if len(text) < 120 else f"{text[:110]}-{zlib.crc32(text.encode()):08x}"
 
 
 # %%
@@ -152,12 +161,12 @@ if failed := sum(state == "failed" for _, state, _ in undone):
 # %%
 CAPTION = (
     "Points of test accuracy, by the better of both readings (chosen on test images, so a little "
-    "too good), with their 95 % interval over n labelled sets. Shown: not 0 over at least three "
-    "sets, after Holm's correction for all differences of this study (of one variant, if there are "
-    "several). Suggestive: fewer sets, or (“perhaps”) not 0 before the correction only. Untested: "
-    "not run, or the task was not learnt (which a lead over no training does not need). A gain may "
-    "come from more updates alone. Draws: random choices of the marked pixels; one draw is one set "
-    "of places. Terms: see below."
+    "too good), with their 95 % interval over n labelled sets. Shown: differs from 0 over at least "
+    "three sets (p < 0.05 after Holm's correction for all differences of this study, or of one "
+    "variant, if there are several). Suggestive: fewer sets, or (“perhaps”) so before the "
+    "correction only. Untested: not run, or the task was not learnt (a lead over no training is "
+    "judged all the same). A gain may come from more updates alone. Draws: random choices of the "
+    "marked pixels; one draw is one set of places. Terms: see below."
 )
 
 # %% tags=["nbval-check-output"]
@@ -169,12 +178,13 @@ verdicts = pd.concat(verdicts, ignore_index=True) if variants else pd.DataFrame(
 if len(verdicts):
     several = [] if any(variants) else ["variant"]
     show("verdicts", CAPTION, verdicts.drop(columns=several), look="verdict")
-elif variants and len(study.variants) < 2:
+elif variants and not compared:
     warn("No labelled set has run in both modes, or with and without attack: no difference.")
 elif len(cells) and not variants:  # references alone
     told = cells.assign(variant=[name_variant(planned[name]) for name in cells["cell"]])
-    accuracies = 100 * told.set_index(["dataset", "percent", "backbone", "variant"])["accuracy"]
-    means = accuracies.groupby(level=[0, 1, 2, 3]).agg(mean="mean", std="std", n="count")
+    keys = ["dataset", "percent", "backbone", "variant", "attack"]
+    accuracies = 100 * told.groupby([*keys, "split"])["accuracy"].mean()  # over the attack's draws
+    means = accuracies.groupby(keys).agg(mean="mean", std="std", n="count")
     text = means.round(1).rename(index=NAMES).reset_index().astype(str)
     show("references", "Accuracy without any training, percent, n labelled sets", text, means)
 
@@ -182,16 +192,15 @@ elif len(cells) and not variants:  # references alone
 # %% [markdown] tags=["not-on-page"]
 # A study of variants asks another question: what does each one change, beside the first?
 
+
 # %%
-control = dict(zip(planned, cycle(study.variants or [""]), strict=False))
-trained = trained.assign(control=trained["cell"].map(control))
-
-
 def write_check(row):
     """Write how well a task was solved, in percent; a row of `results.check_pretext`."""
     score = f"{row['test']:.0f}"
     if np.isnan(row["test"]):
         score = f"{row['training']:.0f} in training"
+    if np.isnan(row["test"]) and np.isnan(row["training"]):
+        return "not measured"
     doubt = "?" if row["learnt"] is None else ""
     return f"{score}{doubt} (chance {row['chance']:.0f})"
 
@@ -225,15 +234,14 @@ def compare_variants(names, values):
             change = changes.loc[f"{name} - {first}"]
             known = False if False in (learnt[first], learnt[name]) else None
             strength = statistics.rate_strength(change["n"], change["p_holm"], known)
-            strength = "" if change["p"] >= 0.05 and known is None else strength
+            strength = strength if change["p"] < 0.05 or known is False else ""
             row = {f"minus {first}": tables.write_interval(change)}
             rows[-1] |= row | {"p (Holm)": write_p(change["p_holm"]), "strength": strength}
     return pd.DataFrame(rows).fillna("")
 
 
 # %% tags=["nbval-check-output"]
-names = [name for name in study.variants if name in set(trained["control"])]
-if len(names) > 1 and set(study.axes) <= {"split"}:
+if compared:
     values = 100 * trained.set_index(["control", "split"])[[tables.BETTER]].astype(float)
     caption = (
         f"Variants beside the first, {names[0]}. Test accuracy in %, by the better of both "
@@ -293,9 +301,11 @@ def tell_effort(of):
     """Say how many updates each mode had, and how well the task was solved, in a line."""
     groups = of.groupby("mode", sort=False)["n_updates"]
     words = [f"{NAMES[mode].lower()} {list_distinct(values)}" for mode, values in groups]
-    clean = results.check_pretext(of[of["attack"] == of["attack"].min()], histories)
-    checks = {key[2]: write_check(row) for key, row in clean.iterrows()}
-    told = "; ".join(f"{NAMES[backbone]} {check}" for backbone, check in checks.items())
+    told = []
+    for variant, group in of[of["attack"] == of["attack"].min()].groupby("variant", sort=False):
+        for key, row in results.check_pretext(group, histories).iterrows():
+            told.append(" ".join(filter(None, [NAMES[key[2]], variant, write_check(row)])))
+    told = "; ".join(told)
     return f"Updates: {'; '.join(words)}." + f" Pretext task, in %: {told}." * bool(told)
 
 
@@ -386,7 +396,7 @@ if len(lower):
     text["mean"] = text["mean"].map(write_signed)
     caption = (
         "Change of accuracy by re-estimation: in how many of n cells it is lower, and the mean "
-        "change in points"
+        "change in points; collapsed cells are left out"
     )
     show("readings", caption, text.astype(str), lower)
 
@@ -429,7 +439,7 @@ for variant, group in variants.items():
 # %%
 gathered = {v: tables.gather_gains(group) for v, group in variants.items()}
 every = [t for of in gathered.values() for sources in of.values() for t in sources.values()]
-reach = np.nanmax([0, *(t[["low", "high"]].abs().max(axis=None) for t in every)])
+reach = np.nanmax([0, *(t[["mean", "low", "high"]].abs().max(axis=None) for t in every)])
 for variant, of in gathered.items():
     for dataset, sources in of.items():
         rows = max(map(len, sources.values()))
@@ -442,7 +452,7 @@ for variant, of in gathered.items():
         draw(name_file("gains", dataset, variant), fig, alt, f"{NAMES[dataset]} {variant}")
 
 # %% [markdown]
-# Notebook `07_results` compares a study with the paper's claims: give it this study's name.
+# Notebook `07_results` compares such numbers with the paper's claims.
 
 # %% [markdown]
 # ## Loss curves
@@ -503,8 +513,9 @@ for variant, group in variants.items():
     classes = results.average_classes(group, reports)
     for key in dict.fromkeys(classes.droplevel(["mode", "class"]).index):
         text = tables.lay_out_classes(group, classes, key)
-        n = classes.loc[key]["n"].max()
-        caption = f"{name(key, variant)}: means over {n} cells"
+        n = classes.loc[key].groupby("mode", sort=False)["n"].max()
+        told = ", ".join(f"{NAMES[mode].lower()} {of}" for mode, of in n.items())
+        caption = f"{name(key, variant)}: means over cells ({told})"
         show(name_file("classes", *key, variant), caption, text, classes.loc[key], look="")
 
 # %% [markdown]
@@ -549,7 +560,7 @@ for speed in speeds:
 caption = "Minutes of computing by stage, summed over cells; embedding: with the SVM's fits. "
 caption += "Pipeline: images/s of preparing batches, which must be more than training's."
 if len(text):
-    show("times", caption, text.reset_index(), seconds)
+    show("times", caption, text.replace("nan", "").reset_index())
 
 # %% [markdown]
 # ## Scale and versions
@@ -603,7 +614,7 @@ else:
 
 # %%
 if kept_folder:
-    settings = f'<a href="report/{study.name}.yaml">{study.name}.yaml</a>'
+    settings = f'<a href="report/{quote(study.name)}.yaml">{escape(study.name)}.yaml</a>'
     where = '<a href="report/">report</a>, beside this page'
     display(HTML(f"<p>Figures as SVG and PNG, tables as CSV and LaTeX: {where}.</p>"))
     display(HTML(f"<p>All settings: {settings}; others are the defaults of master.</p>"))

@@ -46,7 +46,7 @@ def test_places_differ_between_classes_and_repeat_with_the_seed():
 
 
 def test_more_classes_than_pixels():
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="5 marks in 2² pixels: lower attack_pixels"):
         choose_places(5, 2, seed=0)
 
 

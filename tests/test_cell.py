@@ -71,6 +71,15 @@ def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
         run_cells(DECLARED + "\nepoch_s = 8")
 
 
+def test_a_line_copied_to_a_later_cell_leaves_the_others(monkeypatch):
+    sources = ["dataset: str = 'digits'\nepochs: int = 3\nsplit: int = 0"]
+    sources += ["# Parameters\nepochs = 8", "split: int = 4"]
+    found = {"In": sources}
+    for source in sources:
+        exec(source, found)
+    assert Cell.from_notebook(found) == Cell(epochs=8, split=4)
+
+
 def test_without_a_parameters_cell():
     with pytest.raises(SettingsError, match="run the parameters cell first"):
         run_cells("x = 3", epochs=4)
@@ -237,6 +246,14 @@ def test_a_power_of_ten_is_a_number(tmp_path):
     (tmp_path / "s.yaml").write_text("axes: {learning_rate: [1e-3, 1.5E-4]}")
     cells = Study.load(tmp_path / "s.yaml").cells().values()
     assert [cell.learning_rate for cell in cells] == [0.001, 0.00015]
+
+
+def test_merged_keys_are_not_given_twice(tmp_path):
+    text = "variants: {a: &a {epochs: 1}, b: &b {<<: *a, epochs: 2}}\nbase: {<<: *b, split: 1}"
+    (tmp_path / "some.yaml").write_text(text)
+    study = Study.load(tmp_path / "some.yaml")
+    assert study.base == {"epochs": 2, "split": 1}
+    assert [cell.epochs for cell in study.cells().values()] == [1, 2]
 
 
 def test_a_study_that_is_no_yaml_mapping(tmp_path):

@@ -186,6 +186,10 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def shift(path):
+    path.write_bytes(b"x" * 100 + path.read_bytes())
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -195,7 +199,11 @@ def flip(path):
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        *((file, damage) for file in ("train.bin", "test.bin") for damage in (cut, Path.unlink)),
+        *(
+            (file, damage)
+            for file in ("train.bin", "test.bin")
+            for damage in (cut, shift, Path.unlink)
+        ),
         *(("items.npz", damage) for damage in (cut, flip, Path.unlink)),
     ],
 )
@@ -206,6 +214,24 @@ def test_damaged_arrays_are_noticed_and_made_again(prepared_folder, file, damage
     again = load("digits", 8)
     assert (again.train == expected).all() and again.content == data.content
     assert visible(prepared_folder) == [data.folder.name]
+
+
+def test_a_folder_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
+    place = write_folder(tmp_path / "own")
+    read = sources.read_layout
+
+    def read_and_change(*words):
+        (Path(place) / "cat" / "new.png").write_bytes((Path(place) / "cat" / "0.png").read_bytes())
+        return read(*words)
+
+    monkeypatch.setattr(sources, "read_layout", read_and_change)
+    with pytest.raises(DataError, match="changed while it was read"):
+        load("folder", 16, data_dir=place)
+
+
+def test_a_path_that_the_system_refuses_is_told():
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        load("folder", 16, data_dir="x" * 5000)
 
 
 def test_a_data_set_in_use_survives_being_made_again(prepared_folder):

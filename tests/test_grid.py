@@ -98,8 +98,8 @@ def test_a_cell_on_other_images_runs_again_and_is_not_recorded_before(tiny, monk
         (b"base:\n  epochs: 1:30", "1:30 would be read as octal or as minutes"),
         (b"base:\n  lambda_u: 1:30.5", "1:30.5 would be read as octal or as minutes"),
         (b"base: {data_dir: 2026-13-01}", "month must be in 1..12"),
-        ("base: {epochs: 3}".encode("utf-16"), "is not UTF-8 text"),
-        ("description: caf\xe9".encode("latin-1"), "is not UTF-8 text"),
+        ("base: {epochs: 3}".encode("utf-16"), "is not valid YAML in UTF-8"),
+        ("description: caf\xe9".encode("latin-1"), "is not valid YAML in UTF-8"),
     ],
 )
 def test_what_yaml_would_take_silently_is_refused(tiny, text, told):
@@ -161,6 +161,15 @@ def test_a_stream_may_be_closed(tiny, closed):
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, words)]
     assert subprocess.run(command, cwd=tiny).returncode == 0
     assert read_status(tiny / "some.yaml", tiny)[name(0)].state == "done"
+
+
+def test_a_reader_that_goes_away_stops_no_cell(tiny):
+    """rich would end the grid where nobody reads its lines any more."""
+    words = [sys.executable, tiny / "run.py", "grid", write_study(tiny, [0, 1]), "--outputs", tiny]
+    with subprocess.Popen([*map(str, words)], cwd=tiny, stderr=subprocess.PIPE) as grid:
+        grid.stderr.close()
+    assert grid.returncode == 0
+    assert [cell.state for cell in read_status(tiny / "some.yaml", tiny).values()] == ["done"] * 2
 
 
 def test_the_number_of_workers_is_refused_for_dask(tiny):
@@ -277,18 +286,6 @@ def test_cells_that_the_study_does_not_have_are_not_recorded(tiny, monkeypatch):
     write_cell(tiny / "some", 0.5, name="older", splits_file="/x/split.json")
     assert invoke("record", study, "--outputs", tiny).exit_code == 0
     assert "/x/" not in (tiny / "outputs" / "published" / "some" / "cells.json").read_text()
-
-
-def test_papermill_ends_a_kernel_at_once():
-    script = """
-import nbformat, types
-from semisiam.run.child import PapermillNotebookClient
-managed = types.SimpleNamespace(nb=nbformat.v4.new_notebook())
-print(PapermillNotebookClient(managed).shutdown_kernel)
-"""
-    command = [sys.executable, "-c", script]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "immediate"
 
 
 def test_a_study_is_recorded_and_what_is_missing_is_told(tiny, monkeypatch):

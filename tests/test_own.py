@@ -60,7 +60,7 @@ def write_own(place, n=6, n_unlabelled=30, classes=("cat", "dog")):
 @pytest.fixture(scope="module")
 def own():
     """The functions of the notebook, and what they find around them: `data`, `by_fold`, `folds`."""
-    found = {"data": SimpleNamespace(class_names=("cat", "dog", "eel"))}
+    found = {"data": SimpleNamespace(class_names=("cat", "dog", "eel")), "n_folds": 4}
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef)
     for cell in pairing.source("09_own_images").cells:
         if cell.cell_type == "code":
@@ -117,9 +117,9 @@ def test_without_groups_each_image_is_its_own(own):
 @pytest.mark.parametrize(
     ("labels", "group", "n_folds", "message"),
     [
-        ([0] * 5 + [1] * 3, [], 4, "4 folds, but dog has 3 labelled images: use fewer"),
+        ([0] * 5 + [1] * 3, [], 4, "4 folds, but dog has 3 labelled images: label more"),
         ([0, 0, 1, 1], list("abab"), 1, "n_folds = 1: at least 2"),
-        ([0, 0, 0, 1, 1, 1], list("abbbab"), 3, "3 folds, but there are 2 groups: use fewer"),
+        ([0, 0, 0, 1, 1, 1], list("abbbab"), 3, "3 folds, but there are 2 groups .a, b.: set"),
     ],
 )
 def test_folds_that_cannot_be_drawn_are_refused(own, labels, group, n_folds, message):
@@ -132,7 +132,7 @@ def test_a_fold_that_holds_out_nothing_is_refused(own):
     labels = np.repeat([0, 1, 0, 1], [23, 16, 26, 10])
     folds = own.draw_folds(labels, np.repeat(list("abcd"), [23, 16, 26, 10]), 4, seed=1)
     empty = [*folds[:3], np.zeros(75, bool)]
-    with pytest.raises(DataError, match="4 folds are too many for groups so uneven: use fewer"):
+    with pytest.raises(DataError, match="groups are too uneven for 4 folds: set n_folds lower"):
         own.check_folds(labels, empty)
 
 
@@ -242,12 +242,27 @@ def test_too_few_unlabelled_images(tmp_path, n_unlabelled, told):
 def test_a_class_with_fewer_images_than_folds(tmp_path):
     place = write_own(tmp_path / "own", n=3)
     message = refuse(place, "def fit(name", n_folds=4)
-    assert message == "4 folds, but cat has 3 labelled images: use fewer"
+    told = "4 folds, but cat has 3 labelled images: label more, or set n_folds lower"
+    assert message == told
 
 
-def test_a_pattern_whose_group_holds_a_whole_class(tmp_path):
-    message = refuse(write_own(tmp_path / "own"), "def fit(name", groups="^cat|[0-9]+")
-    assert "one group holds all images of cat" in message
+def test_groups_are_sought_below_the_class_folder(tmp_path):
+    """cat/P1_a.png and dog/P1_b.png are of one patient."""
+    for i, of in enumerate(["cat", "dog"] * 6 + ["unlabelled"] * 20):
+        write_files(tmp_path / "own" / of, {f"P{i // 4}_{i}.png": encode(make_images(13)[i % 13])})
+    settings = SMALL | {"folder": str(tmp_path / "own"), "groups": "^[^_]+"}
+    found = run_cells({}, end="def draw_folds", **settings)
+    assert sorted(set(found["group"])) == ["P0", "P1", "P2"]
+    assert (found["n_known"], found["n_unknown"]) == (0, 0)  # P3 to P7
+
+
+def test_without_spread_no_interval_is_told(own):
+    """Eight folds that agree would have the interval 100 to 100, and p = 0."""
+    found = own.estimate(np.full(4, 100.0))
+    assert found["mean"] == 100 and np.isnan([found["low"], found["high"], found["p"]]).all()
+    assert own.write_interval(found["low"], found["high"], ".0f") == "(the same in every fold)"
+    found = own.estimate(np.array([90.0, 100, 90, 100]))
+    assert own.write_interval(found["low"], found["high"], ".0f") == "(81 to 109)"
 
 
 def test_what_lies_at_the_root_changes_nothing(tmp_path, capsys):
@@ -337,10 +352,10 @@ def judged(tmp_path_factory):
 def test_the_best_is_kept_and_embeds(judged, best):
     home, found = judged
     place = home / best
-    (place / "folds").mkdir(parents=True)
+    (place / ".folds").mkdir(parents=True)
     labels = found["labels"]
     predicted = {name: 1 - labels for name in found["predicted"]} | {best: labels}
-    changed = {"predicted": predicted, "place": place, "checkpoints": place / "folds"}
+    changed = {"predicted": predicted, "place": place, "checkpoints": place / ".folds"}
     found = run_cells(found | changed, start="def balance")
     assert found["best"] == best
     table = embed_images(place, home / "own")
@@ -349,7 +364,7 @@ def test_the_best_is_kept_and_embeds(judged, best):
     assert listed["margin"].astype(float).is_monotonic_increasing
     assert [seen[file] for file in listed["file"]] == listed["predicted_class"].tolist()
     assert table["confidence"].isna().all() == (best in ("pixels", "untrained"))
-    assert not (place / "folds").exists()
+    assert not (place / ".folds").exists()
 
 
 def test_labels_that_were_filled_in_are_kept(judged):
@@ -358,7 +373,7 @@ def test_labels_that_were_filled_in_are_kept(judged):
     place.mkdir()
     mine = "file,label\nunlabelled/0.png,NA\nunlabelled/1.png,\n"
     (place / "label_next.csv").write_text(mine)
-    changed = found | {"place": place, "checkpoints": place / "folds"}
+    changed = found | {"place": place, "checkpoints": place / ".folds"}
     run_cells(changed, start="def balance")
     assert (place / "label_next.1.csv").read_text() == mine
     listed = pd.read_csv(place / "label_next.csv")
@@ -370,10 +385,10 @@ def test_labels_that_were_filled_in_are_kept(judged):
 def test_a_run_that_was_cut_off_goes_on(judged, monkeypatch):
     """The checkpoints of all folds are there: no epoch is trained again."""
     home, found = judged
-    before = {p.name: p.stat().st_mtime_ns for p in (home / "out" / "folds").iterdir()}
+    before = {p.name: p.stat().st_mtime_ns for p in (home / "out" / ".folds").iterdir()}
     assert sorted(before) == ["semi-1.npz", "semi-2.npz", "supervised-1.npz", "supervised-2.npz"]
     again = run_cells(dict(found), start="for mode, cell in cells", end="def balance")
-    assert {p.name: p.stat().st_mtime_ns for p in (home / "out" / "folds").iterdir()} == before
+    assert {p.name: p.stat().st_mtime_ns for p in (home / "out" / ".folds").iterdir()} == before
     for name, guess in found["predicted"].items():
         assert (again["predicted"][name] == guess).all(), name
 
@@ -415,7 +430,7 @@ def test_an_output_inside_the_folder_is_refused_and_nothing_made(tmp_path):
 
 def test_a_second_run_on_one_output_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "write_own", lambda *_: pytest.fail("it was run"))
-    lock = folders.hold(grid.make_folder(tmp_path / "out" / "folds"))
+    lock = folders.hold(grid.make_folder(tmp_path / "out" / ".folds"))
     told = invoke(write_own(tmp_path / "own"), "--output", tmp_path / "out")
     os.close(lock)
     assert told[0] == 1 and f"another run works in {tmp_path / 'out'}; choose another" in told[1]

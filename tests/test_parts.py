@@ -1,4 +1,5 @@
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from semisiam.data.parts import draw_stratified, halve_patients, hold_out, hold_
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMISIAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEMISIAM_CACHE", f"{tmp_path}-cache")
 
 
 @pytest.mark.parametrize(
@@ -352,6 +353,10 @@ def test_a_table_does_not_learn_from_a_folder_of_test_images(tmp_path, folder):
     table = (place / "labels.csv").read_text().replace(f"{folder}/", "Test 2/")
     (place / "labels.csv").write_text(table)
     assert load("folder", 16, data_dir=place).class_names == ("cat", "dog")
+    shutil.copytree(place / "Test 2", place / folder)  # without rows, as the message advises
+    data = load("folder", 16, data_dir=place)
+    assert data.unlabelled is data.train
+    assert f"images in a folder of test images left out ({len(names)}): " in "".join(data.notes)
 
 
 def test_hidden_images_are_told(tmp_path):

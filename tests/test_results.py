@@ -510,17 +510,16 @@ def test_references_are_averaged_over_draws_first(tmp_path):
 
 
 def test_references_of_unlike_labels_are_no_one_mean(tmp_path):
-    for noise, accuracy in ((0.0, 0.7), (0.2, 0.5)):
-        write_cell(
-            tmp_path, accuracy, mode="supervised", label_noise=noise, name=str(noise), **BASE
-        )
+    for limit, accuracy in ((0, 0.7), (500, 0.5)):
+        own = BASE | {"unlabelled_limit": limit, "name": str(limit)}
+        write_cell(tmp_path, accuracy, mode="supervised", **own)
     cells = results.collect(tmp_path)
     frozen = cells.assign(mode="frozen", backbone="pixels", weights="none")
     table = average_references(cells, pd.concat([frozen, frozen]))  # given twice
     table = table.droplevel(["dataset", "percent", "attack"])
     assert table["mean"].to_dict() == {
-        "Pixels, label_noise = 0.0": pytest.approx(70),
-        "Pixels, label_noise = 0.2": pytest.approx(50),
+        "Pixels, unlabelled_limit = 0": pytest.approx(70),
+        "Pixels, unlabelled_limit = 500": pytest.approx(50),
     }
     assert (table["n"] == 1).all()
 

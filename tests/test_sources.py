@@ -241,7 +241,7 @@ def test_digits_are_of_no_folder(tmp_path):
     with pytest.raises(DataError, match="digits come with scikit-learn: leave out the folder"):
         load("digits", 16, data_dir=str(tmp_path))
     (tmp_path / "cell_images.zip").touch()
-    with pytest.raises(DataError, match=r"this is a file, give its folder"):
+    with pytest.raises(DataError, match=": a file, give its folder"):
         load("malaria", 16, data_dir=str(tmp_path / "cell_images.zip"))
 
 

@@ -1,5 +1,7 @@
 """Results as text, in the paper's layout."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,20 @@ def test_a_verdict_needs_a_task_that_was_learnt(tmp_path, rotation, answer, stre
     assert (row["answer"], row["strength"]) == (answer, strength)
     assert row["points"] == "+12.0 (+10.0 to +14.0)"  # 2.776 · √(2.5 / 5)
     assert (row["n"], row["draws"], row["over"]) == ("n = 5", "", "Small CNN, 5 %")
+
+
+def test_a_clean_gain_does_not_rest_on_what_was_learnt_under_attack(tmp_path):
+    for split, attack in product(range(3), ("none", "pixel")):
+        of = {"split": split, "backbone": "small_cnn", "attack": attack, **BASE}
+        write_cell(tmp_path, 0.5 + split / 100, mode="supervised", epochs=5, **of)
+        check = {"training": 1.0, "test": 0.9 if attack == "none" else 0.4, "by_batch": True}
+        write_cell(
+            tmp_path, 0.6 + split / 90, mode="semi", metrics={"rotation_accuracy": check}, **of
+        )
+    cells = results.collect(tmp_path)
+    verdicts = tables.give_verdicts(cells, pd.DataFrame()).set_index("question")["answer"]
+    assert verdicts["Is the siamese network better?"] == "yes"
+    assert verdicts["Is it better under attack?"] != "yes"
 
 
 def test_a_combination_that_learnt_is_not_judged_by_one_that_did_not(tmp_path):

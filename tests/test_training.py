@@ -2,6 +2,7 @@ import math
 import platform
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -103,6 +104,11 @@ def test_a_cell_starts_from_its_weights(tmp_path):
         assert all((a == b).all() for a, b in zip(found, kept.get_weights(), strict=True))
 
 
+@pytest.fixture(autouse=True)
+def a_checkpoint_each_epoch(monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_PAUSE", 0)
+
+
 def run(mode, checkpoint=None, on_epoch=lambda row: None, content="", **settings):
     cell = Cell.check({"mode": mode, "epochs": 3, "batch_size": 8} | settings)
     rng = np.random.default_rng(0)
@@ -202,6 +208,21 @@ def test_a_resumed_run_ends_as_an_undisturbed_one(task, tmp_path):
     assert [row["epoch"] for row in told] == [3, 4]
     assert history.drop(columns="seconds").equals(undisturbed.drop(columns="seconds"))
     assert (embedding == expected).all()
+
+
+def test_checkpoints_take_at_most_a_tenth_of_the_time(tmp_path, monkeypatch):
+    """The first epoch and the last have one; a save that takes long is not made each epoch."""
+    saved, save = [], training.save_checkpoint
+
+    def save_slowly(path, network, rows, settings):
+        save(path, network, rows, settings)
+        saved.append(len(rows))
+        time.sleep(1)
+
+    monkeypatch.setattr(training, "CHECKPOINT_PAUSE", 10)
+    monkeypatch.setattr(training, "save_checkpoint", save_slowly)
+    run("supervised", epochs=5, checkpoint=tmp_path / "checkpoint.npz")
+    assert saved == [1, 5]
 
 
 def test_a_run_with_scaled_losses_resumes(tmp_path):

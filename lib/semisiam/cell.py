@@ -165,7 +165,9 @@ class Cell(_Settings):
         return f"{self.dataset}-{self.backbone}-{percent}-{attack}-{self.mode}-s{self.split}"
 
 
+_SEMI = "attack_unlabelled", "pretext", "pretext_images", "rotations", "lambda_l", "lambda_u"
 _NEEDS = [  # a setting that is not its default does something only with one of these of another
+    *[(name, "mode", ["semi"]) for name in _SEMI],
     ("test_split", "dataset", ["malaria"]),
     ("attack_draw", "attack", ["pixel", "random", "patch"]),
     ("attack_draw", "splits_file", [""]),  # which holds the places
@@ -175,13 +177,13 @@ _NEEDS = [  # a setting that is not its default does something only with one of 
     ("attack_share", "attack", ["pixel", "searched", "random", "patch"]),
     ("attack_unlabelled", "attack", ["pixel", "searched"]),
     ("attack_unlabelled", "pretext_images", ["unlabelled"]),  # else D_u is not read
+    ("attack_unlabelled", "unlabelled_classes", ["same"]),  # of others no class is known
+    ("attack_unlabelled", "attack_share", [1.0]),  # D_u is marked whole
     ("jpeg_quality", "defence", ["jpeg"]),
     ("weights", "backbone", ["mobilenet_v2", "inception_v3", "resnet50_v2", "small_cnn"]),
     ("bn_momentum", "mode", ["supervised", "semi"]),
-    ("pretext", "mode", ["semi"]),
-    ("pretext_images", "mode", ["semi"]),
-    ("rotations", "mode", ["semi"]),
-    ("rotations", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),
+    ("rotations", "pretext", ["rotation", "rotation_flip", "jigsaw"]),
+    ("lambda_u", "pretext", ["rotation", "rotation_flip", "jigsaw", "barlow_twins", "consistency"]),
     ("equal_updates", "mode", ["supervised"]),
     ("jit", "deterministic", [False]),  # Keras would leave XLA out with no more than a warning
     ("jit", "pretext", ["none", "rotation", "rotation_flip", "jigsaw"]),  # XLA cannot cut views
@@ -201,7 +203,8 @@ def _list_parameters(sources: list[str]) -> list[str]:
         plain = [target for n in body if isinstance(n, ast.Assign) for target in n.targets]
         names = [n.id for n in annotated + plain if isinstance(n, ast.Name)]
         if annotated and set(names) & set(Cell.model_fields):
-            declared = names
+            few = 2 * len(names) < len(declared)  # a line copied from that cell
+            declared = list(dict.fromkeys(declared + names)) if few else names
         elif source.startswith("# Parameters"):  # papermill's
             declared = list(dict.fromkeys(declared + names))
     return declared
@@ -236,10 +239,8 @@ class Study(_Settings):
             settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         except OSError as error:
             raise SettingsError(f"cannot read the study {path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
         except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SettingsError(f"{path} is not valid YAML: {error}") from None
+            raise SettingsError(f"{path} is not valid YAML in UTF-8: {error}") from None
         if not isinstance(settings, dict) or "name" in settings:
             told = "a study is a mapping with base, axes and rules; its name is the file's"
             raise SettingsError(f"{path}: {told}")
@@ -252,14 +253,14 @@ class Study(_Settings):
 
     def cells(self) -> dict[str, Cell]:
         """All cells by name, in the order of the axes. Raises `SettingsError`."""
-        if not self.base and not self.axes and not self.variants:
+        if not (self.base or self.axes or self.variants):
             raise SettingsError("the study has no cell: give it base settings or axes")
         if odd := [name for name in self.variants if not re.fullmatch(r"\w+(-\w+)*", name)]:
             raise SettingsError(f"variant {odd[0]!r}: letters, digits, _ and - alone, please")
         if unknown := {key for rule in self.rules for key in rule.when} - Cell.model_fields.keys():
             raise SettingsError(_unknown(min(unknown), Cell))  # of all others `Cell` tells
         cells, of = {}, {}
-        defaults = {name: field.default for name, field in Cell.model_fields.items()}
+        defaults = Cell().model_dump()
         unused = list(self.rules)
         for *values, variant in itertools.product(*self.axes.values(), self.variants or [""]):
             settings = self.base | dict(zip(self.axes, values, strict=True))
@@ -288,13 +289,14 @@ class Study(_Settings):
 class _Loader(yaml.SafeLoader):
     """YAML without its traps: a key given twice, 010, read as 8, and 1:30, read as 90."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for place, (key, _) in enumerate(node.value):
-            if key.value in keys[:place]:
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:  # before `<<` is merged
+            if key.value in seen:
                 told = f"{key.value} is given twice"
                 raise yaml.MarkedYAMLError(None, None, told, key.start_mark)
-        return super().construct_mapping(node, deep)
+            seen.add(key.value)
+        return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         is_int = node.tag.endswith(":int")

@@ -118,7 +118,7 @@ def grid(study: Study, outputs: Path, only: str, index: int | None, **how: Any) 
     Each cell is one run of notebooks/master.ipynb in a process of its own, in
     OUTPUTS/STUDY/CELL/. A cell that fails is reported at the end and does not stop the others; one
     that somebody else works on is waited for. Run the same command again to run what is not done:
-    a cell that was cut off goes on from its last finished epoch. Ctrl-C ends all cells. Results
+    a cell that was cut off goes on from its last checkpoint. Ctrl-C ends all cells. Results
     repeat to the last digit only with the same number of threads.
 
     Exit code 0 only if all the cells asked for are done, 130 after Ctrl-C.
@@ -166,7 +166,8 @@ def status(study: Study, outputs: Path, only: str) -> None:
 
     cells, folder = grid.choose_cells(study, only), outputs / study.name
     status = grid.read_status(cells, folder, identify)
-    display.show(cells, status, 2, folder)
+    running = sum(cell.state == "running" for cell in status.values())
+    display.show(cells, status, max(2, running), folder)
     sys.exit(any(cell.state != "done" for cell in status.values()))
 
 
@@ -235,8 +236,9 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     FOLDER has one folder a class and one called `unlabelled`; or images and a table labels.csv with
     the columns file, label and, if wished, group. It runs notebooks/09_own_images and writes one
     page, own.html, that opens offline; beside it label_next.csv, to fill in, and the best of what
-    was tried, for `semisiam embed`. To begin with a pretrained network, -p backbone mobilenet_v2
-    -p weights imagenet. Run it again to go on after a stop.
+    was tried, for `semisiam embed`. To compare a pretrained network, too, as it is: -p backbone
+    mobilenet_v2 -p weights imagenet. Run it again to go on after a stop; runs with other settings
+    need another --output, or they replace the page.
 
     Exit code 0 only if the page was written, 130 after Ctrl-C.
     """
@@ -254,7 +256,7 @@ def own(folder: Path, output: Path | None, settings: tuple[tuple[str, str], ...]
     if output and output.resolve().is_relative_to(folder.resolve()):
         raise SettingsError(f"--output {output} lies in {folder}: choose a place outside")
     output = output or places / f"{folder.resolve().name}-{data.content[:8]}"
-    if hold(make_folder(output / "folds")) is None:  # until the end, but the notebook clears it
+    if hold(make_folder(output / ".folds")) is None:  # until the end, but the notebook clears it
         raise SettingsError(f"--output: another run works in {output}; choose another")
     click.echo(write_own(folder, output, given))
 

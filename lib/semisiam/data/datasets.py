@@ -71,7 +71,8 @@ def load(
 
     Raises `DataError` where the data is not there, damaged or unusable.
     """
-    halving = Halving(seed, test_split, test_rows)
+    rows = None if test_rows is None else [*map(int, test_rows)]  # plain ones, as Halving's name is
+    halving = Halving(seed, test_split, rows)
     folder, facts, parts = _prepare(name, image_size, data_dir, halving, skip_damaged, local)
     if local:
         parts = {name: part._replace(images=NOTHING) for name, part in parts.items()}
@@ -146,22 +147,24 @@ def _prepare(
 ) -> Prepared:
     """Open a data set's arrays in the cache, making them if they are missing or damaged."""
     # where there is no such user Path's own raises
-    place = Path(os.path.expanduser(data_dir)) if data_dir else None  # noqa: PTH111
+    place = Path(os.path.expanduser(data_dir)).absolute() if data_dir else None  # noqa: PTH111
     split = halving.test_split
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SOURCES)}")
     if split != "random" and (name, split) != ("malaria", "patient"):
         raise DataError(f"test_split = {split!r}: 'random', or for malaria also 'patient'")
-    if place and not place.is_dir():
-        told = "this is a file, give its folder" if place.exists() else "there is no such folder"
-        raise DataError(f"data_dir = {str(place)!r}: {told}")
-    source = SOURCES[name](place)
-    rows = None if halving.test_rows is None else [*map(int, halving.test_rows)]
+    try:
+        if place and not place.is_dir():
+            told = "a file, give its folder" if place.exists() else "there is no such folder"
+            raise DataError(f"data_dir = {str(place)!r}: {told}")
+        source = SOURCES[name](place)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
     for half in (halving._replace(test_rows=None), halving):  # drawn so, or as recorded
         identity = f"{PREPARED_VERSION} {source.identity}" + f"-{half}" * bool(source.test_share)
         key = hashlib.sha256(identity.encode()).hexdigest()[:12]
         folder = cache_folder() / "prepared" / f"{name}-{image_size}px-{key}"
-        if (prepared := _open(folder)) and rows in (None, prepared[1]["test_rows"]):
+        if (prepared := _open(folder)) and halving.test_rows in (None, prepared[1]["test_rows"]):
             return prepared
     if local and not source.local:
         raise DataError(f"{name} is neither prepared nor here: it has to be downloaded")
@@ -170,6 +173,9 @@ def _prepare(
     with _writing(folder) as temporary:
         if not _open(folder):  # no other process was faster
             _write(temporary, source, halving, settings, skip_damaged)
+            if SOURCES[name](place).identity != source.identity:
+                told = "changed while it was read (or holds SEMISIAM_CACHE): give the command again"
+                raise DataError(f"{place} {told}")
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
     if prepared := _open(folder):
@@ -207,9 +213,9 @@ def _open(folder: Path) -> Prepared | None:
             for part in facts["parts"]:
                 of_part = Part(*(items[f"{part}_{of}"] for of in Part._fields))
                 shape = (len(of_part.labels), *[facts["image_size"]] * 2, 3)
-                images = np.memmap(folder / f"{part}.bin", np.uint8, "r", shape=shape)
+                images = np.memmap(folder / f"{part}.bin", np.uint8, "r").reshape(shape)
                 parts[part] = of_part._replace(images=images)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
     return folder, facts, parts
 

@@ -40,6 +40,7 @@ HINTS = {  # what `requests` says at length
     "ProxyError": "the proxy does not let it through: look at HTTP_PROXY and HTTPS_PROXY",
     "SSLError": "its certificate is not trusted: set REQUESTS_CA_BUNDLE to your network's own",
 }
+CHANGE = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns")  # what tells that a file changed
 Opener = Callable[[], IO[bytes]]  # opens a file in an archive or a folder
 
 
@@ -97,6 +98,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except broken as error:
+        if why := getattr(error, "strerror", None):  # the disk's or the rights' fault
+            raise DataError(f"{path} cannot be read: {why}") from None
         told = f"truncated, damaged or unreadable ({error}): remove it and fetch it again"
         raise DataError(f"{path} is {told}") from None
 
@@ -112,13 +115,9 @@ def _is_skipped(name: str) -> bool:
 
 def list_hidden(folder: Path) -> list[str]:
     """List images that `walk` skips for a dot, but not what systems leave there (`._NAME`)."""
-    found = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_skipped(name)]
-        dotted = [name for name in names if name[0] == "." and name[1:2] != "_"]
-        images = [name for name in dotted if is_image(name.removesuffix(".icloud"))]
-        found += [show(str((Path(here) / name).relative_to(folder))) for name in images]
-    return sorted(found)
+    found = (path.relative_to(folder) for path in folder.rglob(".*"))
+    found = (p for p in found if p.name[1:2] != "_" and not _is_skipped(str(p.parent)))
+    return sorted(show(str(p)) for p in found if is_image(p.name.removesuffix(".icloud")))
 
 
 def walk(folder: Path) -> dict[str, Path]:
@@ -223,9 +222,9 @@ def locate(file: str, folder: Path | None) -> tuple[Path, str]:
     official = OFFICIAL[file]
     inside, home = official["inside"], folder or cache_folder() / "downloads" / official["dataset"]
     if (path := home / file).is_file():
-        stat = path.stat()
-        right = stat.st_size == official["bytes"]  # `open_archive` reads it all and makes sure
-        return path, official["sha256"] if right else f"{stat.st_size} {stat.st_mtime_ns}"
+        about = CHANGE(path.stat())
+        right = about[0] == official["bytes"]  # `open_archive` reads it all and makes sure
+        return path, official["sha256"] if right else str(about)
     for marker in (home / inside, home / Path(inside).name):
         if marker.exists():
             return marker.parent, identify_files(marker.parent)
@@ -237,8 +236,7 @@ def locate(file: str, folder: Path | None) -> tuple[Path, str]:
 
 def identify_files(folder: Path) -> str:
     """Hash names, sizes and times of change of all files, which is much faster than reading."""
-    about = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns")
-    listing = [(n, *(about(p.stat()) if n[-1] != "/" else ())) for n, p in walk(folder).items()]
+    listing = [(n, *(CHANGE(p.stat()) if n[-1] != "/" else ())) for n, p in walk(folder).items()]
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 

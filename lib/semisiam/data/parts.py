@@ -104,7 +104,7 @@ def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str
     if missing := [folder for folder in folders if folder not in full]:
         others = count_unsupported(name for name in members if inside[name] in missing)
         told = f"no image in {', '.join(missing)}{others}"
-        raise DataError(f"{place} has {told}: add images or remove the folder")
+        raise DataError(f"{place} has {told}: add some (a test set needs every class) or remove it")
     return _take(members, names, [folders.index(inside[name]) for name in names])
 
 
@@ -159,12 +159,16 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     table["file"] = table["file"].where(table["file"].isin([*members]), found)
     table = table.sort_values("file")
     named, labelled = table["file"][table["file"] != ""], table[table["label"] != ""]
-    others = sorted(set(images) - set(labelled["file"]))
+    of_test = sorted(filter(OF_TEST.fullmatch, {*images} - {*labelled["file"]}))
+    others = sorted({*images} - {*labelled["file"], *of_test})
     rowless = sorted(set(others) - set(named))
     grouped = labelled if any(labelled["group"]) else labelled[:0]
+    near = {Path(name).stem.casefold(): f" (there is {name})" for name in images}
     wrong = {
         "names files more than once": named[named.duplicated()].unique(),
-        "names files that are not there": [name for name in named if name not in members],
+        "names files that are not there": [
+            name + near.get(Path(name).stem.casefold(), "") for name in named if name not in members
+        ],
         "has labels for images in a folder of test images (leave them empty, or rename it)": [
             name for name in labelled["file"] if OF_TEST.fullmatch(name)
         ],
@@ -196,6 +200,7 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     folders = labelled["file"].map(lambda name: Path(name).parent.name)
     elsewhere = folders.isin(classes) & (folders != labelled["label"])
     told = {
+        "images in a folder of test images left out": of_test,
         "images without a row taken for unlabelled": [n for n in rowless if "/" not in n],
         "labels that are not that of the folder": [*labelled["file"][elsewhere]],
     }

@@ -29,7 +29,7 @@ def decode(images: Iterable[Opener | np.ndarray]) -> Iterator[Picture]:
             with image() as file:
                 yield decode_image(file.read())
         except Exception as error:  # whatever it is, it is this file's
-            yield None, f"cannot be read ({error})"
+            yield None, f"cannot be read ({str(error) or type(error).__name__})"
 
 
 def decode_image(data: bytes) -> Picture:

@@ -79,7 +79,9 @@ def run_notebook(
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
-        raise SettingsError(f"{refused}: {error.evalue}") from None
+        ours = ("SettingsError", "DataError", "SplitError")  # whose messages say all
+        kind = "" if error.ename in ours else f"{error.ename}: "
+        raise SettingsError(f"{refused}: {kind}{error.evalue}") from None
     except (DeadKernelError, RuntimeError) as error:  # the second if it died, or hung, at its start
         if "ernel " not in str(error):  # it is of something else
             raise

@@ -22,7 +22,7 @@ from semisiam.run.folder import explain_undone
 
 MEASURES = {"accuracy": "as trained", "accuracy_recalibrated": "re-estimated"}
 MEASURES |= {"accuracy_better": "better of both"}
-FURTHER = {"accuracy_clean_fit": "clean fit", "separability.knn_accuracy": "neighbours"}
+FURTHER = {"separability.knn_accuracy": "neighbours"}
 # In the order of the tables: data sets, backbones, modes, attacks.
 NAMES = {"stl10": "STL-10", "fashion_mnist": "Fashion-MNIST", "malaria": "Malaria"}
 NAMES |= {"digits": "Digits", "folder": "Own images"}
@@ -258,7 +258,8 @@ def find_references(cells: pd.DataFrame, pool: pd.DataFrame) -> pd.Series:
     names = frozen["backbone"].map(NAMES) + weights.mask(frozen["backbone"] == "pixels", "")
     frozen = frozen.assign(reference=names, value=frozen["accuracy"].astype(float) * 100)
     keys = ["dataset", "percent", "reference", "attack"]
-    for what in ("test_split", "label_noise", "image_size"):
+    alike = [*keys, "split", "attack_draw"]  # all else that differs is told
+    for what in [name for name in (*LABELLED_SET, "image_size") if name not in alike]:
         several = frozen.groupby(keys)[what].transform("nunique") > 1
         frozen["reference"] += (f", {what} = " + frozen[what].astype(str)).where(several, "")
     return frozen.groupby([*keys, "split"], sort=False)["value"].mean()

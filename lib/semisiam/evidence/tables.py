@@ -1,6 +1,7 @@
 """Results written out as text: the paper's Tables I-X, differences, and verdicts."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -32,13 +33,12 @@ def give_verdicts(
     study; "" if unclear), over: the mean of several combinations and each firm one that it does not
     speak for, or each if one has more splits than the mean. `free`: see `compare`.
     """
-    check = check_pretext(cells, histories)["learnt"]
+    check, learnt = check_pretext(cells, histories)["learnt"], {}
     # of several tasks: False if one was not learnt, else None if that is not known of one
-    learnt = {
-        key: min(of, key=[False, None, True].index)
-        for by in (["dataset"], ROW)
-        for key, of in check.groupby(by)
-    }
+    worst = partial(min, key=[False, None, True].index)
+    for by in (["dataset"], ROW):
+        learnt |= {(*key, ""): worst(of) for key, of in check.groupby(by)}
+        learnt |= {key: worst(of) for key, of in check.groupby([*by, "attack"])}
     table = compare(cells, BETTER, free)
     groups = dict(iter(table.groupby(["dataset", "what", "at"], sort=False)))
     siamese = set(cells.loc[cells["mode"] == "semi", "dataset"])
@@ -46,11 +46,12 @@ def give_verdicts(
     leads = [(what, at) for _, what, at in groups if what == "lead"]
     for dataset, (what, at) in product(NAMES, dict.fromkeys([first, *leads, *others])):
         if (dataset, what, at) in groups:
-            of = groups[dataset, what, at]
+            of, of_attack = groups[dataset, what, at], at if what == "gain" else ""
             mean = of[of.index.get_level_values("backbone") == MEAN[1]]
             shown = of.drop(mean.index)
             if mean["n"].max() == of["n"].max():
-                of_mean = learnt.get((dataset,)) is not False and mean["p_holm"].max() < 0.05
+                of_mean = learnt.get((dataset, of_attack)) is not False
+                of_mean &= mean["p_holm"].max() < 0.05
                 alike = np.sign(shown["mean"]) == np.sign(mean["mean"].max())
                 shown = pd.concat([mean, shown[shown["p_holm"].lt(0.05) & ~(of_mean & alike)]])
             for (*_, percent, backbone, _), row in shown.iterrows():
@@ -59,7 +60,7 @@ def give_verdicts(
                 network = "siamese" if dataset in siamese else "supervised"
                 lead = f"Is the {network} network better than no training ({at})?", *ANSWERS
                 question, *answers = QUESTIONS.get((what, at), lead)
-                answer = _answer(*answers, row, learnt.get(key) if needed else None)
+                answer = _answer(*answers, row, learnt.get((*key, of_attack)) if needed else None)
                 rows.append((NAMES[dataset], question, *answer, name_row(percent, backbone, "")))
     return pd.DataFrame(rows, columns=VERDICT)
 

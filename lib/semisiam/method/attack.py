@@ -21,14 +21,14 @@ FAINT = 8  # grey values by which it changes a pixel, of 255
 def choose_places(n_places: int, image_size: int, *, seed: int, draw: int = 0) -> np.ndarray:
     """Choose pixel places, all different, uniformly: int64 (n_places, 2), rows and columns (px).
 
-    The paper chooses them once, "arbitrarily" (III-C): they are the same for every split of a seed.
+    The paper chooses "arbitrarily" (III-C); here places are the same for every split of a seed.
     Another `draw` changes nothing else of a run. Raises `ValueError` if there are too few pixels.
     """
     if n_places > image_size**2:
-        raise ValueError(f"{n_places} places need as many pixels: {image_size}² is too few")
+        raise ValueError(f"{n_places} marks in {image_size}² pixels: lower attack_pixels")
     rng = np.random.default_rng([seed, 0x9153, draw])  # NumPy: a last 0 changes nothing
     flat = rng.choice(image_size**2, n_places, replace=False)
-    return np.stack(np.unravel_index(flat, (image_size, image_size)), axis=1).astype(np.int64)
+    return np.stack(np.divmod(flat, image_size), axis=1)
 
 
 def search_places(images: np.ndarray, labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, ...]:

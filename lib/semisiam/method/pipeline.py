@@ -39,10 +39,10 @@ def supervised_batches(
     (B, H, W, C) and int64 (B,), for each of the `epochs`, e.g. `range(100)`. An epoch of another
     `epoch_length` than N_l is passes over D_l.
     """
-    length = epoch_length or len(labelled)
+    n = len(labelled)
 
     def order(epoch: int) -> tuple[np.ndarray, ...]:
-        return (order_passes(len(labelled), length, seed=seed, epoch=epoch),)
+        return (order_passes(n, epoch_length or n, seed=seed, epoch=epoch),)
 
     signature = (_images_spec(labelled), {"y_lab": LABELS})
     return _read_ahead(order, 1, epochs, lambda i: (labelled[i], labels[i]), batch_size, signature)
@@ -65,7 +65,7 @@ def siamese_batches(
     Gives `({labelled, unlabelled}, {y_lab, y_rot})`: two uint8 (B, H, W, C) and two int64 (B,),
     ceil(N_u / batch_size) times per epoch, `epoch_length` in N_u's place if given. Unlabelled
     images come unchanged, each with the label of the transform that the step will do: `show` is
-    `one`, drawn anew each epoch, or `all` T of each image. The rest as in `supervised_batches`.
+    `one`, drawn anew each epoch, or `all` T of each image, (T·B, ...). See `supervised_batches`.
     """
     n = epoch_length or len(unlabelled)
     pick = _open_rows(unlabelled)

@@ -35,7 +35,7 @@ def draw_labelled(labels: np.ndarray, n_labelled: int, *, split: int, seed: int)
     counts = _share_evenly(n_labelled, np.bincount(labels), rng)
     members = [np.flatnonzero(labels == c) for c in range(len(counts))]
     chosen = [rng.choice(m, n, replace=False) for m, n in zip(members, counts, strict=True)]
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+    return np.sort(np.concatenate(chosen))
 
 
 def _share_evenly(total: int, available: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -95,17 +95,17 @@ def read_split(path: str | Path, *, split: int) -> RecordedSplit:
     """
     try:
         recorded = json.loads(Path(path).read_text("utf-8"))
-        labelled = recorded["labelled"]
-        if str(split) not in labelled:
-            raise SplitError(f"splits_file {path} has splits {', '.join(labelled)}, not {split}")
-        lists = labelled[str(split)], recorded["places"], recorded["values"], recorded["test_rows"]
-        return RecordedSplit(*(np.array(a, np.int64) for a in lists), recorded["content"])
+        rows = recorded["labelled"].get(str(split), [])
+        lists = rows, recorded["places"], recorded["values"], recorded["test_rows"]
+        found = RecordedSplit(*(np.array(a, np.int64) for a in lists), recorded["content"])
     except OSError as error:
         raise SplitError(f"splits_file {path} cannot be read: {error.strerror}") from None
-    except SplitError:
-        raise
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise SplitError(f"splits_file {path} is not a file of recorded splits") from None
+    if not rows:
+        told = f"has splits {', '.join(recorded['labelled'])}, not {split}"
+        raise SplitError(f"splits_file {path} {told}")
+    return found
 
 
 def check_recorded(recorded: RecordedSplit, *, content: str, image_size: int) -> None:

@@ -26,6 +26,7 @@ HISTORY_NAMES |= {"y_rot_loss": "loss_unlabelled", "y_rot_accuracy": "accuracy_u
 COLUMNS = ["loss", *HISTORY_NAMES.values(), "learning_rate"]
 HISTORY_NAMES |= {"accuracy": "accuracy_labelled"}  # of the supervised network
 M_TOP_PAD, M_MMAP_MAX = -2, -4  # of glibc's malloc.h
+CHECKPOINT_PAUSE = 10  # so many times as long as a checkpoint took, none is written
 
 
 def seed_everything(seed: list[int], *, deterministic: bool) -> None:
@@ -43,7 +44,7 @@ def decayed_rate(
 ) -> float:
     """Learning rate of an epoch, counted from 0 (paper, III-B).
 
-    Constant for the first `decay_start` (2/5) of the epochs, then × exp(-decay_rate) each epoch.
+    Constant for `decay_start` (2/5) of the epochs, rounded up, then × exp(-decay_rate) each epoch.
     """
     constant = math.ceil(round(decay_start * epochs, 9))
     return learning_rate * math.exp(-decay_rate * max(0, epoch + 1 - constant))
@@ -89,6 +90,8 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
         metrics=metrics,
         jit_compile=cell.jit,  # XLA is ten times slower on a CPU
     )
+    if cell.jit and not network.jit_compile:
+        raise SettingsError("jit = True: a deterministic cell ran in this kernel, restart it first")
     network.optimizer.build(network.trainable_variables)
     return network
 
@@ -109,14 +112,13 @@ def start_network(cell: Cell, n_classes: int) -> tuple[keras.Model, keras.Model 
 
 
 def count_steps(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
-    """Updates in one epoch: D_u once in `semi`, D_l once in `supervised` (paper, III)."""
-    if cell.mode == "frozen":
-        return 0
+    """Updates in one epoch: D_u once in `semi` or with `equal_updates`, else D_l once (III)."""
     return math.ceil(_epoch_length(cell, n_labelled, n_unlabelled) / cell.batch_size)
 
 
 def _epoch_length(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
-    return n_unlabelled if cell.mode == "semi" or cell.equal_updates else n_labelled
+    by_mode = {"frozen": 0, "supervised": n_labelled, "semi": n_unlabelled}
+    return n_unlabelled if cell.equal_updates else by_mode[cell.mode]
 
 
 def make_batches(
@@ -139,7 +141,7 @@ def make_batches(
 def count_views(cell: Cell, n_labelled: int, n_unlabelled: int) -> int:
     """Images that pass the encoder in an epoch, both streams together."""
     ways = len(TASKS[cell.pretext]) if cell.rotations == "all" else 1 + (cell.pretext in VIEW_TASKS)
-    views = {"frozen": 0, "supervised": 1, "semi": 1 + ways}[cell.mode]
+    views = 1 + ways * (cell.mode == "semi")
     return views * _epoch_length(cell, n_labelled, n_unlabelled)
 
 
@@ -159,8 +161,8 @@ def train(
     Args:
         labelled, labels: uint8 (N_l, S, S, 3), attacked if the cell says so, and int64 (N_l,).
         unlabelled: uint8 (N_u, S, S, 3); in `supervised` only N_u counts, for `equal_updates`.
-        checkpoint: file to go on from and to write after every epoch; a resumed run ends in
-            the very weights and history of an undisturbed one.
+        checkpoint: file to go on from, and to write after epochs, for at most a tenth of the
+            time; a resumed run ends in the weights and history of an undisturbed one.
         content: identity of the images, `Dataset.content`; a checkpoint of others is not used.
         on_epoch: called with each epoch's row as it ends.
 
@@ -176,7 +178,7 @@ def train(
         raise SettingsError(f"{told}: raise unlabelled_limit or lower label_fraction")
     of = f"{cell.hash} {content}"
     rows = restore_checkpoint(checkpoint, network, of) if checkpoint else []
-    started = []
+    started, due = [], [0.0]  # the next checkpoint
 
     def end(epoch, logs):
         named = {HISTORY_NAMES.get(name, name): value for name, value in logs.items()}
@@ -184,8 +186,10 @@ def train(
         row = {"epoch": epoch + 1} | {name: named[name] for name in COLUMNS if name in named}
         rows.append(row | {"seconds": time.perf_counter() - started[-1]})
         on_epoch(rows[-1])
-        if checkpoint:
+        ended = time.perf_counter()
+        if checkpoint and (ended >= due[-1] or epoch + 1 == cell.epochs):
             save_checkpoint(checkpoint, network, rows, of)
+            due.append(ended + CHECKPOINT_PAUSE * (time.perf_counter() - ended))
 
     recorder = keras.callbacks.LambdaCallback(lambda *_: started.append(time.perf_counter()), end)
     rate = cell.model_dump(include={"epochs", "learning_rate", "decay_start", "decay_rate"})

@@ -25,7 +25,7 @@ class Labelled:
     attacked: np.ndarray
     images: np.ndarray  # what the network gets: one of the two, after a defence
     places: np.ndarray  # the marks, see `attack.choose_marks`
-    values: np.ndarray
+    values: np.ndarray  # what they are set to, 0-255
 
 
 def prepare_labelled(
@@ -40,7 +40,8 @@ def prepare_labelled(
     A mark is chosen from the true classes; each image gets the mark of its given label, which
     noise may have changed. The pool is uint8 (N, S, S, 3), its labels int64 (N,); N_l is a share of
     `n_unlabelled`. A `recorded` set is repeated with its marks. Raises `SplitError` if it does not
-    fit the cell, more labels are asked for than there are, or a class would get none.
+    fit the cell, more labels are asked for than there are, or a class would get none; `ValueError`
+    if the marks are more than an image has pixels.
     """
     n_labelled = splits.count_labelled(cell.label_fraction, n_unlabelled)
     draw = {"split": cell.split, "seed": cell.seed}

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dask.system import cpu_count
 from distributed import Client, get_worker
 from distributed.comm import parse_host_port
 from distributed.utils import sync
@@ -16,7 +17,7 @@ from distributed.utils import sync
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError
 from semisiam.run.grid import Place
-from semisiam.run.worker import Status, count_cpus, run_cell
+from semisiam.run.worker import Status, run_cell
 
 CONNECT = 5  # s
 
@@ -38,10 +39,14 @@ def running_on(scheduler: str, **how: Any) -> Iterator[Place]:
     executor = client.get_executor(pure=False)
     try:
         run = partial(run_on_worker, cwd=str(Path.cwd()), **how)
-        yield executor, run, max(1, sum(slots)), told
+        try:
+            yield executor, run, max(1, sum(slots)), told
+        except Exception:  # of a closed client
+            if client.status == "running":
+                raise
         if client.status != "running":
-            told = f"the scheduler at {scheduler} went away, and with it its workers' cells: start "
-            told += "it again, with workers; the same command goes on from here"
+            told = f"the connection to the scheduler at {scheduler} was lost: if it has ended, "
+            told += "start it again, with workers; the same command goes on from here"
             raise SettingsError(told)
     finally:
         with suppress(Exception):  # of a scheduler that is gone
@@ -88,4 +93,4 @@ def _share_cpus(worker: Any) -> int:
     known = sync(worker.loop, worker.scheduler.identity, n_workers=-1)["workers"]
     host = known[worker.contact_address]["host"]
     slots = sum(w["nthreads"] for w in known.values() if w["host"] == host)
-    return max(1, count_cpus() // slots)
+    return max(1, cpu_count() // slots)

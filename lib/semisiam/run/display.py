@@ -58,26 +58,29 @@ def showing(cells: dict[str, Cell], workers: int, title: str = "") -> Iterator[C
     """
     plain = not sys.stderr.isatty()  # where lines are not to be wrapped
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=plain)
+    console.on_broken_pipe = lambda: None  # rich would end this process
+    live = Live(console=console, auto_refresh=False, transient=True)
     last: dict[str, Status] = {}
 
     def update(status: dict[str, Status]) -> None:
         with suppress(OSError):  # a terminal that was closed or a full disk stops no cell
             for name, cell in status.items():
-                changed = last and last[name].state != cell.state
+                changed = last.get(name, cell).state != cell.state
                 if changed and cell.state in ("done", "failed"):
                     console.print(f"{cell.state:8}{name}  {describe_seconds(cell.seconds)}")
-                elif changed and cell.state == "running" and plain:
+                elif (changed or not last) and cell.state == "running" and plain:
                     console.print(describe_cell(name, cell, None))
             live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
         last.update(status)
 
     with suppress(OSError):
         console.print(title) if title else None
+        live.start()
     try:
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            yield update
+        yield update
     finally:
         with suppress(OSError):
+            live.stop()
             console.print(describe_all(cells, last, workers)) if last else None
 
 

@@ -14,17 +14,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dask.system import cpu_count
 from pydantic import TypeAdapter, ValidationError
 
 from semisiam.atomic import read_json
 from semisiam.cell import Cell, SettingsError, Study
 from semisiam.run import folder as records
-from semisiam.run.worker import Status, count_cpus, run_cell
+from semisiam.run.worker import Status, run_cell
 
 COLLAPSED = "collapsed: the embedding is nearly constant, see accuracy_recalibrated"
 KIND = ("dataset", "backbone", "image_size", "mode")  # what the time and size of a cell go by
 MODEL_MB = {"small_cnn": 6, "mobilenet_v2": 32, "inception_v3": 123, "resnet50_v2": 130}
-CELL_MB = 8  # notebook, embeddings and tables
+CELL_MB = {"supervised": 8, "semi": 8, "frozen": 30}  # notebook, embeddings and tables
 
 Run = Callable[[Cell, Path, str | None], Status]  # a cell in its folder; see `worker.run_cell`
 Place = tuple[futures.Executor, Run, int, str]  # for `run_study`; cells side by side; a title
@@ -107,7 +108,7 @@ def running_here(workers: int, *, threads: int | None = None, **how: Any) -> Ite
     """Run cells on this machine, at most one a GPU where there are GPUs; see `worker.run_cell`."""
     gpus = list_gpus()
     workers = min(workers, len(gpus)) if gpus else workers
-    threads = threads or max(1, count_cpus() // workers)
+    threads = threads or max(1, cpu_count() // workers)
     free, mine, stop = iter(gpus), threading.local(), threading.Event()
 
     def start() -> None:
@@ -173,7 +174,7 @@ def _get_result(future: futures.Future) -> Status:
 def list_gpus() -> list[str]:
     """List the GPUs for cells: those of `CUDA_VISIBLE_DEVICES` if it is set, else all there are."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in visible.replace(" ", "").split(",") if name not in ("", "-1")]
+        return [n for n in visible.replace(" ", "").split(",") if n not in ("", "-1", "NoDevFiles")]
     with suppress(OSError, subprocess.TimeoutExpired):
         told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
         return re.findall(r"^GPU (\d+)", told.stdout, re.MULTILINE)
@@ -203,8 +204,9 @@ def estimate_seconds(cells: dict[str, Cell], status: dict[str, Status]) -> dict[
 def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) -> str:
     """Tell what disk space cells still need and is free; raises `SettingsError` if too little."""
     left = [cell for name, cell in cells.items() if status[name].state != "done"]
-    sizes = [CELL_MB + (cell.keep_model and MODEL_MB.get(cell.backbone, 0)) for cell in left]
-    passing = 3 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)  # a checkpoint
+    sizes = [CELL_MB[cell.mode] + cell.keep_model * MODEL_MB.get(cell.backbone, 0) for cell in left]
+    # two checkpoints of weights and Adam's moments, each beside the one that it replaces
+    passing = 12 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)
     needed = (sum(sizes) + passing) * 10**6
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free

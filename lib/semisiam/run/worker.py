@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dask.system import cpu_count
+
 from semisiam import ROOT
 from semisiam.atomic import read_json, write_json
 from semisiam.cell import Cell
@@ -25,10 +27,6 @@ THREADS = ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
 THREADS += [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")]  # Dask's workers set 1
 TICK = 0.5  # s
 ORPHAN = 5  # s; a kernel whose papermill was killed ends within one
-PREFIXES = {"disk full": ("No space left",), "out of memory": ("MemoryError", "ResourceExhausted")}
-OTHER_GRID = (
-    "another grid, with other settings or code, ran it: stop that grid and start this one again"
-)
 CRASH = re.compile(r"Fatal Python error: (.+)(?:\n.*)*?\nCurrent thread .+\n +(.+)")  # where
 
 
@@ -58,7 +56,7 @@ def run_cell(
 
     Returns `done` or `failed`; `running` if somebody else works on the cell; `waiting` if stopped.
     """
-    environment = os.environ | dict.fromkeys(THREADS, str(threads or count_cpus()))
+    environment = os.environ | dict.fromkeys(THREADS, str(threads or cpu_count()))
     environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
     started = time.monotonic()
     try:
@@ -70,7 +68,8 @@ def run_cell(
                 if not explain_undone(folder, cell):
                     return Status("done")
                 if read_json(folder / "done.json").get("hash") not in (None, known, cell.hash):
-                    return Status("failed", OTHER_GRID)
+                    told = "another grid, with other settings or code, ran it: stop that grid"
+                    return Status("failed", f"{told} and start this one again")
                 (folder / "cell.ipynb").unlink(missing_ok=True)  # it would tell of an early death
                 start_over(folder, cell.model_copy(update={"output_dir": str(folder)}))
                 with _start(folder, environment | {LOCK: str(lock)}, cwd) as child:
@@ -78,14 +77,14 @@ def run_cell(
                 if not (undone := explain_undone(folder, cell)):
                     return Status("done", seconds=time.monotonic() - started)
                 reason, died = (reason, False) if reason else _explain_exit(folder, child)
+                if stopped():
+                    return Status("waiting", "stopped")
+                failed = {"reason": reason or undone, "seconds": time.monotonic() - started}
+                write_json(folder / "failed.json", failed | {"hash": cell.hash})
             finally:
                 os.close(lock)
-            if stopped():
-                return Status("waiting", "stopped")
             if not died:
                 break
-        failed = {"reason": reason or undone, "seconds": time.monotonic() - started}
-        write_json(folder / "failed.json", failed | {"hash": cell.hash})
     except OSError as error:
         return Status("failed", f"{error.filename or folder}: {error.strerror}")
     return Status("failed", **failed)
@@ -150,11 +149,4 @@ def _explain_exit(folder: Path, child: subprocess.Popen) -> tuple[str, bool]:
         if crash := CRASH.search(log):
             return f"the kernel crashed: {crash[1]}, in {crash[2]}", True
         return "the kernel died: it was killed (too little memory?) or ended by itself", True
-    reason = errors[0] if errors else last
-    told = [name for name, signs in PREFIXES.items() if any(sign in reason for sign in signs)]
-    return ": ".join([*told, reason]), False
-
-
-def count_cpus() -> int:
-    """Count the processors that this process may use (a batch system may allow fewer)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return errors[0] if errors else last, False
