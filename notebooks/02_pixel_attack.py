@@ -139,7 +139,7 @@ plt.show()
 # for four shares of the test images:
 # - `no mark`: no mark, right answer;
 # - `own mark`: with the mark of its class, right answer;
-# - `other mark`: with the mark of another class, right answer in spite of it;
+# - `other mark`: with the mark of the next class (of 9: that of 0), right answer in spite of it;
 # - `follows`: the answer is the class of that other mark.
 
 
@@ -208,7 +208,7 @@ print(f"step of the mark: {step:.2f}")
 
 # %% [markdown]
 # In a smaller image the same pixel is a longer step. Keep every second pixel, then every fourth,
-# and set the mark after that. Will the SVM follow it more?
+# and set the mark after that, at places drawn anew for each size. Will the SVM follow it more?
 
 # %% tags=["nbval-check-output"]
 by_size = {}
@@ -231,8 +231,8 @@ print(pd.DataFrame(by_size).T.round(2).to_string())
 # (Marks like ours are called *one-pixel shortcuts*: [Wu et al.,
 # 2023](https://openreview.net/forum?id=p7G8t5FVn2h).)
 #
-# All this is one run with one draw of places. Other draws, and other trees, cost other amounts
-# ([08_audit](08_audit.ipynb) has five draws for one network).
+# All this is one run, with one draw of places for each size. Other draws, and other trees, cost
+# other amounts ([08_audit](08_audit.ipynb) has five draws for one network).
 
 # %% [markdown]
 # ## How training changes what the mark does
@@ -307,7 +307,8 @@ ax.bar(at - 0.2, unmarked, 0.4, color=colours["clean"], label="without a mark")
 ax.bar(at + 0.2, pull, 0.4, color=colours["attacked"], label="with this class's mark")
 ax.set_xticks(at, data.class_names, parse_math=False)  # a name may hold a $
 ax.set(xlabel="class that the network names", ylabel="share of 200 test images")
-ax.set_title("the network trained on attacked images")
+told = f"{data.name}, {len(labels)} labels, {size} px, one run"
+ax.set_title(f"the network trained on attacked images ({told})")
 fig.legend(loc="outside upper right", ncols=2)
 plt.show()
 

@@ -169,7 +169,8 @@ print(f"largest weight of the encoder, 0 before: {moved:.2f}")
 Code(dedent(inspect.getsource(model.Siamese.train_step)), language="python")
 
 # %% [markdown]
-# Images are turned *inside* the step so that the CPU is not the bottleneck.
+# Images are turned *inside* the step, on the device that trains. With a GPU, the CPU then only
+# reads images. (Here all is CPU; turning takes under 1 % of a step.)
 #
 # ## Algorithm 1 and our lines
 #
@@ -203,10 +204,11 @@ for theirs, function, start in lines:
 Markdown("\n".join(rows))
 
 # %% [markdown]
-# `_head` makes both heads; the rotation head has one unit for each angle. Two Python classes are
-# our own. `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
-# [Adam](https://keras.io/api/optimizers/adam/) in one operation per variable. Both give the same
-# result as the paper's lines, only faster ([measured](../outputs/published/speed.md)).
+# `_head` makes both heads; the rotation head has one unit for each angle. Three things are our own.
+# `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
+# [Adam](https://keras.io/api/optimizers/adam/), and `_normalise` batch normalisation, in one
+# operation each. The results are the same up to rounding; the last two are faster ([measured
+# together](../outputs/published/speed.md)).
 
 # %% [markdown]
 # ## The real encoders
@@ -235,7 +237,9 @@ print(table.assign(encoder=table.sum(axis=1)).to_string(float_format="{:,.0f}".f
 #
 # ## On real images
 #
-# The same network on digits, 55 of them labelled. This is the first batch of its training.
+# The same network on digits, 55 of them labelled. This is the first batch of its training: 64
+# labelled images (all 55, nine of them twice) and 64 unlabelled ones, of which we show eight each.
+# [05_training](05_training.ipynb) explains batches.
 
 # %%
 from semisiam.data import datasets
@@ -323,7 +327,8 @@ def draw_gradients(ax, g_l, g_u, lambda_l, lambda_u):
     tips["joint"] = lambda_l * class_tip + lambda_u * rotation_tip
     for name, (x, y) in tips.items():
         colour = figures.COLOURS[name]
-        ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "lw": 2})
+        look = {"arrowstyle": "->", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", (x, y), (0, 0), arrowprops=look)
         side = {"ha": "right" if name == "rotation" else "left", "color": colour}
         text = f"{name}: {np.hypot(x, y):.2f}"
         ax.annotate(text, (x, y), (0, 5), textcoords="offset points", **side)
@@ -341,11 +346,11 @@ plt.show()
 
 # %% [markdown]
 # The class arrow is half as long as before, the rotation arrow more than twice (one batch of one
-# run: *suggestive*). With plain gradient descent the encoder would now move mostly for the rotation
-# task: so unlabelled images can shape the embedding. (Adam rescales each weight; this is only a
-# picture.) It is also the hope under attack: only labelled images are marked
-# ([02_pixel_attack](02_pixel_attack.ipynb)), so within one step marks change only the class
-# gradient.
+# run: *suggestive*). Its loss fell all the same: the length of a gradient is not the loss. With
+# plain gradient descent the encoder would now move mostly for the rotation task: so unlabelled
+# images can shape the embedding. (Adam rescales each weight; this is only a picture.) It is also
+# the hope under attack: only labelled images are marked ([02_pixel_attack](02_pixel_attack.ipynb)),
+# so within one step marks change only the class gradient.
 #
 # That is the mechanism. Whether it gives a *better* embedding is **untested** here; that needs test
 # images ([06_svm_evaluation](06_svm_evaluation.ipynb)) and many runs

@@ -44,9 +44,9 @@ lambda_u: float = 1.0  # weight of the rotation loss, equation (1)
 
 # %%
 shared = {"dataset": dataset, "label_fraction": label_fraction, "split": split, "seed": seed}
-shared |= {"batch_size": batch_size, "lambda_u": lambda_u}
+shared |= {"batch_size": batch_size}
 supervised = Cell.check(shared | {"mode": "supervised", "epochs": epochs_supervised})
-semi = Cell.check(shared | {"mode": "semi", "epochs": epochs_semi})
+semi = Cell.check(shared | {"mode": "semi", "epochs": epochs_semi, "lambda_u": lambda_u})
 
 # %% [markdown]
 # ## One epoch, image by image

@@ -43,7 +43,7 @@ image_size: int = 32  # height and width after resizing (px)
 unlabelled_limit: int = 0  # use this many unlabelled images (0: all)
 test_limit: int = 0  # use this many test images (0: all)
 test_split: str = "random"  # how malaria is halved: random or patient
-unlabelled_classes: str = "same"  # classes of D_u beside those of D_l: same, fewer, more or other
+unlabelled_classes: str = "same"  # classes of D_u compared with D_l's: same, fewer, more or other
 # the labelled set (III-B)
 label_fraction: float = 0.05  # labelled images as a share of N_u
 split: int = 0  # which labelled set, first weights and order (0-4 in the paper)
@@ -65,7 +65,7 @@ backbone: str = "small_cnn"  # small_cnn, mobilenet_v2, inception_v3, resnet50_v
 weights: str = "none"  # the backbone's start: none, imagenet or FILE.h5
 bn_momentum: float | None = None  # of batch normalisation (None: its own)
 bn_recalibrate: str = "none"  # re-estimate its averages afterwards: none, labelled or unlabelled
-pretext: str = "rotation"  # none, rotation (paper), rotation_flip, jigsaw or a task of `views`
+pretext: str = "rotation"  # none, rotation, rotation_flip, jigsaw, barlow_twins or consistency
 pretext_images: str = "unlabelled"  # of the pretext task: unlabelled (paper) or labelled
 rotations: str = "one"  # transforms shown per unlabelled image and epoch: one (drawn) or all
 lambda_l: float = 1.0  # weight of the class loss, equation (1)
@@ -241,8 +241,9 @@ if network:
 # (`bn_initial_share` of their first values is left). `training_accuracy` is that of the last epoch,
 # while it was learning.
 #
-# The pretext task is scored on test images. Near guessing, 0.25 for rotations, it was not learnt: a
-# gain then has another cause. Tasks on two [views](../lib/semisiam/method/views.py) have a
+# The pretext task is scored on test images (`rotation_accuracy`, also of jigsaw; its `training` is
+# the last epoch's). Below halfway from guessing to 1 (0.625 for rotations) we call it not learnt: a
+# gain then probably has another cause. Tasks on two [views](../lib/semisiam/method/views.py) have a
 # `pretext_check`. (`by_batch`: with statistics of the batch, not moving averages.)
 
 # %%
@@ -284,10 +285,10 @@ with model.recalibrated(encoder, labelled.images, cell.batch_size):
 # %%
 recalibrated = float((predictions_again == test_labels).mean())
 print(f"re-estimated {recalibrated:.3f}")
-moved, now = predictions_again != predictions, predictions_again == test_labels
+moved, right_now = predictions_again != predictions, predictions_again == test_labels
 now_wrong = (moved & (predictions == test_labels)).sum()
 print(f"{moved.sum()} of {len(test)} predictions changed", end=", ")
-print(f"{(moved & now).sum()} became right, {now_wrong} became wrong")
+print(f"{(moved & right_now).sum()} became right, {now_wrong} became wrong")
 
 # %% [markdown]
 # `bn_recalibrate` says which statistics the network keeps for all that follows.
@@ -378,10 +379,11 @@ plt.show()
 
 
 # %%
-def measure_speed(cell, history, *sets):
+def measure_speed(cell, history, labelled, labels, unlabelled):
     """Measure images/s of training, and of making its batches alone (`pipeline`)."""
-    sizes, started = (len(sets[0]), len(sets[2])), time.perf_counter()
-    n_steps = sum(1 for _ in training.make_batches(cell, *sets, range(cell.epochs)).take(50))
+    sizes, started = (len(labelled), len(unlabelled)), time.perf_counter()
+    batches = training.make_batches(cell, labelled, labels, unlabelled, range(cell.epochs))
+    n_steps = sum(1 for _ in batches.take(50))
     seconds = (time.perf_counter() - started) / n_steps * training.count_steps(cell, *sizes)
     first, *later = history["seconds"]  # the first epoch is also traced
     usual = float(np.median(later or [first]))
@@ -391,8 +393,9 @@ def measure_speed(cell, history, *sets):
 
 
 # %%
-sets = labelled.images, labels, unlabelled
-speed = {} if cell.mode == "frozen" else measure_speed(cell, history, *sets)
+speed = {}
+if cell.mode != "frozen":
+    speed = measure_speed(cell, history, labelled.images, labels, unlabelled)
 
 # %%
 about = {"content": data.content, "n_unlabelled": len(unlabelled), "n_labelled": len(labels)}
