@@ -383,7 +383,7 @@ for mode, cell in cells.items():
     predicted[mode], predicted[f"{mode}, re-estimated"] = twice.values()
 
 # %%
-turns_named = 100 * np.mean([of["accuracy_unlabelled"].iloc[-1] for of in histories])
+turns_named = float(100 * np.mean([of["accuracy_unlabelled"].iloc[-1] for of in histories]))
 print(f"rotations named by semi in its last epoch: {turns_named:.0f} % (guessing: 25)")
 
 # %% [markdown]
@@ -499,8 +499,9 @@ helped = estimate(by_fold[better["semi"]] - by_fold[better["supervised"]])
 # %%
 answer = f"{better['semi']} minus {better['supervised']} is {helped['mean']:+.1f} points "
 answer += write_interval(helped["low"], helped["high"], "+.1f")
-answer += f": {say_help(helped['low'], helped['high'])}. It names {turns_named:.0f} % of rotations"
-answer += ", so it did not learn that task" * (turns_named < 62.5) + " (guessing: 25 %)."
+answer += f": {say_help(helped['low'], helped['high'])}. "
+answer += f"`semi` names {turns_named:.0f} % of the turns (guessing: 25"
+answer += "; below 62.5 the task is not learnt)." if turns_named < 62.5 else ")."
 verdict.append(f"Did the unlabelled images help? {answer}")
 
 # %%
@@ -512,7 +513,8 @@ cautions = {
 }
 careful = [f"{n} {what}" for what, n in cautions.items() if n]
 if not len(group):
-    careful.append("no groups: with several images of a patient, slide or plate this is too good")
+    told = "groups are not known: with several images of a patient, slide or plate"
+    careful.append(f"{told} all this is too good")
 odd = ("classes that differ", "every class folder", "taken for a class", "labels that are not")
 careful += [note for note in data.notes if note.startswith(odd)]
 
