@@ -165,7 +165,7 @@ print(*[note for note in data.notes if not note.startswith(("test set", "test im
 #
 # Images of one slide, patient, plate or video look alike. If a network learns from some and is
 # judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
-# `labels.csv`, or a pattern in the file names.
+# `labels.csv`, or a pattern in the file names (the path below a class folder).
 #
 # *Twins* do the same harm: two images of different groups that show the same thing. We list those
 # whose pixels correlate above 0.98: look at them.
@@ -202,9 +202,13 @@ def find_twins(images, group=(), threshold=0.98):
     return pairs[np.argsort(-alike[*pairs.T])]
 
 
+# %%
+sought, sought_pool = names, origin.names
+if not (root / "labels.csv").exists():  # below the class folders
+    sought, sought_pool = ([name.split("/", 1)[1] for name in of] for of in (sought, sought_pool))
+
 # %% tags=["nbval-check-output"]
-inner = names if (root / "labels.csv").exists() else [n.split("/", 1)[1] for n in names]
-group = find_groups(inner, groups, pool(data.parts["train"].groups, data.parts["test"].groups))
+group = find_groups(sought, groups, pool(data.parts["train"].groups, data.parts["test"].groups))
 print("groups:", len(np.unique(group)) or "none, each image is its own", *np.unique(group)[:3])
 
 # %% tags=["nbval-check-output"]
@@ -214,7 +218,7 @@ for a, b in twins[:3]:
     print(f"    {names[a]} and {names[b]}")
 
 # %% tags=["nbval-check-output"]
-matches = [re.search(groups, name) for name in origin.names] if groups else []
+matches = [re.search(groups, name) for name in sought_pool] if groups else []
 of_pool = [match.group() if match else "" for match in matches] or origin.groups
 n_known = np.isin(of_pool, group).sum() if len(group) else 0
 n_unknown = len(origin.names) - np.count_nonzero(of_pool) if len(group) else 0

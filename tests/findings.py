@@ -219,28 +219,31 @@ def judge_gain() -> tuple[str, ...]:
     )
 
 
-def compare_size() -> tuple[pd.Series, pd.Series, pd.Series]:
+def compare_size() -> tuple[pd.Series, pd.DataFrame, pd.Series]:
     """Compare at the paper's image size, one labelled set: siamese, labels alone, no training.
 
-    Of the first two cells the settings and `%`; labels alone with equal updates once recorded.
+    Of the first two the settings and `%`; labels alone with equal updates first, once recorded.
     """
     usual = read("audit_momentum").query("attack == 'none' and split == 0")
-    cells = pd.concat([usual, read("fashion_task").query("pretext == 'rotation'")])
+    cells = pd.concat([read("fashion_task").query("pretext == 'rotation'"), usual])
     cells["%"] = 100 * cells["accuracy_recalibrated"].astype(float)
     pool = read("references").query("attack == 'none' and percent == 1 and image_size == 96")
     pool = pool.query("dataset == 'fashion_mnist' and split == 0").set_index("backbone")
-    siamese, alone = (cells[cells["mode"] == mode].iloc[-1] for mode in ("semi", "supervised"))
-    return siamese, alone, 100 * pool["accuracy"].astype(float)
+    siamese, alone = (cells[cells["mode"] == mode] for mode in ("semi", "supervised"))
+    return siamese.iloc[0], alone, 100 * pool["accuracy"].astype(float)
 
 
 def judge_size() -> tuple[str, ...]:
     """And at the paper's image size and number of images?"""
     (siamese, alone, free), check = compare_size(), check_rotations("fashion_task")
+    share = {1: "equal updates", 9: "a ninth of its updates"}
+    ratios = (siamese["n_updates"] / alone["n_updates"]).round()
+    words = [f"{share[n]} {of:.1f}" for n, of in zip(ratios, alone["%"], strict=True)]
     return (
         "And at the paper's size?",
         f"{check['test']:.0f} % of rotations named. Siamese network {siamese['%']:.1f} %; labels "
-        f"alone, {alone['n_updates']:,.0f} of its {siamese['n_updates']:,.0f} updates, "
-        f"{alone['%']:.1f}; raw pixels {free['pixels']:.1f}, untrained {free['mobilenet_v2']:.1f}",
+        f"alone: {', '.join(words)}; raw pixels {free['pixels']:.1f}, untrained "
+        f"{free['mobilenet_v2']:.1f}",
         f"600 labels, 96 px, 60,000 images, {siamese['epochs']} epochs (paper: 30); n = 1",
         "suggestive" if check["learnt"] else "untested",
     )

@@ -247,13 +247,14 @@ def test_a_class_with_fewer_images_than_folds(tmp_path):
 
 
 def test_groups_are_sought_below_the_class_folder(tmp_path):
-    """cat/P1_a.png and dog/P1_b.png are of one patient."""
+    """cat/P1_2.png, dog/P1_3.png and unlabelled/P1_40.png are of one patient."""
+    images = make_images(32, 20, 30, 3)
     for i, of in enumerate(["cat", "dog"] * 6 + ["unlabelled"] * 20):
-        write_files(tmp_path / "own" / of, {f"P{i // 4}_{i}.png": encode(make_images(13)[i % 13])})
+        write_files(tmp_path / "own" / of, {f"P{i // 4 % 5}_{i}.png": encode(images[i])})
     settings = SMALL | {"folder": str(tmp_path / "own"), "groups": "^[^_]+"}
     found = run_cells({}, end="def draw_folds", **settings)
     assert sorted(set(found["group"])) == ["P0", "P1", "P2"]
-    assert (found["n_known"], found["n_unknown"]) == (0, 0)  # P3 to P7
+    assert (found["n_known"], found["n_unknown"]) == (12, 0)  # the others are of P3 and P4
 
 
 def test_without_spread_no_interval_is_told(own):
