@@ -361,8 +361,8 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 #   *predicting rotations* helps a network that trains on labels, and the task needs *unlabelled*
 #   images for it. Raw pixels are better still. Not decided: the gain over an untrained network and,
 #   at 32 px, that over equally long training on labels. On blood cells at 128 px the task is not
-#   yet learnt after 10 epochs (3 sets). At the paper's size one run is better than raw pixels
-#   (*suggestive*); what its task adds is *untested*.
+#   yet learnt after 10 epochs (*suggestive*, 3 sets). At the paper's size one run is better than
+#   raw pixels (*suggestive*); what its task adds is *untested*.
 
 # %% [markdown]
 # ## Words and symbols

@@ -57,8 +57,9 @@ cell = Cell.from_notebook(globals())
 # "The same": no extra images exist, so the training images are used without their labels
 # (section IV).
 #
-# [STL-10]: https://cs.stanford.edu/~acoates/stl10/ [Fashion-MNIST]:
-# https://github.com/zalandoresearch/fashion-mnist [Malaria]: https://doi.org/10.7717/peerj.4568
+# [STL-10]: https://cs.stanford.edu/~acoates/stl10/
+# [Fashion-MNIST]: https://github.com/zalandoresearch/fashion-mnist
+# [Malaria]: https://doi.org/10.7717/peerj.4568
 # [digits]: https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset
 
 # %% [markdown]

@@ -206,9 +206,9 @@ Markdown("\n".join(rows))
 # %% [markdown]
 # `_head` makes both heads; the rotation head has one unit for each angle. Three things are our own.
 # `Siamese` turns the images in its step, not in the generator. `FusedAdam` is
-# [Adam](https://keras.io/api/optimizers/adam/), and `_normalise` batch normalisation, in one
-# operation each. The results are the same up to rounding; the last two are faster ([measured
-# together](../outputs/published/speed.md)).
+# [Adam](https://keras.io/api/optimizers/adam/) in one operation for each weight array, `_normalise`
+# batch normalisation in one for each layer. The results are the same up to rounding; the last two
+# are faster ([measured together](../outputs/published/speed.md)).
 
 # %% [markdown]
 # ## The real encoders
@@ -346,8 +346,8 @@ plt.show()
 
 # %% [markdown]
 # The class arrow is half as long as before, the rotation arrow more than twice (one batch of one
-# run: *suggestive*). Its loss fell all the same: the length of a gradient is not the loss. With
-# plain gradient descent the encoder would now move mostly for the rotation task: so unlabelled
+# run: *suggestive*). The rotation loss fell all the same: the length of a gradient is not the loss.
+# With plain gradient descent the encoder would now move mostly for the rotation task: so unlabelled
 # images can shape the embedding. (Adam rescales each weight; this is only a picture.) It is also
 # the hope under attack: only labelled images are marked ([02_pixel_attack](02_pixel_attack.ipynb)),
 # so within one step marks change only the class gradient.

@@ -236,9 +236,9 @@ right = (answers.numpy().argmax(axis=1) == turns).reshape(4, -1).mean(axis=0)
 print(f"rotation accuracy on test images: {right.mean():.2f}")
 
 # %% [markdown]
-# Learnt, in ten epochs. (These are the moving averages of batch normalisation; with momentum 0.9
-# they keep up. [master](master.ipynb) normalises each batch by itself, as slow averages could hide
-# what was learnt.) Which digits do you expect to be hard?
+# Learnt, in ten epochs. (Here batch normalisation used its moving averages; with momentum 0.9 they
+# keep up. [master](master.ipynb) normalises each batch by itself, as slow averages could hide what
+# was learnt.) Which digits do you expect to be hard?
 
 # %% alt="Bars of the rotation accuracy by class, with chance at 0.25; 8 is the lowest."
 fig, ax = plt.subplots(figsize=(6, 2.6))

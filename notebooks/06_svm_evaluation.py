@@ -244,10 +244,10 @@ of_chance = evaluation.fit_svm(on_labelled, shuffled).score(on_test, data.test_l
 print(f"raw pixels {of_pixels:.2f}, shuffled labels {of_chance:.2f}")
 
 # %% [markdown]
-# Raw pixels beat both networks! And features that nobody trained come close: an untrained
-# MobileNetV2 has 0.70 with the same labels (recorded). Shuffled labels give a guess, as they
-# should. Digits are small, upright and centred, so a pixel means nearly the same in every image.
-# **Digits show the machinery, not the paper's claim.** [09_own_images](09_own_images.ipynb)
+# Raw pixels beat both networks! And features that nobody trained come close to both networks: an
+# untrained MobileNetV2 has 0.70 with the same labels (recorded). Shuffled labels give a guess, as
+# they should. Digits are small, upright and centred, so a pixel means nearly the same in every
+# image. **Digits show the machinery, not the paper's claim.** [09_own_images](09_own_images.ipynb)
 # compares them on your own images.
 
 # %% [markdown]

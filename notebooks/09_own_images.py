@@ -165,7 +165,7 @@ print(*[note for note in data.notes if not note.startswith(("test set", "test im
 #
 # Images of one slide, patient, plate or video look alike. If a network learns from some and is
 # judged on others, its accuracy is too good. Groups keep them together: give the column `group` of
-# `labels.csv`, or a pattern in the file names (the path below a class folder).
+# `labels.csv`, or a pattern in the file names (with class folders, in the path below them).
 #
 # *Twins* do the same harm: two images of different groups that show the same thing. We list those
 # whose pixels correlate above 0.98: look at them.
@@ -319,7 +319,8 @@ predicted["pixels, forest"] = predict_folds("pixels, forest", features["pixels"]
 # (whole epochs, about `updates` of them), with the same learning rates.
 #
 # `semi` gets each unlabelled image turned by 0, 90, 180 or 270° and learns to say by how much.
-# Where images have no up and no down, as cells often have not, this may be too hard.
+# Where images have no up and no down, as cells often have not, this may be too hard. (The share of
+# turns that it names is of images it trains on: of others it may be lower.)
 #
 # How long will it take? A few steps tell.
 
@@ -349,8 +350,8 @@ print("the two networks take", "less than a minute" if minutes < 1 else f"{minut
 # %% [markdown]
 # Every fold trains both, from the same first weights. Each network predicts twice: as trained, and
 # re-estimated on the labelled images that it was trained on, never on those held out
-# ([04_batch_normalisation](04_batch_normalisation.ipynb)). An interrupted run goes on after its
-# last epoch.
+# ([04_batch_normalisation](04_batch_normalisation.ipynb)). An interrupted run goes on from its last
+# checkpoint.
 
 
 # %%
@@ -504,8 +505,8 @@ helped = estimate(by_fold[better["semi"]] - by_fold[better["supervised"]])
 answer = f"{better['semi']} minus {better['supervised']} is {helped['mean']:+.1f} points "
 answer += write_interval(helped["low"], helped["high"], "+.1f")
 answer += f": {say_help(helped['low'], helped['high'])}. "
-answer += f"`semi` names {turns_named:.0f} % of the turns (guessing: 25"
-answer += "; below 62.5 the task is not learnt)." if turns_named < 62.5 else ")."
+answer += f"In its last epoch `semi` named {turns_named:.0f} % of the turns (guessing: 25"
+answer += "; below 62.5 the task was hardly learnt)." if turns_named < 62.5 else ")."
 verdict.append(f"Did the unlabelled images help? {answer}")
 
 # %%
@@ -513,14 +514,14 @@ cautions = {
     "pairs of labelled images are nearly the same: give both one group, or remove one": len(twins),
     "images have the pixels of one of another class: correct a label": doubled.sum(),
     "unlabelled images are of groups with labels: on new groups `semi` may do worse": n_known,
-    "unlabelled images have no known group: they may be of these, too": n_unknown,
+    "unlabelled images have no known group: perhaps one of labelled images": n_unknown,
 }
 careful = [f"{n} {what}" for what, n in cautions.items() if n]
 if not len(group):
     told = "groups are not known: with several images of a patient, slide or plate"
     careful.append(f"{told} all this is too good")
 odd = ("classes that differ", "every class folder", "taken for a class", "labels that are not")
-careful += [note for note in data.notes if note.startswith(odd)]
+careful += [note.rstrip("?") for note in data.notes if note.startswith(odd)]
 
 # %% tags=["verdict"]
 used = f"*{len(images)} labels, {len(trained_on)} of {len(unlabelled)} unlabelled images used.*"

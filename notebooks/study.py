@@ -247,9 +247,10 @@ if compared:
         f"Variants beside the first, {names[0]}. Test accuracy in %, by the better of both "
         "readings: mean ± sample standard deviation (labelled sets). Differences in points, with "
         "95 % intervals, below 0 where the first is better; p and strength after Holm's correction "
-        "over this table; none where labelled sets are drawn otherwise. Pretext task: how well it "
-        "was solved on test images, in %; below halfway from chance to 100 its row is untested. ?: "
-        "measured by older code, which errs downwards."
+        "over this table: no strength if p before it is 0.05 or more, or not known; nothing where "
+        "labelled sets are drawn otherwise. Pretext task: how well it was solved on test images, "
+        "in %; below halfway from chance to 100 its row is untested. ?: measured by older code, "
+        "which errs downwards."
     )
     show("variants", caption, compare_variants(names, values))
 

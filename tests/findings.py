@@ -236,9 +236,9 @@ def compare_size() -> tuple[pd.Series, pd.DataFrame, pd.Series]:
 def judge_size() -> tuple[str, ...]:
     """And at the paper's image size and number of images?"""
     (siamese, alone, free), check = compare_size(), check_rotations("fashion_task")
-    share = {1: "equal updates", 9: "a ninth of its updates"}
+    share = {1: "equally many updates", 9: "a ninth of its updates"}
     ratios = (siamese["n_updates"] / alone["n_updates"]).round()
-    words = [f"{share[n]} {of:.1f}" for n, of in zip(ratios, alone["%"], strict=True)]
+    words = [f"{of:.1f} after {share[n]}" for n, of in zip(ratios, alone["%"], strict=True)]
     return (
         "And at the paper's size?",
         f"{check['test']:.0f} % of rotations named. Siamese network {siamese['%']:.1f} %; labels "
