@@ -18,10 +18,8 @@
 import inspect
 from textwrap import dedent
 
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
-import tensorflow as tf
 from IPython.display import Code
 
 from semisiam.cell import Cell
@@ -92,6 +90,9 @@ Code(inspect.getsource(model.build_siamese), language="python")
 # An encoder that turns 16 pixels into an embedding of two numbers. How many weights will it have?
 
 # %%
+import keras
+import tensorflow as tf
+
 pixels = keras.Input((4, 4, 1), dtype="uint8")
 flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
 tiny_encoder = keras.Model(pixels, keras.layers.Dense(2)(flat), name="encoder")

@@ -13,7 +13,6 @@
 # The paper is [Cavallari & Ponti, 2021](https://doi.org/10.1109/SIBGRAPI54419.2021.00038).
 
 # %%
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -111,6 +110,8 @@ print(f"after two: mean {layer['mean'].item():.2f}, variance {layer['variance'].
 # [Keras's layer](https://keras.io/api/layers/normalization_layers/batch_normalization/) agrees:
 
 # %% tags=["nbval-check-output"]
+import keras
+
 norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-6)
 for batch in (low, high):
     norm(batch, training=True)

@@ -2,6 +2,8 @@
 
 import pytest
 
+import semisiam  # noqa: F401, it must set TensorFlow's environment first
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_user(tmp_path_factory):

@@ -71,13 +71,17 @@ def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
         run_cells(DECLARED + "\nepoch_s = 8")
 
 
-def test_a_line_copied_to_a_later_cell_leaves_the_others(monkeypatch):
+def test_a_line_copied_to_a_later_cell_leaves_the_others():
     sources = ["dataset: str = 'digits'\nepochs: int = 3\nsplit: int = 0"]
     sources += ["# Parameters\nepochs = 8", "split: int = 4"]
     found = {"In": sources}
-    for source in sources:
+    for source in [*sources, "epohcs: int = 5\nsplit: int = 4", "split: int = 2"]:
         exec(source, found)
-    assert Cell.from_notebook(found) == Cell(epochs=8, split=4)
+    assert Cell.from_notebook(found) == Cell(epochs=8, split=2)
+    with pytest.raises(SettingsError, match="did you mean 'epochs'"):
+        Cell.from_notebook(found | {"In": [*sources, "epohcs: int = 5\nsplit: int = 4"]})
+    found["In"] = [*sources, "epohcs: int = 5\nsplit: int = 4", "split: int = 2"]  # mended
+    assert Cell.from_notebook(found) == Cell(epochs=8, split=2)
 
 
 def test_without_a_parameters_cell():
@@ -167,6 +171,13 @@ def test_variants_are_named_settings_beside_the_axes(tmp_path):
             "pretext_images = 'labelled' needs mode = 'semi', not 'supervised'",
         ),
         ({"mode": "supervised", "pretext": "jigsaw"}, "pretext = 'jigsaw' needs mode = 'semi'"),
+        ({"mode": "supervised", "lambda_u": 0.5}, "lambda_u = 0.5 needs mode = 'semi', not"),
+        ({"pretext": "none", "lambda_u": 0.5}, "lambda_u = 0.5 needs pretext = 'rotation' or"),
+        ({"pretext": "none", "rotations": "all"}, "rotations = 'all' needs pretext ="),
+        (
+            {"attack": "pixel", "attack_unlabelled": True, "unlabelled_classes": "fewer"},
+            "attack_unlabelled = True needs unlabelled_classes = 'same', not 'fewer'",
+        ),
         ({"attack_pixels": 2}, "attack_pixels = 2 needs attack = 'pixel' or 'random', not 'none'"),
         (
             {"mode": "supervised", "rotations": "all"},

@@ -245,7 +245,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on(tiny, limit):
     words += ["--retries", "0", "--workers", "1"]  # beside it, the other cell may find no space
     how = {}
     if limit == "tmpfs":
-        words = own_disk(out, "size=60m", words, keep=tiny / "kept")
+        words = own_disk(out, "size=100m", words, keep=tiny / "kept")
     else:
         how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, 2**21))
     told = subprocess.run(words, capture_output=True, text=True, cwd=tiny, **how)

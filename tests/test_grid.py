@@ -401,7 +401,7 @@ def test_a_dry_run_tells_time_and_disk_and_runs_nothing(tiny):
     result = invoke(*words)
     assert f"    1  waiting {name(1)}  about 2 s left  (not run)" in result.output
     assert "2 waiting; about 2 s left, 2 side by side" in result.output  # 2 x 2 s, two at once
-    assert "disk: about 0.05 GB needed" in result.output  # 2 x (6 + 8) MB, 18 MB in passing
+    assert "disk: about 0.10 GB needed" in result.output  # 2 x (6 + 8) MB, 72 MB in passing
 
 
 def test_time_is_estimated_from_cells_of_the_same_kind():
@@ -422,10 +422,10 @@ def test_the_disk_is_checked_before_a_run(tmp_path, monkeypatch):
     cells = Study(name="some", **SETTINGS).cells()  # 3 x (6 + 8) and 3 x (32 + 8) MB
     status = dict.fromkeys(cells, Status("waiting"))
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=258 * 10**6))
-    told = grid.check_disk(tmp_path / "new", cells, status)  # and 3 x 32 in passing
-    assert told == f"disk: about 0.26 GB needed, 0.26 GB free at {tmp_path}"
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=257 * 10**6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=546 * 10**6))
+    told = grid.check_disk(tmp_path / "new", cells, status)  # and 12 x 32 in passing
+    assert told == f"disk: about 0.55 GB needed, 0.55 GB free at {tmp_path}"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=545 * 10**6))
     with pytest.raises(SettingsError, match="make room, or set keep_model: false"):
         grid.check_disk(tmp_path / "new", cells, status)
 

@@ -276,6 +276,10 @@ def test_a_label_may_be_written_in_two_ways_of_unicode(tmp_path):
             "that are not there (1): x.png",
         ),
         (
+            "file,label\n" + rows(6, "{i:02}.PNG,{label}\n"),
+            "there (6): 00.PNG (there is 00.png), 01.PNG",
+        ),
+        (
             "file,label\n" + rows(6, "{i:02}.png,{label}\n") * 2,
             "more than once (6): 00.png, 01.png, 02",
         ),

@@ -94,7 +94,7 @@ def test_a_clean_gain_does_not_rest_on_what_was_learnt_under_attack(tmp_path):
     cells = results.collect(tmp_path)
     verdicts = tables.give_verdicts(cells, pd.DataFrame()).set_index("question")["answer"]
     assert verdicts["Is the siamese network better?"] == "yes"
-    assert verdicts["Is it better under attack?"] != "yes"
+    assert verdicts["Is it better under attack?"] == "the pretext task was not learnt"
 
 
 def test_a_combination_that_learnt_is_not_judged_by_one_that_did_not(tmp_path):

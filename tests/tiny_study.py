@@ -41,7 +41,7 @@ if cell.seed == 4:
     np.zeros(2**60, np.uint8)
 if cell.seed == 5:
     with records.replacing(folder / "features.npz") as path:
-        path.write_bytes(bytes(2**26))
+        path.write_bytes(bytes(2**27))
 if cell.seed == 6:
     faulthandler._sigsegv()
 state = read_json(folder / "state.json") or {"epoch": 0, "value": ""}

@@ -11,11 +11,13 @@ Two ground stones, four wings, and what uses them:
 """
 
 import os
+import platform
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when tensorflow is imported
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # memory as needed, not all at once
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off without AVX-512: half as fast there
+if platform.machine() == "x86_64":  # TensorFlow leaves it off without VNNI or AMX: half as fast
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["KERAS_BACKEND"] = "tensorflow"  # read when keras is imported, whatever keras.json says
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: notebooks/, params/, outputs/

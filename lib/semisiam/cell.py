@@ -193,6 +193,7 @@ _IN_NAME = {"dataset", "backbone", "label_fraction", "attack", "mode", "split"}
 
 def _list_parameters(sources: list[str]) -> list[str]:
     """List what the last parameters cell in IPython's `In` declares, and what came after it."""
+    base: list[str] = []  # without a line that was copied from there
     declared: list[str] = []
     for source in sources:
         try:
@@ -203,10 +204,11 @@ def _list_parameters(sources: list[str]) -> list[str]:
         plain = [target for n in body if isinstance(n, ast.Assign) for target in n.targets]
         names = [n.id for n in annotated + plain if isinstance(n, ast.Name)]
         if annotated and set(names) & set(Cell.model_fields):
-            few = 2 * len(names) < len(declared)  # a line copied from that cell
-            declared = list(dict.fromkeys(declared + names)) if few else names
+            copied = 2 * len(names) < len(base)  # a line of that cell
+            base = base if copied else names
+            declared = list(dict.fromkeys(base + names))
         elif source.startswith("# Parameters"):  # papermill's
-            declared = list(dict.fromkeys(declared + names))
+            base = declared = list(dict.fromkeys(declared + names))
     return declared
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,9 +173,10 @@ def _prepare(
     with _writing(folder) as temporary:
         if not _open(folder):  # no other process was faster
             _write(temporary, source, halving, settings, skip_damaged)
-            if SOURCES[name](place).identity != source.identity:
-                told = "changed while it was read (or holds SEMISIAM_CACHE): give the command again"
-                raise DataError(f"{place} {told}")
+            with suppress(FileNotFoundError):  # if a file has gone since, the cells find out
+                if SOURCES[name](place).identity != source.identity:
+                    told = "changed while it was read, or holds SEMISIAM_CACHE: try again"
+                    raise DataError(f"{place or name} {told}")
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
     if prepared := _open(folder):

@@ -115,9 +115,13 @@ def _is_skipped(name: str) -> bool:
 
 def list_hidden(folder: Path) -> list[str]:
     """List images that `walk` skips for a dot, but not what systems leave there (`._NAME`)."""
-    found = (path.relative_to(folder) for path in folder.rglob(".*"))
-    found = (p for p in found if p.name[1:2] != "_" and not _is_skipped(str(p.parent)))
-    return sorted(show(str(p)) for p in found if is_image(p.name.removesuffix(".icloud")))
+    found = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_skipped(name)]
+        dotted = [name for name in names if name[0] == "." and name[1:2] != "_"]
+        images = [name for name in dotted if is_image(name.removesuffix(".icloud"))]
+        found += [show(str((Path(here) / name).relative_to(folder))) for name in images]
+    return sorted(found)
 
 
 def walk(folder: Path) -> dict[str, Path]:

@@ -104,7 +104,8 @@ def choose_images(place: Path, members: dict[str, Opener], folders: Sequence[str
     if missing := [folder for folder in folders if folder not in full]:
         others = count_unsupported(name for name in members if inside[name] in missing)
         told = f"no image in {', '.join(missing)}{others}"
-        raise DataError(f"{place} has {told}: add some (a test set needs every class) or remove it")
+        left = "test/, which needs every class" if folders[0][:5] == "test/" else "the folder"
+        raise DataError(f"{place} has {told}: add some, or remove {left}")
     return _take(members, names, [folders.index(inside[name]) for name in names])
 
 
@@ -163,11 +164,13 @@ def _read_table(place: Path, members: dict[str, Opener]) -> Raw:
     others = sorted({*images} - {*labelled["file"], *of_test})
     rowless = sorted(set(others) - set(named))
     grouped = labelled if any(labelled["group"]) else labelled[:0]
-    near = {Path(name).stem.casefold(): f" (there is {name})" for name in images}
+    near = {name.rpartition(".")[0].casefold(): f" (there is {name})" for name in images}
     wrong = {
         "names files more than once": named[named.duplicated()].unique(),
         "names files that are not there": [
-            name + near.get(Path(name).stem.casefold(), "") for name in named if name not in members
+            name + near.get(re.sub(r"\.\w+$", "", name).casefold(), "")
+            for name in named
+            if name not in members
         ],
         "has labels for images in a folder of test images (leave them empty, or rename it)": [
             name for name in labelled["file"] if OF_TEST.fullmatch(name)

@@ -90,8 +90,6 @@ def build_network(cell: Cell, encoder: keras.Model, n_classes: int) -> keras.Mod
         metrics=metrics,
         jit_compile=cell.jit,  # XLA is ten times slower on a CPU
     )
-    if cell.jit and not network.jit_compile:
-        raise SettingsError("jit = True: a deterministic cell ran in this kernel, restart it first")
     network.optimizer.build(network.trainable_variables)
     return network
 

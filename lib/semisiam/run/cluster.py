@@ -41,8 +41,8 @@ def running_on(scheduler: str, **how: Any) -> Iterator[Place]:
         run = partial(run_on_worker, cwd=str(Path.cwd()), **how)
         try:
             yield executor, run, max(1, sum(slots)), told
-        except Exception:  # of a closed client
-            if client.status == "running":
+        except Exception as error:
+            if client.status == "running" or isinstance(error, SettingsError):
                 raise
         if client.status != "running":
             told = f"the connection to the scheduler at {scheduler} was lost: if it has ended, "

@@ -58,12 +58,12 @@ def showing(cells: dict[str, Cell], workers: int, title: str = "") -> Iterator[C
     """
     plain = not sys.stderr.isatty()  # where lines are not to be wrapped
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=plain)
-    console.on_broken_pipe = lambda: None  # rich would end this process
+    console.on_broken_pipe = lambda: setattr(console, "quiet", True)  # rich ends this process
     live = Live(console=console, auto_refresh=False, transient=True)
     last: dict[str, Status] = {}
 
     def update(status: dict[str, Status]) -> None:
-        with suppress(OSError):  # a terminal that was closed or a full disk stops no cell
+        try:
             for name, cell in status.items():
                 changed = last.get(name, cell).state != cell.state
                 if changed and cell.state in ("done", "failed"):
@@ -71,6 +71,8 @@ def showing(cells: dict[str, Cell], workers: int, title: str = "") -> Iterator[C
                 elif (changed or not last) and cell.state == "running" and plain:
                     console.print(describe_cell(name, cell, None))
             live.update(draw(cells, status, workers), refresh=True)  # shows on terminals alone
+        except OSError:  # a terminal that was closed or a full disk stops no cell
+            console.quiet = True
         last.update(status)
 
     with suppress(OSError):

@@ -250,6 +250,7 @@ def describe_machine() -> dict[str, Any]:
     threads = re.match(r"\s*(\d+)", asked)  # OpenMP allows a list, one entry a level: 2,1
     hardware = {"cpu": _cpu_name(), "cores": psutil.cpu_count()}
     hardware["threads"] = int(threads[1]) if threads else psutil.cpu_count()
+    hardware["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")  # "": TensorFlow decides
     hardware["memory_gib"] = round(psutil.virtual_memory().total / 2**30)
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     about = {"hardware": hardware, "versions": versions, "revision": describe_revision()}

@@ -206,7 +206,8 @@ def check_disk(folder: Path, cells: dict[str, Cell], status: dict[str, Status]) 
     left = [cell for name, cell in cells.items() if status[name].state != "done"]
     sizes = [CELL_MB[cell.mode] + cell.keep_model * MODEL_MB.get(cell.backbone, 0) for cell in left]
     # two checkpoints of weights and Adam's moments, each beside the one that it replaces
-    passing = 12 * max((MODEL_MB.get(cell.backbone, 0) for cell in left), default=0)
+    models = [MODEL_MB.get(cell.backbone, 0) for cell in left if cell.mode != "frozen"]
+    passing = 12 * max(models, default=0)
     needed = (sum(sizes) + passing) * 10**6
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
