@@ -521,6 +521,7 @@ if not len(group):
     told = "groups are not known: with several images of a patient, slide or plate"
     careful.append(f"{told} all this is too good")
 odd = ("classes that differ", "every class folder", "taken for a class", "labels that are not")
+odd += ("sizes tell", "file formats tell")
 careful += [note.rstrip("?") for note in data.notes if note.startswith(odd)]
 
 # %% tags=["verdict"]

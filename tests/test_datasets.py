@@ -443,6 +443,20 @@ def test_the_command_leaves_out_damaged_images_when_told(tmp_path):
     assert result.exit_code == 0 and "left out (1): cat/0.png" in result.output
 
 
+def test_how_classes_were_recorded_is_told(tmp_path):
+    """One microscope for each class: a network may learn the microscope."""
+    images = [encode(image) for image in make_images(6, 20, 30, 3)]
+    larger = [encode(image, "jpeg") for image in make_images(6, 31, 20, 3)]
+    files = {f"cat/{i}.png": image for i, image in enumerate(images)}
+    files |= {f"dog/{i}.jpg": image for i, image in enumerate(larger)}
+    notes = load("folder", 16, data_dir=str(write_files(tmp_path / "own", files))).notes
+    assert "sizes tell classes apart, longer side in px: cat 30-30, dog 31-31" in notes
+    assert "file formats tell classes apart: cat .png, dog .jpg" in notes
+    files |= {"dog/6.png": images[0], "cat/6.jpg": larger[0]}
+    notes = load("folder", 16, data_dir=str(write_files(tmp_path / "own", files))).notes
+    assert "tell classes apart" not in "".join(notes)
+
+
 def test_what_is_odd_in_one_class_alone_is_told(tmp_path):
     place = write_folder(tmp_path / "own", ["cat", "dog"])
     (tmp_path / "own" / "test").mkdir()

@@ -75,6 +75,11 @@ def read_layout(place: Path, members: dict[str, Opener]) -> Raw:
         left_out.append(f"classes that differ in upper and lower case alone: {', '.join(twice)}")
     words = {name: NO_CLASS.fullmatch(name) for name in raw.class_names}
     words |= dict.fromkeys(raw.parts["train"].groups, None)
+    ends = pd.Series([Path(name).suffix.lower() for name in raw.parts["train"].names])
+    ends = ends.groupby(np.array(raw.class_names)[raw.parts["train"].labels]).agg(set)
+    if not set.intersection(*ends):
+        told = [f"{name} {' '.join(sorted(of))}" for name, of in ends.items()]
+        left_out.append(f"file formats tell classes apart: {enumerate_few(told, 10)}")
     if unnamed := [word for word, odd in words.items() if odd or word.casefold() in NO_LABEL]:
         told = "taken for a class or group, not for a missing one"
         left_out.append(f"{told}: {', '.join(unnamed)}")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semisiam.data.files import FORMATS, DataError, Opener
+from semisiam.data.files import FORMATS, DataError, Opener, enumerate_few
 from semisiam.data.parts import NOTHING, Part
 
 # by the EXIF orientation, the steps through rows and columns; from 5 on they change places first
@@ -175,6 +175,7 @@ class Reader:
     damaged: list[str] = field(default_factory=list)
     clipped: int | None = None  # values of deep images, if there are any
     flat: int = 0  # images that are of one value all over
+    sides: dict[int, list[int]] = field(default_factory=dict)  # longer ones (px), by class
 
     def read(self, part: Part, what: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Read images one at a time; yields row, original pixels and resized ones, both uint8.
@@ -193,6 +194,7 @@ class Reader:
             else:
                 self.remarks[remark, part.labels[row]] += 1
                 self.flat += pixels.min() == pixels.max()
+                self.sides.setdefault(part.labels[row], []).append(max(pixels.shape[:2]))
                 yield row, pixels, resize(pixels, self.image_size)
 
     def _scale(self, pixels: np.ndarray, remark: str) -> Picture:
@@ -242,6 +244,11 @@ class Reader:
             alone = [c for c in of if c >= 0 and of[c] > 2 and len(of.keys() - {-1}) == 1]
             told = f", the labelled ones all of {class_names[alone[0]]}" if alone else ""
             notes.append(f"images converted, {remark}: {sum(of.values()):,}{told}")
+        spans = {c: (min(px), max(px)) for c, px in self.sides.items() if c >= 0 and len(px) > 4}
+        lows, highs = zip(*spans.values(), strict=True) if spans else ([0], [0])
+        if max(lows) > min(highs):
+            told = [f"{class_names[c]} {low}-{high}" for c, (low, high) in sorted(spans.items())]
+            notes.append(f"sizes tell classes apart, longer side in px: {enumerate_few(told, 10)}")
         if self.flat:
             notes.append(f"images of one value all over: {self.flat:,}")
         if self.clipped is not None:
