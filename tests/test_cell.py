@@ -72,7 +72,7 @@ def test_injected_parameters_count_and_a_misspelt_one_is_an_error():
 
 
 def test_a_line_copied_to_a_later_cell_leaves_the_others():
-    sources = ["dataset: str = 'digits'\nepochs: int = 3\nsplit: int = 0\nseed: int = 0\njit = False"]
+    sources = ["epochs: int = 3\nsplit: int = 0\nseed: int = 0\nbatch_size = 64\nlambda_u = 1.0"]
     sources += ["# Parameters\nepochs = 8", "split: int = 4"]
     found = {"In": sources}
     for source in [*sources, "epohcs: int = 5\nsplit: int = 4", "split: int = 2"]:
