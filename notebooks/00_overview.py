@@ -26,9 +26,10 @@
 #   interval 2.7 to 8.8) to equally long training on labels alone, if both are re-estimated. They
 #   need unlabelled images for that. But a linear SVM on raw pixels (shrunk to 32 px), without any
 #   network, is nine points better than the network with angles. At the paper's size (96 px, 600
-#   labels) one network with angles is four points better than raw pixels (re-estimated; 2.5 as
-#   trained); what the angles add to it is not known. On blood cells the angles are not yet learnt
-#   after 10 epochs (31 to 54 % right, guessing 25; [08_audit](08_audit.ipynb)).
+#   labels) one network with angles is four points better than raw pixels and five better than
+#   equally long training on labels (re-estimated; 2.5 and 2.7 as trained). On blood cells the
+#   angles are not yet learnt after 10 epochs (31 to 54 % right, guessing 25;
+#   [08_audit](08_audit.ipynb)).
 #
 # Below: the idea as a story, then in numbers, then where these answers come from.
 
@@ -362,7 +363,7 @@ print(left.assign(n=ours["n"]).round(1).to_string())
 #   images for it. Raw pixels are better still. Not decided: the gain over an untrained network and,
 #   at 32 px, that over equally long training on labels. On blood cells at 128 px the task is not
 #   yet learnt after 10 epochs (*suggestive*, 3 sets). At the paper's size one run is better than
-#   raw pixels (*suggestive*); what its task adds is *untested*.
+#   raw pixels and than equal updates (*suggestive*).
 
 # %% [markdown]
 # ## Words and symbols
