@@ -150,7 +150,7 @@ def test_no_fold_knows_of_another(own, mode, tmp_path):
     folds = [np.arange(12) < 6, np.arange(12) >= 6]
     cell = Cell(dataset="folder", mode=mode, epochs=2, batch_size=6)
     first, turned = (
-        own.predict_held_out(cell, images, labels, unlabelled, of, tmp_path, "content")
+        own.predict_held_out(cell, images, labels, unlabelled, of, tmp_path, "content")[0]
         for of in (folds, folds[::-1])
     )
     assert set(first) == {"as trained", "re-estimated"}
