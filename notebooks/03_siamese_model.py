@@ -1,8 +1,8 @@
 # %% [markdown]
 # # One encoder, two heads
 #
-# Before: [02_pixel_attack](02_pixel_attack.ipynb) · Next:
-# [04_batch_normalisation](04_batch_normalisation.ipynb)
+# Before: [02_pixel_attack](02_pixel_attack.ipynb) ·
+# Next: [04_batch_normalisation](04_batch_normalisation.ipynb)
 #
 # **How can one network learn from labelled and unlabelled images at once?**
 #

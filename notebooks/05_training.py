@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Training
 #
-# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) · Next:
-# [06_svm_evaluation](06_svm_evaluation.ipynb)
+# Before: [04_batch_normalisation](04_batch_normalisation.ipynb) ·
+# Next: [06_svm_evaluation](06_svm_evaluation.ipynb)
 #
 # **Which images are in one batch, how often, and what do the losses do?**
 #
