@@ -459,9 +459,10 @@ same = same.query("attack == 'none' and split == 0").set_index("backbone")
 # four points more than raw pixels, fourteen more than an untrained network (whose other four sets
 # have 67 to 75). So in this one run, with more pixels, labels and images than above, it beats both
 # (*suggestive*). Is it the updates? With as many of them, labels alone have 76.8 %, hardly more
-# than with a ninth (76.2). So 4.6 of the points are not theirs (2.7 as trained, 3.2 by neighbours);
-# they are of the task, or of the images that pass. *No task* is not recorded at this size yet. (The
-# two networks ran on different processors, which adds run noise.)
+# than with a ninth (76.2). So in this run 4.6 points do not come from more updates (2.7 as trained,
+# 3.2 by neighbours; *suggestive*), but from the task, or from the images that pass. *No task* is
+# not recorded at this size yet. (The two networks ran on different processors, which adds run
+# noise.)
 
 # %% [markdown]
 # ### Recorded: the rotation task on cells
